@@ -1,0 +1,278 @@
+"""What the user's file says, as frozen records. `spec` makes them; every other folder reads them.
+
+Durations are microseconds. Names are as the user wrote them. Nothing here is optional by accident: a field
+that may be None says what None means.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from mainstay.core.verdicts import OnFail
+
+ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp", "json", "bytes"]
+"""Types of a dataset's columns, a feature set's columns and a model's fields."""
+
+
+class Cleaning(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of cleaning a column. Steps run in the order written."""
+
+    kind: str
+    """`trim`, `lower`, `upper`, `title`, `collapse_spaces`, `blank_to_null`, `null_if`, `number`, `date`, `boolean`, `map`."""
+    args: dict[str, Any] = {}
+    """`null_if`: {values}. `number`: {decimal, thousands}. `date`: {formats}. `boolean`: {true, false}. `map`: {values}."""
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """A question about a dataset's rows or about the dataset as a whole."""
+
+    name: str
+    """Unique in its dataset: `tenure.max`, `row_count`, or what the user called it."""
+    kind: str
+    """`required`, `type`, `min`, `max`, `pattern`, `values`, `unique`, `row_count`, `sql`."""
+    column: str | None = None
+    args: dict[str, Any] = {}
+    """`min`/`max`: {value}. `pattern`: {regex}. `values`: {values}. `row_count`: {min, max}. `sql`: {condition}."""
+    on_fail: OnFail = "quarantine"
+    """Row checks: any of the three. `row_count` cannot quarantine: it warns or blocks."""
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of a dataset contract. Its checks stand in `Dataset.checks`."""
+
+    name: str
+    type: ColumnType
+    source_name: str
+    """The column's name in the source; the same as `name` unless the file says otherwise."""
+    required: bool = False
+    clean: tuple[Cleaning, ...] = ()
+    pii: bool = False
+    unit: str = ""
+    description: str = ""
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """The column by which a source tells what is new."""
+
+    column: str
+    lag_us: int = 0
+    """How far each read overlaps the last, for late commits. Microseconds, for cursors that are times."""
+    lag_number: int = 0
+    """The same for cursors that are numbers."""
+
+
+class Deletes(msgspec.Struct, frozen=True, kw_only=True):
+    """How a deletion in the source is seen."""
+
+    kind: Literal["snapshot", "reconcile", "column", "none"]
+    """`snapshot`: absence from a full read (only without a cursor). `reconcile`: keys compared every `every_us`."""
+    every_us: int = 0
+    column: str = ""
+    """For `column`: a row is deleted when this is neither NULL, false nor 0."""
+    max_share: float = 0.10
+    """Above this share of the keys, the deletes of one batch block it."""
+
+
+class Duplicates(msgspec.Struct, frozen=True, kw_only=True):
+    """Which row wins when one read returns a key more than once."""
+
+    keep: Literal["last", "first", "none"] = "last"
+    by: str | None = None
+    """The column that orders them; None: the cursor, then our order of reading."""
+    on_fail: OnFail = "quarantine"
+    """With keep `none`: what happens to every row of such a key."""
+
+
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """A promise on age (`warn`, `fail`) and one on max(event time) (`newest`). None: not promised."""
+
+    warn_us: int | None = None
+    fail_us: int | None = None
+    newest_us: int | None = None
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True):
+    """What the old system may be asked of."""
+
+    connections: int = 2
+    statement_timeout_us: int = 30_000_000
+    connect_timeout_us: int = 5_000_000
+    allowed_hours: str = ""
+    """When every read may run, `HH:MM-HH:MM Zone`; empty: always."""
+    backfill_hours: str = ""
+    """When full reads and reconciliations may run; empty: always."""
+    retry_first_us: int = 500_000
+    retry_most_us: int = 60_000_000
+
+
+class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A system that data comes from."""
+
+    name: str
+    kind: str
+    options: dict[str, Any]
+    """The plug-in's own options, already checked against its options record. Secrets resolved."""
+    timezone: str | None = None
+    """The zone of timestamps without one; None: such a column must not be read as an instant."""
+    guard: Guard = Guard()
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True):
+    """A table that a pipeline keeps current out of one source."""
+
+    name: str
+    source: str
+    table: str
+    key: str
+    """The column whose value names the row."""
+    columns: tuple[Column, ...]
+    """Every column that is read into current, the key among them, in file order."""
+    checks: tuple[Check, ...] = ()
+    cursor: Cursor | None = None
+    deletes: Deletes = Deletes(kind="none")
+    duplicates: Duplicates = Duplicates()
+    event_time: str | None = None
+    """The column that says when the row changed; None: the cursor if it is a time, else unknown."""
+    every_us: int = 60_000_000
+    owner: str = ""
+    freshness: Freshness = Freshness()
+
+    def column(self, name: str) -> Column:
+        """The column called `name`; KeyError when there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
+    """The SQL behind feature rows, as the file gives it. Its digest with the types it reads names a feature set."""
+
+    name: str
+    key: str
+    mapping: dict[str, str] = {}
+    """dataset -> column, expression over that row, or `all`. Empty: to be inferred from the SQL."""
+    sql: str
+    path: str = ""
+    """The file the SQL came from, for messages; empty when it stands in mainstay.yaml."""
+    refresh_us: int | None = None
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """A named, typed value that goes into or comes out of a model."""
+
+    name: str
+    type: ColumnType
+    required: bool = False
+    """Inputs only: a null here is refused."""
+    categories: tuple[str, ...] = ()
+    """Inputs: the values seen in training. Empty: not a category, or not known."""
+    unit: str = ""
+    meaning: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model version eats and gives, in order."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+
+
+class InlineModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A constant or a rule that stands in the file."""
+
+    kind: Literal["constant", "rule"]
+    outputs: tuple[Field, ...]
+    values: dict[str, Any] = {}
+    """For a constant: output -> value."""
+    rules: dict[str, str] = {}
+    """For a rule: output -> SQL expression over the feature row's columns."""
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Which model answers, and on which feature view."""
+
+    name: str
+    input: str
+    inline: InlineModel | None = None
+    request_inputs: tuple[Field, ...] = ()
+    """Inputs that the caller may send beside the key."""
+    timeout_us: int = 2_000_000
+
+
+Policy = Literal["refuse", "flag", "fallback"]
+
+
+class AnswerPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do when the row is not as promised. Strictest wins: refuse > fallback > flag."""
+
+    on_warn: Policy = "flag"
+    on_stale: Policy = "refuse"
+    on_held: Policy = "refuse"
+    on_missing: Policy = "refuse"
+    on_deleted: Policy = "refuse"
+    on_error: Policy = "fallback"
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer that is given when the model's may not be."""
+
+    values: dict[str, Any]
+    reason: str = ""
+
+
+class Kpi(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    unit: str = ""
+    baseline: float | None = None
+    target: float | None = None
+    source: str = ""
+
+
+class Purpose(msgspec.Struct, frozen=True, kw_only=True):
+    """Why the integration exists. Empty parts are warned about, louder with time."""
+
+    problem: str = ""
+    workflow: str = ""
+    users_who: str = ""
+    users_seats: int | None = None
+    kpis: tuple[Kpi, ...] = ()
+    agreed_by: tuple[tuple[str, str], ...] = ()
+    """(role, ISO date) pairs."""
+    review_after_us: int | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How this integration is run; each has a default that is safe."""
+
+    durability: Literal["process", "power"] = "process"
+    """`power`: a receipt is on the disk, not only with the kernel, before the answer leaves."""
+    without_receipt: Literal["refuse", "answer"] = "refuse"
+    workers: int = 1
+    host: str = "127.0.0.1"
+    port: int = 8700
+    retention_us: dict[str, int] = {}
+    """Role (`landing`, `history`, `journal`, `quarantine`) -> how long; absent roles have the store's default."""
+
+
+class Integration(msgspec.Struct, frozen=True, kw_only=True):
+    """One use case: the whole of one mainstay.yaml."""
+
+    name: str
+    api: int
+    purpose: Purpose
+    sources: dict[str, SourceConfig]
+    datasets: dict[str, Dataset]
+    features: dict[str, FeatureView]
+    model: ModelConfig
+    answer: AnswerPolicy = AnswerPolicy()
+    fallback: Fallback | None = None
+    settings: Settings = Settings()
+    digest: str = ""
+    """Over the file's text and every file it names, before secrets are resolved."""
+    folder: str = ""
+    """Where mainstay.yaml lies; relative paths start there."""

@@ -1,0 +1,310 @@
+"""The small records that state keeps, and the receipts that the journal keeps.
+
+Each carries `v`, its own version. Fields that a record of a later version has and this one does not are kept
+when it is written back (`merged`), so an older process never strips what a newer one wrote.
+
+| space         | name                      | record            | written by      |
+|---------------|---------------------------|-------------------|-----------------|
+| `dataset`     | dataset                   | DatasetState      | the loop        |
+| `batch`       | dataset/number, 12 digits | BatchRecord       | the loop        |
+| `plan`        | number, 12 digits         | PublishPlan       | the loop        |
+| `feature_set` | digest                    | FeatureSetState   | the loop, apply |
+| `model`       | number, 6 digits          | ModelVersion      | model add       |
+| `answering`   | `champion`                | Answering         | model use       |
+| `api_key`     | SHA-256 of the key, hex   | ApiKey            | key create      |
+| `applied`     | `file`                    | Applied           | apply           |
+| `request`     | id                        | Request           | the CLI         |
+| `response`    | id                        | Response          | the loop        |
+| `suppressed`  | keyed hash of the key     | Suppressed        | erase           |
+| `process`     | name                      | ProcessState      | each process    |
+| `check_result`| dataset                   | list of Finding   | the loop        |
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from mainstay.core.nouns import ColumnType, Signature
+from mainstay.core.verdicts import Finding, Verdict
+
+
+class DatasetState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a dataset has been read and published, and what it promises now."""
+
+    v: int = 1
+    read: int = 0
+    """The last batch number landed. 0: none."""
+    published: int = 0
+    """The last batch number published or discarded; every earlier one is settled."""
+    as_of_us: int | None = None
+    """When the last published read began, by our clock. None: nothing was ever published."""
+    as_of_source_us: int | None = None
+    """The same instant by the source's clock; serves `$as_of` and cursor bounds, never age."""
+    cursor: str | None = None
+    """The greatest cursor value landed, in the source's own text."""
+    reconciled_us: int | None = None
+    newest_us: int | None = None
+    """max(event time) over current."""
+    rows: int = 0
+    """Keys in current that are not deleted."""
+    held: int = 0
+    quarantined: int = 0
+    counts: dict[str, int] = {}
+    """Versions by state: landed, published, superseded, quarantined, discarded, waiting, erased; and `noop` apart."""
+    last_read_us: int | None = None
+    """When the last successful read began, published or not."""
+    run_us: int = 0
+    """How long the last run took, from beginning to published."""
+    next_us: int = 0
+    failures: int = 0
+    """Failed reads in a row."""
+    error: str = ""
+    """The last failure, a sentence and its mend; empty after a success."""
+    error_since_us: int | None = None
+    blocked: str = ""
+    """Why nothing can be landed (a lost or retyped column); empty when reading is possible."""
+    source_schema: tuple[tuple[str, str], ...] = ()
+    """(column, native type) as of the last read: what drift is measured against."""
+    cleaning: str = ""
+    """Digest of the cleaning that current was made with."""
+
+
+BatchStatus = Literal["landed", "blocked", "error", "published", "discarded"]
+
+
+class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One landed read. `landed`: waits for its turn; `blocked`: a verdict stopped it; `error`: could not be judged."""
+
+    v: int = 1
+    dataset: str
+    number: int
+    mode: Literal["snapshot", "increment", "reconcile", "replay"]
+    status: BatchStatus
+    began_us: int
+    began_source_us: int
+    landed_us: int
+    rows: int
+    """Versions landed, deletes included, no-op re-reads not."""
+    deletes: int = 0
+    noops: int = 0
+    digest: str
+    trail_us: int | None = None
+    """Began-time of the last empty read that queues merged behind this batch."""
+    trail_source_us: int | None = None
+    cursor: str | None = None
+    findings: tuple[Finding, ...] = ()
+    settled_us: int | None = None
+    settled_by: str = ""
+    reason: str = ""
+    """Why a person released or discarded it."""
+    released: tuple[str, ...] = ()
+    """Checks whose findings a release overrides for this batch."""
+    counts: dict[str, int] = {}
+
+
+class PublishPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What publishing a batch will touch, recorded before anything is written."""
+
+    v: int = 1
+    number: int
+    dataset: str
+    batch: int
+    keys: dict[str, int]
+    """Feature-set digest -> affected keys; -1: all of them."""
+    file: str = ""
+    """Where the affected keys lie (Arrow), relative to the integration's home; empty when there are none."""
+    token: int = 0
+    cause: Literal["batch", "refresh", "build", "discard", "erase", "reclean"] = "batch"
+
+
+class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature set that is kept current: SQL, key, mapping and types by digest."""
+
+    v: int = 1
+    digest: str
+    view: str
+    key: str
+    key_type: ColumnType
+    sql: str
+    mapping: dict[str, str]
+    columns: tuple[tuple[str, ColumnType], ...]
+    """Feature columns in SQL order, the key left out."""
+    uses_as_of: bool = False
+    refresh_us: int | None = None
+    complete: bool = False
+    """Whether every key has been computed once."""
+    warn: str = ""
+    """Why every row of the set is WARN (a quarantined version whose mapping cannot be evaluated); else empty."""
+    plan: int = 0
+    refreshed_us: int | None = None
+    rows: int = 0
+    retired: bool = False
+
+
+class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable artifact with a signature."""
+
+    v: int = 1
+    number: int
+    name: str
+    digest: str
+    """Of the artifact that answers."""
+    original_digest: str = ""
+    """Of the artifact as handed over, where a conversion answers in its place."""
+    runtime: str
+    options: dict[str, Any] = {}
+    signature: Signature
+    feature_set: str = ""
+    """The digest it pins; empty for a version that reads no features."""
+    origin: Literal["file", "imported"]
+    created_us: int
+    created_by: str = ""
+    parity: dict[str, Any] = {}
+    """What the import measured: rows, largest difference, band, share of rows in it, why a conversion was refused."""
+    build: str = ""
+    """The runtime's libraries and versions, for `receipt verify`."""
+    retired_us: int | None = None
+
+
+class Answering(msgspec.Struct, frozen=True, kw_only=True):
+    v: int = 1
+    version: int
+    previous: int | None = None
+    since_us: int
+    by: str = ""
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    v: int = 1
+    id: str
+    name: str
+    roles: tuple[str, ...]
+    """Of `predict`, `operate`, `admin`; each includes the ones before it."""
+    created_us: int
+    expires_us: int | None = None
+    revoked_us: int | None = None
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """The file that every process runs."""
+
+    v: int = 1
+    digest: str
+    folder: str
+    files: dict[str, str]
+    """Path relative to `folder` -> text, as applied; secrets unresolved."""
+    at_us: int
+    by: str = ""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command asks of the process that owns the lease. Performed once, by id."""
+
+    v: int = 1
+    id: str
+    command: str
+    args: dict[str, Any] = {}
+    by: str = ""
+    at_us: int
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    v: int = 1
+    id: str
+    ok: bool
+    body: dict[str, Any] = {}
+    error: str = ""
+    mend: str = ""
+    exit_code: int = 0
+    at_us: int
+
+
+class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
+    v: int = 1
+    at_us: int
+    reason: str
+    by: str = ""
+
+
+class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of `up` as it last said of itself."""
+
+    v: int = 1
+    name: str
+    pid: int
+    since_us: int
+    seen_us: int
+    restarts: int = 0
+    note: str = ""
+    ports: dict[str, int] = {}
+
+
+ReceiptOutcome = Literal["answered", "fallback", "refused"]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of one judged key. Everything needed to give the same answer again, or to judge it again."""
+
+    v: int = 1
+    id: str
+    at_us: int
+    integration: str
+    api: int
+    key: str | None
+    """The business key; None for `rows`, and after erasure."""
+    caller: str
+    """The API key's id, never the key."""
+    request: str
+    outcome: ReceiptOutcome
+    status: int
+    reason: str = ""
+    """Code of the policy that decided: `on_warn`, `on_stale`, `on_held`, `on_missing`, `on_deleted`, `on_error`; or empty."""
+    verdict: Verdict
+    sentence: str = ""
+    inputs: dict[str, Any] | None = None
+    """Model inputs by name; None where no row was found, and after erasure (see `erased_us`)."""
+    feature_set: str = ""
+    plan: int = 0
+    """The feature row's position: the number of the publish plan that wrote it."""
+    positions: dict[str, list[int]] = {}
+    """Dataset -> [batch, ordinal] of its newest row in the feature row."""
+    as_of_us: int | None = None
+    age_us: int | None = None
+    event_us: int | None = None
+    landed_us: int | None = None
+    policy: dict[str, Any] = {}
+    """The facts a refusal or fallback was judged from, enough to judge again."""
+    version: int = 0
+    artifact: str = ""
+    runtime: str = ""
+    build: str = ""
+    cleaning: str = ""
+    output: dict[str, Any] | None = None
+    arm: Literal["champion", "challenger", "holdout"] = "champion"
+    latency_us: int = 0
+    erased_us: int | None = None
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Anything else the journal keeps: decisions, outcomes, audit lines and what the loop did."""
+
+    v: int = 1
+    kind: str
+    """`decision`, `outcome`, `audit.*`, `dataset.*`, `batch.*`, `model.*`, `process.*`."""
+    at_us: int
+    receipt: str = ""
+    by: str = ""
+    body: dict[str, Any] = {}
+
+
+def encode(record: msgspec.Struct, previous: bytes | None = None) -> bytes:
+    """The record as JSON. Fields of `previous` (JSON of the same record) unknown to our version are kept."""
+    if previous is None:
+        return msgspec.json.encode(record)
+    kept: dict[str, Any] = msgspec.json.decode(previous)
+    known = {field.name for field in msgspec.structs.fields(type(record))}
+    merged = {name: value for name, value in kept.items() if name not in known}
+    merged.update(msgspec.to_builtins(record))
+    return msgspec.json.encode(merged)
