@@ -153,7 +153,7 @@ class ModelError(MainstayError):
 
 
 class ModelRefused(ModelError):
-    """This artifact, signature or input can never work as it is."""
+    """The artifact, signature or input can never work as it is."""
 
 
 class ModelAway(ModelError):

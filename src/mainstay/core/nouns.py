@@ -20,9 +20,11 @@ class Cleaning(msgspec.Struct, frozen=True, kw_only=True):
     """One step of cleaning a column. Steps run in the order written."""
 
     kind: str
-    """`trim`, `lower`, `upper`, `title`, `collapse_spaces`, `blank_to_null`, `null_if`, `number`, `date`, `boolean`, `map`."""
+    """`trim`, `lower`, `upper`, `title`, `collapse_spaces`, `blank_to_null`, `null_if`, `number`, `date`, `boolean` or
+    `map`."""
     args: dict[str, Any] = {}
-    """`null_if`: {values}. `number`: {decimal, thousands}. `date`: {formats}. `boolean`: {true, false}. `map`: {values}."""
+    """`null_if`: {values}. `number`: {decimal, thousands}. `date`: {formats}. `boolean`: {true, false}. `map`:
+    {values}."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,8 +75,8 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
 class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One read of a table.
 
-    `snapshot`: all rows. `increment`: rows with cursor >= `since` minus the lag, and rows whose cursor is NULL; all rows
-    when `since` is None. `keys`: only key and cursor column, all rows. `by_keys`: the rows whose key is in `keys`.
+    `snapshot`: all rows. `increment`: rows with cursor >= `since` minus the lag, and rows whose cursor is NULL; all
+    rows when `since` is None. `keys`: only key and cursor column, all rows. `by_keys`: the rows whose key is in `keys`.
     """
 
     table: str
@@ -149,8 +149,9 @@ class Versioned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True):
-    """One write of a commit. `body` None deletes. `expect`: the version that must stand there (0: nothing may);
-    None: whatever stands there.
+    """One write of a commit. `body` None deletes.
+
+    `expect`: the version that must stand there (0: nothing may); None: whatever stands there.
     """
 
     space: str
@@ -175,7 +176,7 @@ class State(StateReader, Protocol):
     """Small records with compare-and-set. Durable when `commit` returns (synchronous=FULL)."""
 
     def commit(self, writes: Sequence[Write], *, token: int | None = None) -> None:
-        """All or none. Raises Conflict when an expectation fails, Fenced when `token` is lower than the highest seen."""
+        """All or none. Raises Conflict when an expectation fails, Fenced when `token` is below the highest seen."""
         ...
 
     def close(self) -> None: ...
@@ -221,7 +222,7 @@ class OnlineReader(Protocol):
 
 class Online(OnlineReader, Protocol):
     def put(self, feature_set: str, rows: Iterable[OnlineRow], *, token: int) -> int:
-        """Writes each row unless a row with a higher plan stands there; in transactions under 50 ms. Returns how many were written.
+        """Writes each row unless one with a higher plan stands there, in transactions under 50 ms; returns how many.
 
         Raises Fenced when `token` is lower than the highest seen.
         """
@@ -270,9 +271,10 @@ class LandingReader(Protocol):
 
 class Landing(LandingReader, Protocol):
     def land(self, manifest: Manifest, batches: pa.RecordBatchReader) -> Manifest:
-        """Writes the batch and fsyncs files, manifest and folder, the manifest last. Landing a number again replaces
-        what a crash left without a manifest, and raises Conflict where a manifest stands. Returns the manifest with
-        digest and files filled in.
+        """Writes the batch and fsyncs files, manifest and folder, the manifest last.
+
+        Landing a number again replaces what a crash left without a manifest, and raises Conflict where a manifest
+        stands. Returns the manifest with digest and files filled in.
         """
         ...
 
@@ -296,8 +298,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 class JournalReader(Protocol):
     def get(self, id: str) -> Entry | None:
-        """The record with this id, whichever process wrote it, as soon as `append` returned there. None: no such record
-        in the journal (it may have moved to history). Raises NotFound when the id's signature is not ours.
+        """The record with this id, whichever process wrote it, as soon as `append` returned there.
+
+        None: no such record in the journal (it may have moved to history). Raises NotFound when the id's signature is
+        not ours.
         """
         ...
 
@@ -326,8 +330,10 @@ class Journal(JournalReader, Protocol):
         ...
 
     def append(self, kind: JournalKind, payload: bytes) -> str:
-        """One write(2). When it returns, kill -9 cannot lose the record. Raises StoreFull when nothing could be written; a
-        torn write is cut off. `durability: power`: returns after a group fdatasync.
+        """One write(2). When it returns, kill -9 cannot lose the record.
+
+        Raises StoreFull when nothing could be written; a torn write is cut off. `durability: power`: returns after a
+        group fdatasync.
         """
         ...
 
@@ -344,8 +350,9 @@ class History(Protocol):
     """Every version of every row: one Delta Lake table per dataset, one for quarantine, receipts and events."""
 
     def append(self, table: str, rows: pa.Table, *, writer: str, sequence: int) -> bool:
-        """Appends once per (writer, sequence), by Delta transaction identifiers; False when that sequence or a later one was
-        already there. New columns are added to the schema.
+        """Appends once per (writer, sequence), by Delta transaction identifiers; new columns are added.
+
+        False when that sequence or a later one was already there.
         """
         ...
 
@@ -354,7 +361,7 @@ class History(Protocol):
         ...
 
     def files(self, table: str) -> tuple[str, ...]:
-        """Paths of the Parquet files of the newest snapshot, for DuckDB's read_parquet; empty when the table is not there."""
+        """Paths of the newest snapshot's Parquet files, for DuckDB's read_parquet; empty when there is no table."""
         ...
 
     def erase(self, table: str, predicate: str) -> int:
@@ -410,7 +417,8 @@ class LoadedModel(Protocol):
     def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
         """One output tuple per input row, in order. `deadline_us` is on the monotonic clock.
 
-        Raises ModelRefused for an input it cannot take, ModelTimeout past the deadline, ModelAway when its process died.
+        Raises ModelRefused for an input it cannot take, ModelTimeout past the deadline, ModelAway when its process
+        died.
         """
         ...
 

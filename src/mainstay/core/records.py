@@ -260,7 +260,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     outcome: ReceiptOutcome
     status: int
     reason: str = ""
-    """Code of the policy that decided: `on_warn`, `on_stale`, `on_held`, `on_missing`, `on_deleted`, `on_error`; or empty."""
+    """The policy that decided: `on_warn`, `on_stale`, `on_held`, `on_missing`, `on_deleted`, `on_error`; or empty."""
     verdict: Verdict
     sentence: str = ""
     inputs: dict[str, Any] | None = None
