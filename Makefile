@@ -1,0 +1,62 @@
+# The few verbs of this project. `make help` explains them.
+# Everything is set up inside this folder (.make/, .venv/); nothing is installed elsewhere.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+PY := .venv/bin/python
+OWN_UV := .make/uv/bin/uv
+FOUND_UV := $(shell command -v uv 2>/dev/null)
+UV := $(or $(FOUND_UV),$(OWN_UV))
+
+# Whoever has uv has a cache; for whoever has not, the cache stays in here as well.
+ifeq ($(FOUND_UV),)
+export UV_CACHE_DIR := $(CURDIR)/.make/cache
+endif
+
+.PHONY: help demo test check bench soak clean
+
+help:  ## this list
+	@echo "make VERB, where VERB is one of"
+	@sed -n 's/^\([a-z]*\):[^#]*##  *\(.*\)/  \1\t\2/p' Makefile | expand -t 10
+
+demo: .venv/.ready  ## five minutes: a legacy CRM, a model, five blows, and what the glue of today does beside it
+	@$(PY) -m mainstay demo $(ARGS)
+
+test: .venv/.ready  ## every test but the long ones; a real PostgreSQL comes with it
+	@$(PY) -m pytest -m "not soak" $(ARGS)
+
+check: .venv/.ready  ## formatting, lint, types, import floors
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
+	@$(PY) bench/run.py $(ARGS)
+
+soak: .venv/.ready  ## the long tests: processes killed at every point, 200 rounds
+	@$(PY) -m pytest -m soak --timeout=7200 $(ARGS)
+
+clean:  ## remove everything that was built or set up in here
+	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+.venv/.ready: pyproject.toml uv.lock .make/.uv
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+# uv from the package registry, by whichever of pip and venv this machine has.
+.make/.uv:
+	@mkdir -p .make
+	@if [ -z "$(FOUND_UV)" ] && [ ! -x $(OWN_UV) ]; then \
+	  python=$$(for name in python3 python3.13 python3.12 python3.11 python; do \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$name"; break; fi; done); \
+	  if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed (Debian: apt-get install python3 python3-venv)" >&2; exit 1; fi; \
+	  echo "getting uv into .make/"; \
+	  "$$python" -m pip install --quiet --no-cache-dir --target .make/uv uv 2>.make/pip.log \
+	  || { "$$python" -m venv .make/uv 2>>.make/pip.log && .make/uv/bin/pip install --quiet --no-cache-dir uv 2>>.make/pip.log; } \
+	  || { cat .make/pip.log >&2; echo "uv could not be installed (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
+	fi
+	@touch $@
