@@ -43,7 +43,7 @@ DOOR_REGISTRATION = {"add_typer", "command", "callback"}
 
 
 def _runs_at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Nodes evaluated when `node` is. Bodies of functions and lambdas are left out, and decorators; defaults are not."""
+    """Nodes evaluated when `node` is. Bodies of functions, lambdas and decorators are left out; defaults are not."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             for default in (*child.args.defaults, *child.args.kw_defaults):
