@@ -12,8 +12,10 @@ MainstayError                what a person sees: a sentence, where, and what to 
 │   ├── Conflict             compare-and-set lost: somebody else wrote first
 │   ├── Fenced               our lease was taken over; stop writing
 │   ├── StoreTooNew          written by a later Mainstay
+│   ├── StoreOld             written by an earlier Mainstay
 │   ├── Corrupt              bytes do not match their digest or CRC
-│   └── StoreFull            no space (or no permission) to write
+│   ├── StoreFull            no space (or no permission) to write
+│   └── StoreBusy            transient: another process holds the store too long
 └── ModelError
     ├── ModelRefused         terminal: this artifact or input can never work
     ├── ModelAway            transient: the process died and is being restarted
@@ -144,6 +146,12 @@ class Corrupt(StoreError):
 
 class StoreFull(StoreError):
     """The disk is full or read-only; nothing was written."""
+
+    transient = True
+
+
+class StoreBusy(StoreError):
+    """Another process held the store for longer than we wait; nothing was written."""
 
     transient = True
 
