@@ -1,0 +1,225 @@
+"""Checks as SQL to be run in one pass, and what their counts mean: findings. Pure; the rules are in docs/checks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from mainstay.core.clock import MINUTE, span
+from mainstay.core.nouns import Check, Dataset, Freshness
+from mainstay.core.verdicts import Finding, Verdict, worst
+from mainstay.quality import sql
+from mainstay.quality.conditions import CONDITIONS, checked_condition, engine_condition, literals_for
+
+__all__ = [
+    "BAD",
+    "RowCheck",
+    "engine_condition",
+    "freshness_finding",
+    "judge_row_count",
+    "judge_rows",
+    "judge_unique",
+    "row_checks",
+    "unique_count",
+    "unique_failures",
+]
+
+BAD = "__bad"
+"""Suffix of the boolean beside a cleaned column: the value could not be read as declared."""
+
+_AHEAD_US = 5 * MINUTE
+"""How far the newest event time may lie ahead of our clock before it stops meaning anything: clocks differ a little."""
+
+_WANTED = {
+    "string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false", "date": "a date",
+    "timestamp": "a timestamp", "json": "JSON", "bytes": "bytes",
+}  # fmt: skip
+
+
+class RowCheck(msgspec.Struct, frozen=True):
+    """A row check ready to run."""
+
+    check: Check
+    failed_sql: str
+    """Boolean over the cleaned relation (columns by dataset name, and `<name>__bad`), never NULL: TRUE fails."""
+
+
+def row_checks(dataset: Dataset) -> tuple[RowCheck, ...]:
+    """The dataset's row checks, in its order; `unique` and `row_count` are judged elsewhere.
+
+    Raises:
+        Refused: a check cannot be asked of this dataset (no such column, a condition that is none, a limit of another
+            type); the mend says what to write.
+    """
+    return tuple(
+        RowCheck(check, _failed(dataset, check)) for check in dataset.checks if check.kind in ("type", *CONDITIONS)
+    )
+
+
+def _failed(dataset: Dataset, check: Check) -> str:
+    if check.kind == "type":
+        return f"COALESCE({sql.name(f'{check.column}{BAD}')}, FALSE)"
+    if check.kind == "sql":
+        return f"COALESCE(NOT ({checked_condition(dataset, check)}), FALSE)"
+    column = dataset.column(check.column or "")
+    quoted = sql.name(column.name)
+    literal = literals_for(column.type, f"dataset {dataset.name}, check {check.name}")
+    condition = CONDITIONS[check.kind](quoted, check.args, literal)
+    if check.kind == "required":
+        # A value that cannot be read is the business of `type`, not absent.
+        return f"({condition} AND NOT COALESCE({sql.name(f'{column.name}{BAD}')}, FALSE))"
+    if check.kind == "min" and column.type == "number":
+        # DuckDB orders NaN above everything, so that only `max` would see it.
+        condition = f"{condition} OR isnan({quoted})"
+    return f"COALESCE({condition}, FALSE)"
+
+
+def unique_failures(check: Check, *, relation_sql: str, key: str, incoming_sql: str) -> str:
+    """SQL giving the incoming rows (columns `k`, `_ord`) that repeat a value another row already has.
+
+    The rule: in each group of rows with an equal value, every row beyond the first is surplus and fails. Rows that
+    are not incoming come first, then incoming ones in our order of reading. NULL never collides.
+
+    Args:
+        check: The `unique` check; its column is looked at.
+        relation_sql: Name or parenthesised query of current *as it would be*: one row per key, the incoming included.
+        key: The key column in that relation.
+        incoming_sql: Query giving `k` (the key as text) and `_ord` of the incoming rows, one per key.
+    """
+    column = sql.name(check.column or "")
+    return (
+        f"WITH _incoming AS ({incoming_sql}), "
+        f"_repeated AS (SELECT {column} AS v FROM {relation_sql} AS r WHERE {column} IS NOT NULL "
+        f"GROUP BY {column} HAVING count(*) > 1), "
+        f"_placed AS (SELECT CAST(r.{sql.name(key)} AS VARCHAR) AS k, r.{column} AS v FROM {relation_sql} AS r "
+        f"WHERE r.{column} IN (SELECT v FROM _repeated)), "
+        f"_ranked AS (SELECT p.k, i._ord, row_number() OVER (PARTITION BY p.v ORDER BY i._ord NULLS FIRST, p.k) AS n "
+        f"FROM _placed AS p LEFT JOIN _incoming AS i ON i.k = p.k) "
+        f"SELECT k, _ord FROM _ranked WHERE n > 1 AND _ord IS NOT NULL ORDER BY _ord"
+    )
+
+
+def unique_count(check: Check, *, relation_sql: str) -> str:
+    """SQL giving one row (`failed`, `total`): surplus rows of the whole relation, and rows that have a value."""
+    column = sql.name(check.column or "")
+    return (
+        f"SELECT count({column}) - count(DISTINCT {column}) AS failed, count({column}) AS total "
+        f"FROM {relation_sql} AS r"
+    )
+
+
+def judge_rows(dataset: Dataset, failed: Mapping[str, int], total: int) -> tuple[Finding, ...]:
+    """One finding per row check of the dataset, in its order.
+
+    Args:
+        dataset: The dataset contract.
+        failed: Check name -> how many rows of the batch failed. A check that is absent was not asked: ERROR.
+        total: Rows of the batch.
+    """
+    checks = [check for check in dataset.checks if check.kind in ("type", *CONDITIONS)]
+    return tuple(_judge_row_check(dataset, check, failed.get(check.name), total) for check in checks)
+
+
+def _judge_row_check(dataset: Dataset, check: Check, failed: int | None, total: int) -> Finding:
+    if failed is None:
+        return _finding(check, Verdict.ERROR, "the check was not run", 0, total)
+    if total == 0:
+        return _finding(check, Verdict.PASS, "there were no rows to check", 0, 0)
+    if failed == 0:
+        return _finding(check, Verdict.PASS, f"all {total:,} rows pass", 0, total)
+    verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
+    verb = "row" if total == 1 else "rows"
+    return _finding(check, verdict, f"{failed:,} of {total:,} {verb} {_what_failed(dataset, check)}", failed, total)
+
+
+def _what_failed(dataset: Dataset, check: Check) -> str:
+    column = check.column
+    if check.kind == "type":
+        return f"have a {column} that is not {_WANTED[dataset.column(column or '').type]}"
+    if check.kind == "required":
+        return f"have no {column}"
+    if check.kind == "min":
+        return f"have {column} below {check.args['value']}"
+    if check.kind == "max":
+        return f"have {column} above {check.args['value']}"
+    if check.kind == "pattern":
+        return f"have a {column} that does not match {check.args['regex']}"
+    if check.kind == "values":
+        return f"have a {column} outside the {len(check.args['values'])} declared values"
+    return f"do not satisfy {check.args['condition']}"
+
+
+def judge_unique(check: Check, failed: int, total: int) -> Finding:
+    """The finding of a `unique` check: `failed` surplus rows among `total` rows of current as it would be."""
+    if failed == 0:
+        return _finding(check, Verdict.PASS, f"no {check.column} is repeated in {total:,} rows", 0, total)
+    verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
+    sentence = f"{failed:,} of {total:,} rows repeat a {check.column} that another row has"
+    return _finding(check, verdict, sentence, failed, total)
+
+
+def judge_row_count(check: Check, count: int) -> Finding:
+    """The finding of a `row_count` check over `count` rows of current as it would be. Limits are inclusive."""
+    least, most = check.args.get("min"), check.args.get("max")
+    verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
+    rows = f"{count:,} row{'' if count == 1 else 's'}"
+    if least is not None and count < least:
+        return _finding(check, verdict, f"{rows}, fewer than the {least:,} promised", 1, count)
+    if most is not None and count > most:
+        return _finding(check, verdict, f"{rows}, more than the {most:,} promised", 1, count)
+    return _finding(check, Verdict.PASS, rows, 0, count)
+
+
+def _finding(check: Check, verdict: Verdict, sentence: str, failed: int, total: int) -> Finding:
+    return Finding(
+        check=check.name,
+        verdict=verdict,
+        sentence=sentence,
+        column=check.column,
+        on_fail=check.on_fail,
+        failed=failed,
+        total=total,
+    )
+
+
+def freshness_finding(freshness: Freshness, age_us: int | None, newest_age_us: int | None) -> Finding:
+    """The dataset's age against its promise. The worse of the two promises stands.
+
+    Args:
+        freshness: What was promised; parts that are None are not.
+        age_us: Now minus as-of by our own clock; None when nothing was ever published. Negative: our clock went back.
+        newest_age_us: Now minus the greatest event time; None when no row has one. Only asked where `newest` is
+            promised. Up to five minutes ahead of our clock counts as now; further ahead says nothing.
+    """
+    verdict, sentence = _age(freshness, age_us)
+    if freshness.newest_us is not None and age_us is not None:
+        newest, newest_sentence = _newest(freshness.newest_us, newest_age_us)
+        if newest.rank > verdict.rank:
+            verdict, sentence = worst((verdict, newest)), newest_sentence
+    return Finding(check="freshness", verdict=verdict, sentence=sentence)
+
+
+def _age(freshness: Freshness, age_us: int | None) -> tuple[Verdict, str]:
+    if age_us is None:
+        return Verdict.UNKNOWN, "nothing has been published yet"
+    if age_us < 0:
+        return Verdict.UNKNOWN, f"as of lies {span(-age_us)} ahead of our clock, which went back"
+    if freshness.fail_us is not None and age_us > freshness.fail_us:
+        return Verdict.FAIL, f"data {span(age_us)} old, promise {span(freshness.fail_us)}"
+    if freshness.warn_us is not None and age_us > freshness.warn_us:
+        return Verdict.WARN, f"data {span(age_us)} old, warned past {span(freshness.warn_us)}"
+    promise = freshness.warn_us if freshness.warn_us is not None else freshness.fail_us
+    if promise is None:
+        return Verdict.PASS, f"data {span(age_us)} old, no age promised"
+    return Verdict.PASS, f"data {span(age_us)} old, within {span(promise)}"
+
+
+def _newest(promise_us: int, newest_age_us: int | None) -> tuple[Verdict, str]:
+    if newest_age_us is None:
+        return Verdict.UNKNOWN, "no row has an event time, so the newest cannot be told"
+    if newest_age_us < -_AHEAD_US:
+        return Verdict.UNKNOWN, f"the newest event time lies {span(-newest_age_us)} in the future"
+    if newest_age_us > promise_us:
+        return Verdict.FAIL, f"newest event {span(newest_age_us)} old, promise {span(promise_us)}"
+    return Verdict.PASS, f"newest event {span(max(newest_age_us, 0))} old, within {span(promise_us)}"

@@ -1,0 +1,212 @@
+"""What makes a row fail, as SQL: one function per kind of check.
+
+Each returns a condition that is TRUE for a failing row, written in DuckDB's SQL with plain comparisons only, so that
+SQLGlot carries it to any engine. NULL means "not failed": absence is the business of `required` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from mainstay.core.errors import Refused
+from mainstay.core.nouns import Check, ColumnType, Dataset
+from mainstay.quality import sql
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+Literal = Callable[[Any], str]
+"""A value of the file -> its SQL literal, for the column at hand."""
+
+Condition = Callable[[str, Mapping[str, Any], Literal], str]
+"""(column, args, literal) -> TRUE where the row fails. Columns come quoted."""
+
+
+def _required(column: str, _args: Mapping[str, Any], _literal: Literal) -> str:
+    return f"{column} IS NULL"
+
+
+def _minimum(column: str, args: Mapping[str, Any], literal: Literal) -> str:
+    return f"{column} < {literal(args['value'])}"
+
+
+def _maximum(column: str, args: Mapping[str, Any], literal: Literal) -> str:
+    return f"{column} > {literal(args['value'])}"
+
+
+def _pattern(column: str, args: Mapping[str, Any], _literal: Literal) -> str:
+    return f"NOT regexp_full_match({column}, {sql.text(str(args['regex']))})"
+
+
+def _values(column: str, args: Mapping[str, Any], literal: Literal) -> str:
+    return f"{column} NOT IN ({', '.join(literal(value) for value in args['values'] if value is not None)})"
+
+
+def _condition(_column: str, args: Mapping[str, Any], _literal: Literal) -> str:
+    return f"NOT ({args['condition']})"
+
+
+CONDITIONS: dict[str, Condition] = {
+    "required": _required,
+    "min": _minimum,
+    "max": _maximum,
+    "pattern": _pattern,
+    "values": _values,
+    "sql": _condition,
+}
+"""Kind -> its condition. `type` is judged by cleaning, `unique` and `row_count` over the whole dataset."""
+
+
+def literals_for(type: ColumnType, where: str) -> Literal:
+    """How the file's values are written for a column of this type.
+
+    The returned function raises Refused for a value that no such column can hold: comparing a text column with 1 would
+    otherwise make the engine parse the text, and fail on the first row that is no number.
+    """
+
+    def literal(value: Any) -> str:
+        if type in ("string", "json"):
+            return sql.text(str(value).lower() if isinstance(value, bool) else str(value))
+        if type in ("integer", "number") and sql.is_number(value):
+            return sql.literal(value)
+        if type == "boolean" and isinstance(value, bool):
+            return sql.literal(value)
+        if type in ("date", "timestamp") and (instant := _instant(value)) is not None:
+            return f"CAST({sql.text(instant)} AS {sql.DUCKDB_TYPES[type]})"
+        raise Refused(f"{value!r} is not a value of a {type} column", mend=f"write a {type}", where=where)
+
+    return literal
+
+
+def _instant(value: Any) -> str | None:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    try:
+        return datetime.fromisoformat(str(value)).isoformat(sep=" ")
+    except ValueError:
+        return None
+
+
+def checked_condition(dataset: Dataset, check: Check) -> str:
+    """The user's condition of a `sql` check, proved to be one boolean expression over the dataset's columns.
+
+    Column names are matched without case, as DuckDB does.
+
+    Raises:
+        Refused: it does not parse, is not a condition, reads anything but this dataset's columns, looks across rows
+            (aggregates, windows, subqueries) or calls a function whose answer is not decided by its arguments.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+    from sqlglot.optimizer.annotate_types import annotate_types
+    from sqlglot.schema import MappingSchema
+
+    where = f"dataset {dataset.name}, check {check.name}"
+    condition = str(check.args.get("condition", ""))
+    try:
+        parsed = sqlglot.parse(condition, dialect="duckdb")
+    except SqlglotError as error:
+        raise Refused("the condition does not parse", mend=located(error), where=where) from error
+    if len(parsed) != 1 or not isinstance(parsed[0], exp.Expr) or isinstance(parsed[0], exp.Query | exp.Command):
+        raise Refused(
+            "the condition is not one expression", mend="write it as after WHERE, without a semicolon", where=where
+        )
+    tree = parsed[0]
+    names = {column.name.lower(): column for column in dataset.columns}
+    _refuse_beyond_the_row(tree, names, where)
+    schema = {column.name: sql.DUCKDB_TYPES[column.type] for column in dataset.columns}
+    asked = exp.paren(tree)
+    for found in list(asked.find_all(exp.Column)):
+        found.replace(exp.column(names[found.name.lower()].name, "t", quoted=True))
+    select = exp.select(asked).from_("t")
+    typed = annotate_types(select, schema=MappingSchema({"t": schema}, dialect="duckdb"), dialect="duckdb").selects[0]
+    if typed.type is not None and not typed.is_type(exp.DType.BOOLEAN, exp.DType.UNKNOWN, exp.DType.NULL):
+        raise Refused(
+            f"the condition is a {typed.type.sql(dialect='duckdb').lower()}, not true or false",
+            mend="compare it with something",
+            where=where,
+        )
+    # The user's own text, since a round trip through a parser may say something else. Lines of its own, since it may
+    # end in a comment.
+    return f"\n{condition}\n"
+
+
+def _refuse_beyond_the_row(tree: exp.Expr, names: Mapping[str, Any], where: str) -> None:
+    from sqlglot import exp
+
+    across = (exp.Query, exp.AggFunc, exp.Window, exp.Exists)
+    if tree.find(*across):
+        raise Refused(
+            "the condition looks beyond its row", mend="no subqueries, aggregates or windows in a check", where=where
+        )
+    if tree.find(exp.Placeholder, exp.Parameter, exp.Star, exp.Columns, exp.PositionalColumn):
+        raise Refused("the condition has a placeholder", mend="name columns and constants only", where=where)
+    for called in functions(tree):
+        if called in sql.UNREPEATABLE:
+            raise Refused(
+                f"{called}() gives another answer each time",
+                mend="compare columns with columns or constants; age is the business of `freshness:`",
+                where=where,
+            )
+    for column in tree.find_all(exp.Column):
+        if column.table or column.name.lower() not in names:
+            raise Refused(
+                f"the dataset has no column {column.sql(dialect='duckdb')}",
+                mend=f"use one of {', '.join(found.name for found in names.values())}",
+                where=where,
+            )
+
+
+def functions(tree: exp.Expr) -> Iterator[str]:
+    """Every function called in the tree, in lower case, under each name that it has."""
+    from sqlglot import exp
+
+    for call in tree.find_all(exp.Func):
+        if isinstance(call, exp.Anonymous):
+            yield str(call.name).lower()
+        else:
+            yield from (name.lower() for name in call.sql_names())
+    for bare in tree.find_all(exp.SessionParameter, exp.Introducer):
+        yield bare.name.lower()
+
+
+def engine_condition(check: Check, dialect: str) -> str:
+    """The condition of a row check in another engine's SQL: TRUE where the row fails.
+
+    Over columns of the engine's own table called as the check calls them. NULL-safe: NULL never fails.
+
+    Args:
+        check: A row check other than `type`, whose rule is cleaning's.
+        dialect: SQLGlot's name of the engine: `postgres`, `sqlite`, `mysql`, ...
+
+    Raises:
+        Refused: the engine has no exact counterpart (`pattern` outside DuckDB and PostgreSQL), or the kind is no row
+            condition.
+    """
+    import sqlglot
+    from sqlglot import exp
+
+    if check.kind not in CONDITIONS:
+        raise Refused(f"a {check.kind} check is not a condition on one row", where=f"check {check.name}")
+    condition = CONDITIONS[check.kind](sql.name(check.column or ""), check.args, sql.literal)
+    tree = sqlglot.parse_one(f"COALESCE({condition}, FALSE)", dialect="duckdb")
+    for match in list(tree.find_all(exp.RegexpFullMatch)):
+        if dialect == "duckdb":
+            continue
+        if dialect != "postgres":
+            raise Refused(f"{dialect} has no regular expressions", where=f"check {check.name}")
+        anchored = exp.Literal.string(f"^(?:{match.expression.name})$")
+        match.replace(exp.RegexpLike(this=match.this.copy(), expression=anchored))
+    return tree.sql(dialect=dialect)
+
+
+def located(error: Exception) -> str:
+    """Where SQLGlot lost its way, in a sentence."""
+    details = getattr(error, "errors", None)
+    if not details:
+        return "look for an unclosed quote or bracket"
+    line, column, at = details[0].get("line"), details[0].get("col"), details[0].get("highlight")
+    return f"look at line {line}, character {column}" + (f", near {at!r}" if at else "")
