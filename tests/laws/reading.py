@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "mainstay"
+NOT_OURS = "app/demo/churn/"
+"""What the demo's users wrote: a training script and the glue of today. Run as scripts, never imported."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Module:
 def read_modules(folder: Path = SOURCE) -> list[Module]:
     """Every Python file below `folder`."""
     files = sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
-    return [Module(path.relative_to(folder).as_posix(), path.read_text("utf-8")) for path in files]
+    modules = [Module(path.relative_to(folder).as_posix(), path.read_text("utf-8")) for path in files]
+    return [module for module in modules if not module.path.startswith(NOT_OURS)]
 
 
 def read_tests() -> list[Module]:

@@ -7,18 +7,18 @@ allowed when it builds a value (a class, or one of the functions listed); everyt
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.laws.reading import Module, dotted, read_modules
 
 BUILDERS = {
-    "TypeAdapter", "attrgetter", "bytes", "cast", "compile", "date", "datetime", "defstruct", "dict", "digest_text",
-    "encode", "enumerate", "escape", "field", "float", "format", "fromkeys", "frozenset", "getLogger", "get_logger",
-    "getattr", "int", "isoformat", "itemgetter", "items", "join", "keys", "len", "list", "maketrans", "max", "min",
-    "namedtuple", "partial", "range", "replace", "set", "sorted", "split", "str", "strip", "sum", "timedelta",
-    "tuple", "type", "union", "values", "zip",
+    "TypeAdapter", "attrgetter", "bytes", "cast", "compile", "crc32", "date", "datetime", "defstruct", "dict",
+    "digest_text", "encode", "enumerate", "escape", "field", "float", "format", "fromkeys", "frozenset", "getLogger",
+    "get_logger", "getattr", "int", "isinstance", "isoformat", "itemgetter", "items", "join", "keys", "len", "list",
+    "lower", "maketrans", "max", "min", "namedtuple", "partial", "range", "replace", "set", "sorted", "split", "str",
+    "strip", "sum", "timedelta", "tuple", "type", "union", "upper", "values", "zip",
 }  # fmt: skip
 """Functions that only compute a value from their arguments."""
 
@@ -70,14 +70,27 @@ def _only_when_run(test: ast.expr) -> bool:
 
 
 def acts_at_import(module: Module) -> Iterator[str]:
-    for node in _runs_at_import(module.tree):
+    functions = {node.name: node for node in module.tree.body if isinstance(node, ast.FunctionDef)}
+    yield from _acts(module, functions, module.tree, frozenset())
+
+
+def _acts(
+    module: Module, functions: Mapping[str, ast.FunctionDef], body: ast.AST, inside: frozenset[str]
+) -> Iterator[str]:
+    """What runs in `body`. A function of this very module may be called when its own body does nothing either."""
+    for node in _runs_at_import(body):
         where = f"{module.path}:{getattr(node, 'lineno', 0)}"
         if isinstance(node, ast.With | ast.AsyncWith | ast.While | ast.Await | ast.Global):
             yield f"{where}: a {type(node).__name__.lower()} statement runs at import"
         elif isinstance(node, ast.Attribute) and dotted(node) in READ_AT_IMPORT:
             yield f"{where}: {dotted(node)} is read at import"
         elif isinstance(node, ast.Call) and not _allowed(module, node):
-            yield f"{where}: {dotted(node.func) or 'something'}() is called at import"
+            name = dotted(node.func)
+            if name not in functions:
+                yield f"{where}: {name or 'something'}() is called at import"
+            elif name not in inside:
+                called = ast.Module(functions[name].body, [])
+                yield from _acts(module, functions, called, inside | {name})
 
 
 def _allowed(module: Module, call: ast.Call) -> bool:
@@ -112,6 +125,8 @@ def test_no_module_acts_at_import() -> None:
         "def f(x=open('y')):\n    return x\n",
         "with open('x') as f:\n    y = 1\n",
         "if True:\n    connect()\n",
+        "def build():\n    return open('x')\nX = build()\n",
+        "def a():\n    return b()\ndef b():\n    return connect()\nX = a()\n",
         "from subprocess import Popen\nP = Popen(['ls'])\n",
     ],
 )
@@ -126,6 +141,8 @@ def test_the_law_sees(text: str) -> None:
         "def f():\n    return open('x')\n",
         "if __name__ == '__main__':\n    main()\n",
         "F = lambda: open('x')\n",
+        "def words(text):\n    return frozenset(text.split())\nX = words('a b')\n",
+        "def step(build):\n    def later():\n        return open('x')\n    return later\nX = step(str)\n",
         "class A(Struct, frozen=True):\n    x: Guard = Guard()\n",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import x\n",
     ],

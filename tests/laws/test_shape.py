@@ -22,8 +22,6 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 PICKLE_READERS = {
     "models/runtimes/python_host.py": "runs in the lab's interpreter, never in ours",
-    "app/demo/churn/train.py": "what a data scientist writes; runs as its own process",
-    "app/demo/churn/glue.py": "what people write today; shown beside Mainstay, runs as its own process",
 }
 PICKLE_LIBRARIES = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve"}
 
