@@ -1,0 +1,409 @@
+"""Answer a request: fetch, judge, predict, record; in that order, and the receipt before the answer.
+
+A key is carried through in one `Work`. `predict_now` does all in the calling thread; `predict` waits for runtimes
+that answer from another process without holding the event loop. Stores and the journal are used by one thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from mainstay.core.clock import Clock, iso
+from mainstay.core.errors import ModelError, ModelRefused, ModelTimeout, StoreError
+from mainstay.core.ports import Journal, LoadedModel, OnlineReader, OnlineRow
+from mainstay.core.records import Receipt, ReceiptOutcome
+from mainstay.serving import judge as judging
+from mainstay.serving.inputs import InputPlan, key_text
+from mainstay.serving.judge import Judgement, Terms
+from mainstay.serving.meter import Meter
+from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
+from mainstay.serving.request import PredictRequest, Scalar
+from mainstay.serving.view import Snapshot
+
+CHUNK = 100
+"""Keys worked through before other requests get their turn."""
+_GRACE_SECONDS = 0.5
+_UNSET = msgspec.UNSET
+_UNSEEN = "the online store could not be read"
+
+
+class NotReady(StoreError):
+    """Nothing can answer yet: no file applied, or no model version chosen."""
+
+    transient = True
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who asks, and when the request came in."""
+
+    caller: str
+    """The API key's id."""
+    request: str
+    """The request's id, for logs and receipts."""
+    began_us: int
+    """On the monotonic clock."""
+
+
+class Work:
+    """One key on its way through: filled in step by step."""
+
+    __slots__ = ("error", "inputs", "judged", "key", "now_us", "output", "row", "unseen")
+
+    def __init__(self, key: str | None) -> None:
+        self.key = key
+        self.row: OnlineRow | None = None
+        self.unseen = ""
+        self.judged: Judgement | None = None
+        self.inputs: list[Any] | None = None
+        self.output: tuple[Any, ...] | None = None
+        self.error = ""
+        self.now_us = 0
+
+
+class Answering:
+    """The centre of the prediction API, without HTTP.
+
+    Args:
+        online: The reader half of the online store.
+        journal: Where receipts go; owned by this process.
+        clock: For ages, deadlines and latencies.
+        meter: Counts what was answered.
+    """
+
+    def __init__(self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter) -> None:
+        self._online = online
+        self._journal = journal
+        self._clock = clock
+        self._meter = meter
+        self._encoder = msgspec.msgpack.Encoder()
+        self._threads: ThreadPoolExecutor | None = None
+        self.journal_problem = ""
+        """Why the last receipt could not be written; empty while they can."""
+        self.online_problem = ""
+        """Why the online store could not be read, last time; empty while it can."""
+
+    def predict_now(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
+        """The reply to `request`, computed in the calling thread.
+
+        Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
+        """
+        plan, model = _usable(snap)
+        if request.key is not _UNSET:
+            work = self._fetch(snap, plan, request.key, request.inputs)
+            if work.inputs is not None:
+                self._run(snap, model, [work])
+            return self._finish(snap, work, call)
+        works, keys = self._all(snap, plan, request)
+        self._run(snap, model, works)
+        return Batch([item(self._finish(snap, work, call), key) for work, key in zip(works, keys, strict=True)])
+
+    async def predict(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
+        """The same as `predict_now`, leaving the event loop to others while the model works elsewhere."""
+        plan, model = _usable(snap)
+        blocking = model.capabilities.blocking
+        if request.key is not _UNSET:
+            if not blocking:
+                return self.predict_now(snap, request, call)
+            work = self._fetch(snap, plan, request.key, request.inputs)
+            await self._run_elsewhere(snap, model, [work])
+            return self._finish(snap, work, call)
+        works, keys = self._all(snap, plan, request)
+        results: list[Item] = []
+        for start in range(0, len(works), CHUNK):
+            part = works[start : start + CHUNK]
+            if blocking:
+                await self._run_elsewhere(snap, model, part)
+            else:
+                self._run(snap, model, part)
+            replies = [self._finish(snap, work, call) for work in part]
+            results += [item(reply, key) for reply, key in zip(replies, keys[start : start + CHUNK], strict=True)]
+            await asyncio.sleep(0)
+        return Batch(results)
+
+    def close(self) -> None:
+        """Lets go of the threads that wait for models."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, snap: Snapshot, plan: InputPlan, key: str | int, inputs: dict[str, Scalar] | None) -> Work:
+        sent = plan.check_sent(inputs) if inputs or plan.request else None
+        text = key if snap.key_type == "string" and type(key) is str else key_text(key, snap.key_type)
+        work = Work(text)
+        if snap.feature_set is not None:
+            try:
+                work.row = self._online.get(snap.feature_set.digest, text)
+            except StoreError as error:
+                self._unseen(snap, [work], error)
+        self._prepare(snap, plan, work, sent)
+        return work
+
+    def _all(
+        self, snap: Snapshot, plan: InputPlan, request: PredictRequest
+    ) -> tuple[list[Work], Sequence[str | int | None]]:
+        """A work for every key or row of the request, each validated before any is judged."""
+        if request.rows is not _UNSET:
+            works = []
+            for place, given in enumerate(request.rows):
+                work = Work(None)
+                work.inputs = plan.given(given, f"rows[{place}]")
+                works.append(work)
+            return works, [None] * len(works)
+        keys: list[str | int] = [] if request.keys is _UNSET else list(request.keys)
+        sent = plan.check_sent(request.inputs)
+        texts = [key_text(key, snap.key_type, f"keys[{place}]") for place, key in enumerate(keys)]
+        works = [Work(text) for text in texts]
+        if snap.feature_set is not None:
+            try:
+                rows = self._online.get_many(snap.feature_set.digest, texts)
+                for work in works:
+                    work.row = rows.get(work.key or "")
+            except StoreError as error:
+                self._unseen(snap, works, error)
+        for work in works:
+            self._prepare(snap, plan, work, sent)
+        return works, keys
+
+    def _unseen(self, snap: Snapshot, works: Sequence[Work], error: StoreError) -> None:
+        """The online store could not be asked: ERROR, which is not the same as no row."""
+        self.online_problem = error.sentence
+        now_us = self._clock.now_us()
+        for work in works:
+            work.unseen = _UNSEEN
+            work.now_us = now_us
+            work.judged = judging.judge_unseen(snap.terms, _UNSEEN, now_us)
+            if work.judged.action not in ("refuse", "fallback"):
+                # Nothing can be flagged: there is no row to answer from.
+                work.judged = msgspec.structs.replace(work.judged, action="refuse", status=503, retry_after=5)
+
+    def _prepare(self, snap: Snapshot, plan: InputPlan, work: Work, sent: dict[str, Any] | None) -> None:
+        """Judges once before the model is asked, so that it is not asked in vain, and lays out its inputs."""
+        if work.judged is not None:
+            return
+        now_us = self._clock.now_us()
+        row = work.row
+        if not judging.calm(row, snap.terms, now_us):
+            judged = judging.judge(row, snap.terms, now_us)
+            if judged.action in ("refuse", "fallback"):
+                work.judged = judged
+                work.now_us = now_us
+                return
+        if row is None or row.values is None:
+            return
+        work.inputs = plan.row(row.values, sent)
+        absent = plan.absent(work.inputs)
+        if absent:
+            work.error = f"the model requires `{absent}` and the row has none"
+
+    def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
+        """Asks the model for every work that has inputs; a row it cannot take fails alone."""
+        asked = [work for work in works if work.inputs is not None and not work.error]
+        if not asked:
+            return
+        deadline = self._clock.monotonic_us() + snap.integration.model.timeout_us
+        self._ask(snap, model, asked, deadline)
+
+    async def _run_elsewhere(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
+        asked = [work for work in works if work.inputs is not None and not work.error]
+        if not asked:
+            return
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="model")
+        timeout_us = snap.integration.model.timeout_us
+        deadline = self._clock.monotonic_us() + timeout_us
+        waiting = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, snap, model, asked, deadline)
+        try:
+            await asyncio.wait_for(asyncio.shield(waiting), timeout_us / 1_000_000 + _GRACE_SECONDS)
+        except TimeoutError:
+            _fail(asked, "the model did not answer before its deadline")
+
+    def _ask(self, snap: Snapshot, model: LoadedModel, asked: Sequence[Work], deadline_us: int) -> None:
+        try:
+            outputs = model.predict([work.inputs or () for work in asked], deadline_us=deadline_us)
+        except ModelRefused as error:
+            if len(asked) == 1:
+                asked[0].error = error.sentence
+                return
+            for work in asked:
+                self._ask(snap, model, [work], deadline_us)
+            return
+        except ModelTimeout:
+            _fail(asked, "the model did not answer before its deadline")
+            return
+        except ModelError as error:
+            _fail(asked, error.sentence)
+            return
+        except Exception as error:  # noqa: BLE001 - a runtime is a plug-in; whatever it raises is the model's failure
+            _fail(asked, f"the model failed ({type(error).__name__})")
+            return
+        if len(outputs) != len(asked) or any(len(output) != len(snap.outputs) for output in outputs):
+            _fail(asked, "the model gave another number of answers than it was asked for")
+            return
+        for work, output in zip(asked, outputs, strict=True):
+            strange = next((place for place in snap.numbers if not _finite(output[place])), None)
+            if strange is None:
+                work.output = output
+            else:
+                work.error = f"the model gave no finite number for `{snap.outputs[strange]}`"
+
+    def _finish(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
+        """Judges at the moment of answering, writes the receipt, and only then makes the reply."""
+        terms = snap.terms
+        judged = work.judged
+        if judged is None:
+            now_us = work.now_us = self._clock.now_us()
+            judged = judging.judge_given() if work.key is None else judging.judge(work.row, terms, now_us)
+            failed = work.output is None
+            if failed and judged.action in ("answer", "flag"):
+                work.error = work.error or "the model did not answer"
+                judged = judging.judge_error(judged, terms, work.error, now_us)
+        output = self._output(snap, work, judged)
+        as_of = _as_of_text(snap, judged)
+        age = None if judged.age_us is None else judged.age_us / 1_000_000
+        receipt = self._record(snap, work, judged, output, call)
+        version = snap.version.number if snap.version else 0
+        if receipt is None and snap.integration.settings.without_receipt != "answer":
+            self._meter.judged("refused", "no_receipt", judged.verdict)
+            text = "no receipt can be written, so no answer is given"
+            return Refusal(503, "no_receipt", text, MEND["no_receipt"], None, as_of, age, judged.verdict, 5)
+        if output is None:
+            self._meter.judged("refused", judged.reason, judged.verdict)
+            return Refusal(
+                judged.status,
+                judged.reason,
+                judged.sentence,
+                MEND[judged.reason],
+                receipt,
+                as_of,
+                age,
+                judged.verdict,
+                judged.retry_after,
+            )
+        degraded = judged.action != "answer"
+        outcome = "fallback" if judged.action == "fallback" else "answered"
+        self._meter.judged(outcome, judged.reason, judged.verdict)
+        return Answer(
+            output, receipt, version, as_of, age, judged.verdict, _sentence(snap, judged), degraded, judged.reason
+        )
+
+    @staticmethod
+    def _output(snap: Snapshot, work: Work, judged: Judgement) -> dict[str, Any] | None:
+        if judged.action == "refuse":
+            return None
+        if judged.action == "fallback":
+            fallback = snap.integration.fallback
+            return dict(fallback.values) if fallback else None
+        return None if work.output is None else dict(zip(snap.outputs, work.output, strict=True))
+
+    def _record(
+        self, snap: Snapshot, work: Work, judged: Judgement, output: dict[str, Any] | None, call: Call
+    ) -> str | None:
+        """Appends the receipt and returns its id; None where none can be written."""
+        facts = _facts(snap, work) if judged.action in ("fallback", "refuse") else {}
+
+        def build(given: str) -> bytes:
+            latency_us = self._clock.monotonic_us() - call.began_us
+            return self._encoder.encode(receipt_of(given, snap, work, judged, output, call, facts, latency_us))
+
+        try:
+            written = self._journal.append_with("receipt", build)
+        except (StoreError, OSError) as error:
+            self.journal_problem = error.sentence if isinstance(error, StoreError) else error.strerror or "I/O error"
+            return None
+        self.journal_problem = ""
+        return written
+
+
+_OUTCOME: dict[str, ReceiptOutcome] = {
+    "answer": "answered",
+    "flag": "answered",
+    "fallback": "fallback",
+    "refuse": "refused",
+}
+_positions = msgspec.json.Decoder(dict[str, list[int]])
+
+
+def receipt_of(
+    given: str,
+    snap: Snapshot,
+    work: Work,
+    judged: Judgement,
+    output: dict[str, Any] | None,
+    call: Call,
+    facts: dict[str, Any],
+    latency_us: int,
+) -> Receipt:
+    """The record of one judged key, with the id it is `given`."""
+    version, model, plan, feature_set, row = snap.version, snap.model, snap.plan, snap.feature_set, work.row
+    return Receipt(
+        id=given,
+        at_us=work.now_us,
+        integration=snap.integration.name,
+        api=snap.integration.api,
+        key=work.key,
+        caller=call.caller,
+        request=call.request,
+        outcome=_OUTCOME[judged.action],
+        status=judged.status,
+        reason=judged.reason,
+        verdict=judged.verdict,
+        sentence=judged.sentence,
+        inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
+        feature_set=feature_set.digest if feature_set and work.key is not None else "",
+        plan=row.plan if row else 0,
+        positions=_positions.decode(row.positions) if row else {},
+        as_of_us=judged.as_of_us,
+        age_us=judged.age_us,
+        event_us=row.event_us if row else None,
+        landed_us=row.landed_us if row else None,
+        policy=facts,
+        version=version.number if version else 0,
+        artifact=version.digest if version else "",
+        runtime=version.runtime if version else "",
+        build=model.build if model else "",
+        cleaning=snap.cleaning,
+        output=output,
+        latency_us=latency_us,
+    )
+
+
+def _usable(snap: Snapshot) -> tuple[InputPlan, LoadedModel]:
+    if snap.plan is None or snap.model is None:
+        raise NotReady("no model version answers yet", mend="mainstay model use N")
+    return snap.plan, snap.model
+
+
+def _fail(works: Sequence[Work], sentence: str) -> None:
+    for work in works:
+        work.error = sentence
+
+
+def _finite(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:
+    """What a refusal or fallback was judged from; for a caller's own row, only that the model failed on it."""
+    terms = snap.terms
+    if work.key is None:
+        terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=())
+    return judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=work.key is None)
+
+
+def _as_of_text(snap: Snapshot, judged: Judgement) -> str | None:
+    if judged.as_of_us is None:
+        return None
+    return snap.as_of_text if judged.as_of_us == snap.terms.as_of_us else iso(judged.as_of_us)
+
+
+def _sentence(snap: Snapshot, judged: Judgement) -> str:
+    """Why the answer is not plain; with a fallback, what it is too."""
+    fallback = snap.integration.fallback
+    if judged.action == "fallback" and fallback is not None and fallback.reason:
+        return f"{judged.sentence}; answered with the fallback ({fallback.reason})"
+    return judged.sentence

@@ -1,0 +1,140 @@
+"""The API contract: what callers may send and will get, whatever model answers. Kept in git beside the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from mainstay.core.errors import NotFound, Refused
+from mainstay.core.nouns import ColumnType, Field, Integration, Signature
+from mainstay.core.verdicts import Finding, Verdict
+
+
+class ApiContract(msgspec.Struct, frozen=True, kw_only=True):
+    """`contracts/api-<api>.json`."""
+
+    v: int = 1
+    integration: str
+    api: int
+    key: Field
+    """The business key: its name in the feature view and its type."""
+    inputs: tuple[Field, ...] = ()
+    """Request-time inputs."""
+    columns: tuple[Field, ...] = ()
+    """The columns of `model.input`, which `rows` may carry."""
+    outputs: tuple[Field, ...]
+
+
+def path_of(folder: str | Path, api: int) -> Path:
+    """Where the API contract of an integration's folder lies."""
+    return Path(folder) / "contracts" / f"api-{api}.json"
+
+
+def build(
+    integration: Integration,
+    columns: Sequence[tuple[str, ColumnType]],
+    signature: Signature,
+    *,
+    key_type: ColumnType = "string",
+) -> ApiContract:
+    """The API contract that the first version to answer writes. `columns` are the feature columns in SQL order."""
+    view = integration.features.get(integration.model.input)
+    return ApiContract(
+        integration=integration.name,
+        api=integration.api,
+        key=Field(name=view.key if view else "key", type=key_type, required=True),
+        inputs=integration.model.request_inputs,
+        columns=tuple(Field(name=name, type=kind) for name, kind in columns),
+        outputs=tuple(_promised(field) for field in signature.outputs),
+    )
+
+
+def _promised(field: Field) -> Field:
+    return Field(
+        name=field.name,
+        type=field.type,
+        unit=field.unit,
+        meaning=field.meaning,
+        minimum=field.minimum,
+        maximum=field.maximum,
+    )
+
+
+def write(path: Path, contract: ApiContract) -> None:
+    """Writes the API contract, indented for people who read it in git."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(contract), indent=2) + b"\n")
+
+
+def read(path: Path) -> ApiContract:
+    """The API contract in the file. Raises NotFound, or Refused when it is not one."""
+    if not path.is_file():
+        raise NotFound("there is no API contract yet", where=str(path), mend="the first `mainstay apply` writes it")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=ApiContract)
+    except msgspec.DecodeError as error:
+        raise Refused(f"this is not an API contract: {error}", where=str(path), mend="restore it from git") from None
+
+
+def breaks(old: ApiContract, new: ApiContract) -> tuple[Finding, ...]:
+    """What a caller of `old` could no longer do or rely on under `new`; empty when nothing breaks."""
+    found: list[Finding] = []
+    if old.key.type != new.key.type:
+        found.append(_break("api.key", f"the key was {old.key.type} and becomes {new.key.type}"))
+    for kind, before, after in (("input", old.inputs, new.inputs), ("column", old.columns, new.columns)):
+        found += _inputs(kind, before, after)
+    found += _outputs(old.outputs, new.outputs)
+    return tuple(found)
+
+
+def fits(contract: ApiContract, signature: Signature) -> tuple[Finding, ...]:
+    """Why a model does not fit the API contract: inputs nobody gives, or other outputs; empty when it fits."""
+    given = {field.name: field for field in (*contract.columns, *contract.inputs)}
+    found = [
+        _break("api.inputs", f"the model wants `{field.name}`, which the API contract does not give")
+        for field in signature.inputs
+        if field.name not in given and field.name != contract.key.name
+    ]
+    return (*found, *_outputs(contract.outputs, signature.outputs))
+
+
+def _inputs(kind: str, before: Sequence[Field], after: Sequence[Field]) -> list[Finding]:
+    known = {field.name: field for field in after}
+    found: list[Finding] = []
+    for field in before:
+        now = known.get(field.name)
+        if now is None:
+            found.append(_break(f"api.{kind}", f"{kind} `{field.name}` is gone"))
+        elif now.type != field.type:
+            found.append(_break(f"api.{kind}", f"{kind} `{field.name}` was {field.type} and becomes {now.type}"))
+        elif now.required and not field.required:
+            found.append(_break(f"api.{kind}", f"{kind} `{field.name}` becomes required"))
+    names = {field.name for field in before}
+    found += [
+        _break(f"api.{kind}", f"{kind} `{field.name}` is new and required")
+        for field in after
+        if field.required and field.name not in names
+    ]
+    return found
+
+
+def _outputs(before: Sequence[Field], after: Sequence[Field]) -> list[Finding]:
+    known = {field.name: field for field in after}
+    found: list[Finding] = []
+    for field in before:
+        now = known.pop(field.name, None)
+        if now is None:
+            found.append(_break("api.outputs", f"output `{field.name}` is gone"))
+        elif now.type != field.type:
+            found.append(_break("api.outputs", f"output `{field.name}` was {field.type} and becomes {now.type}"))
+        elif now.unit != field.unit:
+            text = f"output `{field.name}` was in {field.unit or 'no unit'} and becomes {now.unit or 'no unit'}"
+            found.append(_break("api.outputs", text))
+    found += [_break("api.outputs", f"output `{name}` is new") for name in known]
+    return found
+
+
+def _break(check: str, sentence: str) -> Finding:
+    return Finding(check=check, verdict=Verdict.FAIL, sentence=sentence, mend="raise `api:` in mainstay.yaml")

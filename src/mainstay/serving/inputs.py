@@ -1,0 +1,171 @@
+"""From a feature row or a caller's row to what the model eats, compiled once per snapshot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from mainstay.core.nouns import ColumnType, Field, Signature
+from mainstay.serving.request import BadRequest, came, unknown_field
+
+_NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_values = msgspec.json.Decoder(list[Any])
+
+
+class InputPlan:
+    """How model inputs are found, in the signature's order, in a feature row and among request-time inputs.
+
+    Args:
+        signature: The model's.
+        columns: The feature set's columns in SQL order.
+        request_inputs: What the file lets a caller send beside the key.
+    """
+
+    def __init__(
+        self, signature: Signature, columns: Sequence[tuple[str, ColumnType]], request_inputs: Sequence[Field] = ()
+    ) -> None:
+        self.names = tuple(field.name for field in signature.inputs)
+        self.fields = {field.name: field for field in signature.inputs}
+        self.request = {field.name: field for field in request_inputs}
+        places = {name: place for place, (name, _) in enumerate(columns)}
+        # Absent columns point one past the end, where `row` puts a null.
+        self._absent = len(columns)
+        order = [places.get(name, self._absent) for name in self.names]
+        self.unfed = tuple(name for name in self.names if name not in places and name not in self.request)
+        """Inputs that neither the feature set nor the request can give: null for every key."""
+        self._pick = itemgetter(*order) if len(order) > 1 else None
+        self._order = order
+        self._numbers = tuple(place for place, field in enumerate(signature.inputs) if field.type == "number")
+        self._required = tuple(place for place, field in enumerate(signature.inputs) if field.required)
+        self._sent = tuple((place, name) for place, name in enumerate(self.names) if name in self.request)
+
+    def row(self, values: bytes, sent: Mapping[str, Any] | None = None) -> list[Any]:
+        """The model's inputs out of an online row's JSON values and the (checked) request-time inputs."""
+        decoded = _values.decode(values)
+        decoded.append(None)
+        picked = [decoded[place] for place in self._order] if self._pick is None else list(self._pick(decoded))
+        for place in self._numbers:
+            value = picked[place]
+            if type(value) is not float:
+                picked[place] = _number(value)
+        if self._sent:
+            given = sent or {}
+            for place, name in self._sent:
+                if name in given:
+                    picked[place] = given[name]
+        return picked
+
+    def absent(self, row: Sequence[Any]) -> str:
+        """The first required input that is null; empty when none is."""
+        for place in self._required:
+            if row[place] is None:
+                return self.names[place]
+        return ""
+
+    def check_sent(self, sent: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The request-time inputs, typed. Raises BadRequest for what the file does not allow or does not fit."""
+        given = sent or {}
+        for name in given:
+            if name not in self.request:
+                raise unknown_field(name, self.request, "inputs.")
+        checked = {name: typed(value, self.request[name], f"inputs.{name}") for name, value in given.items()}
+        for name, field in self.request.items():
+            if field.required and checked.get(name) is None:
+                raise BadRequest(f"`inputs.{name}` is missing, wanted {WANTED[field.type]}", where=f"inputs.{name}")
+        return checked or None
+
+    def given(self, row: Mapping[str, Any], where: str) -> list[Any]:
+        """A caller's own row as model inputs. Raises BadRequest naming `where` and the field."""
+        for name in row:
+            if name not in self.fields:
+                raise unknown_field(name, self.fields, f"{where}.")
+        picked: list[Any] = []
+        for name, field in self.fields.items():
+            value = typed(row.get(name), field, f"{where}.{name}")
+            if value is None and field.required:
+                raise BadRequest(f"`{where}.{name}`: wanted {WANTED[field.type]}, found null", where=f"{where}.{name}")
+            picked.append(value)
+        return picked
+
+
+def _number(value: Any) -> Any:
+    """A number column's JSON value as float: integers and the words for what is not finite; null stays."""
+    if value is None:
+        return None
+    return _NON_FINITE[value] if isinstance(value, str) else float(value)
+
+
+WANTED: dict[str, str] = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "date": "a date as YYYY-MM-DD",
+    "timestamp": "an instant as ISO 8601 with its offset, or microseconds since 1970",
+    "json": "JSON in a string",
+    "bytes": "bytes in a string (base64)",
+}
+
+
+def typed(value: Any, field: Field, where: str) -> Any:
+    """`value` as the field's type; null stays null. Raises BadRequest, which never repeats the value."""
+    if value is None:
+        return None
+    try:
+        fitted = _fit(value, field.type)
+    except (ValueError, KeyError, OverflowError):
+        fitted = None
+    if fitted is None:
+        found = came(value)
+        raise BadRequest(f"`{where}`: wanted {WANTED[field.type]}, found {found}", where=where)
+    return fitted
+
+
+def _fit(value: Any, kind: ColumnType) -> Any:
+    """The fitted value, or None when its JSON type is another."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match kind:
+        case "integer":
+            return value if isinstance(value, int) and is_number and -(2**63) <= value < 2**63 else None
+        case "number":
+            return float(value) if is_number else _NON_FINITE[value] if isinstance(value, str) else None
+        case "boolean":
+            return value if isinstance(value, bool) else None
+        case "date":
+            return date.fromisoformat(value).isoformat() if isinstance(value, str) else None
+        case "timestamp":
+            return _instant(value)
+        case _:
+            return value if isinstance(value, str) else None
+
+
+def _instant(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        return None
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        return None
+    elapsed = moment - _EPOCH
+    return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
+
+
+def key_text(key: str | int, kind: ColumnType, where: str = "key") -> str:
+    """The business key as the canonical text that stores use. Raises BadRequest when its type is another."""
+    if kind == "integer":
+        if isinstance(key, str):
+            digits = key.removeprefix("-")
+            if not (digits.isascii() and digits.isdigit()):
+                raise BadRequest(f"`{where}`: wanted an integer, found a string", where=where)
+            return str(int(key)) if len(digits) < 20 else key
+        return str(key)
+    if not isinstance(key, str):
+        raise BadRequest(f"`{where}`: wanted a string, found an integer", mend="put it in quotes", where=where)
+    return key

@@ -1,0 +1,99 @@
+"""Counts of what a worker answered. Plain integers on the hot path; snapshots are merged when somebody asks.
+
+A worker's slot keeps its file across restarts, so that counters never go back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+
+import msgspec
+
+from mainstay.core.verdicts import Verdict
+
+BUCKETS_US = (250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000)
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """What one worker slot has counted. Names of a label's values are joined by `|`."""
+
+    v: int = 1
+    requests: dict[str, int] = {}
+    """route|status -> requests."""
+    judged: dict[str, int] = {}
+    """outcome|reason|verdict -> judged keys."""
+    buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS_US) + 1))
+    """Predict requests by latency, not cumulated."""
+    latency_us: int = 0
+    """Sum over predict requests."""
+    shed: int = 0
+    """Requests refused because too many were waiting."""
+    at_us: int = 0
+
+
+class Meter:
+    """One worker's counters, kept in `file` when there is one."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self.counts = (read_counts(file) if file is not None else None) or Counts()
+
+    def request(self, route: str, status: int) -> None:
+        """A request to anything but predict."""
+        name = f"{route}|{status}"
+        self.counts.requests[name] = self.counts.requests.get(name, 0) + 1
+
+    def predicted(self, status: int, latency_us: int) -> None:
+        """A predict request that ended with `status` after `latency_us`."""
+        self.request("predict", status)
+        self.counts.buckets[bisect_left(BUCKETS_US, latency_us)] += 1
+        self.counts.latency_us += latency_us
+
+    def judged(self, outcome: str, reason: str, verdict: Verdict) -> None:
+        """A key that was judged: `answered`, `fallback` or `refused`, by which policy, on which verdict."""
+        name = f"{outcome}|{reason}|{verdict.value}"
+        self.counts.judged[name] = self.counts.judged.get(name, 0) + 1
+
+    def shed(self) -> None:
+        """A request refused because too many were waiting."""
+        self.counts.shed += 1
+
+    def save(self, now_us: int) -> None:
+        """Writes the counts beside the others, whole or not at all."""
+        if self._file is None:
+            return
+        self.counts.at_us = now_us
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        beside = self._file.with_suffix(".new")
+        beside.write_bytes(msgspec.json.encode(self.counts))
+        beside.replace(self._file)
+
+
+def read_counts(file: Path) -> Counts | None:
+    """The counts in a file; None when there is none or it cannot be read."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Counts)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None) -> Counts:
+    """The sum over every worker's file in `folder`, with `own` in place of `own_file`."""
+    whole = Counts()
+    parts = [] if own is None else [own.counts]
+    for file in sorted(folder.glob("*.json")):
+        if file == own_file:
+            continue
+        counts = read_counts(file)
+        if counts is not None:
+            parts.append(counts)
+    for part in parts:
+        for table, into in ((part.requests, whole.requests), (part.judged, whole.judged)):
+            for name, count in table.items():
+                into[name] = into.get(name, 0) + count
+        whole.buckets = [old + new for old, new in zip(whole.buckets, part.buckets, strict=True)]
+        whole.latency_us += part.latency_us
+        whole.shed += part.shed
+        whole.at_us = max(whole.at_us, part.at_us)
+    return whole

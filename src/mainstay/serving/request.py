@@ -1,0 +1,211 @@
+"""What a caller asks, read strictly: every refusal names the field, what was wanted, what came, the close match."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from mainstay.core.errors import MainstayError
+
+Scalar = str | int | float | bool | None
+KEYS_MOST = 1000
+ROWS_MOST = 1000
+DEPTH_MOST = 32
+
+
+class BadRequest(MainstayError):
+    """The request itself is wrong; nothing was judged and no receipt was written.
+
+    `status` is 400 for what is not JSON and 422 for JSON that does not fit.
+    """
+
+    def __init__(self, sentence: str, *, mend: str = "", where: str = "", status: int = 422) -> None:
+        super().__init__(sentence, mend=mend, where=where)
+        self.status = status
+
+
+class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Exactly one of `key`, `keys` and `rows`. Nesting ends with the types, so no body can be too deep."""
+
+    key: str | int | msgspec.UnsetType = msgspec.UNSET
+    keys: list[str | int] | msgspec.UnsetType = msgspec.UNSET
+    rows: list[dict[str, Scalar]] | msgspec.UnsetType = msgspec.UNSET
+    inputs: dict[str, Scalar] | None = None
+    """Request-time inputs, where the file allows them; they go to every key of the request."""
+
+
+class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    receipt: str
+    decision: str
+    reason: str = ""
+    by: str = ""
+    id: str = ""
+
+
+class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    receipt: str
+    outcome: Scalar
+    observed_at: str = ""
+    id: str = ""
+
+
+_WANTED = {
+    "key": "a string or an integer",
+    "keys": "a list of strings or integers",
+    "rows": "a list of objects with plain values",
+    "inputs": "an object with plain values",
+    "receipt": "a string",
+    "decision": "a string",
+    "reason": "a string",
+    "by": "a string",
+    "id": "a string",
+    "outcome": "a plain value",
+    "observed_at": "a string",
+}
+_predict = msgspec.json.Decoder(PredictRequest)
+_decision = msgspec.json.Decoder(DecisionRequest)
+_outcome = msgspec.json.Decoder(OutcomeRequest)
+
+
+def read_predict(body: bytes) -> PredictRequest:
+    """The request in `body` (JSON). Raises BadRequest."""
+    try:
+        request = _predict.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise explain(body, PredictRequest, error) from None
+    if request.key is not msgspec.UNSET and request.keys is msgspec.UNSET and request.rows is msgspec.UNSET:
+        return request
+    given = [name for name in ("key", "keys", "rows") if getattr(request, name) is not msgspec.UNSET]
+    if len(given) != 1:
+        came = " and ".join(f"`{name}`" for name in given) or "none of them"
+        raise BadRequest(f"wanted exactly one of `key`, `keys` and `rows`, found {came}", mend='send {"key": "..."}')
+    _bounded(request)
+    return request
+
+
+def _bounded(request: PredictRequest) -> None:
+    for name, most in (("keys", KEYS_MOST), ("rows", ROWS_MOST)):
+        items = getattr(request, name)
+        if items is msgspec.UNSET:
+            continue
+        if not items:
+            raise BadRequest(f"`{name}` is empty", mend="send at least one", where=name)
+        if len(items) > most:
+            mend = f"send them in requests of at most {most}"
+            raise BadRequest(f"`{name}` has {len(items)} items, wanted at most {most}", mend=mend, where=name)
+    if request.rows is not msgspec.UNSET and request.inputs is not None:
+        raise BadRequest("`inputs` goes with keys; rows carry every input themselves", where="inputs")
+
+
+def read_decision(body: bytes) -> DecisionRequest:
+    """The request in `body` (JSON). Raises BadRequest."""
+    try:
+        return _decision.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise explain(body, DecisionRequest, error) from None
+
+
+def read_outcome(body: bytes) -> OutcomeRequest:
+    """The request in `body` (JSON). Raises BadRequest."""
+    try:
+        return _outcome.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise explain(body, OutcomeRequest, error) from None
+
+
+def explain(body: bytes, kind: type[msgspec.Struct], error: Exception) -> BadRequest:
+    """Why `body` does not fit `kind`, told so that the caller can mend it; the values themselves are not repeated."""
+    try:
+        raw = msgspec.json.decode(body)
+    except RecursionError:
+        return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        return BadRequest(f"the body is not JSON: {broken}", mend="send a JSON object", status=400)
+    if _deeper(raw, DEPTH_MOST):
+        return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
+    if not isinstance(raw, dict):
+        return BadRequest(f"wanted a JSON object, found {came(raw)}", mend='send {"key": "..."}')
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    for name in raw:
+        if name not in known:
+            return unknown_field(name, known)
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in raw:
+            return BadRequest(f"`{field.name}` is missing, wanted {_WANTED[field.name]}", where=field.name)
+    return _misfit(raw, error)
+
+
+def _misfit(raw: Mapping[str, Any], error: Exception) -> BadRequest:
+    text = str(error)
+    path = text.rpartition(" - at `$.")[2].rstrip("`") if " - at `$." in text else ""
+    name = path.partition("[")[0].partition(".")[0]
+    if name not in raw:
+        return BadRequest("the body does not fit what this route takes", mend="see /docs")
+    value: Any = raw[name]
+    where = name
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if not _plain(item, name):
+                return BadRequest(
+                    f"`{name}[{index}]`: wanted {_item(name)}, found {came(_inner(item))}", where=f"{name}[{index}]"
+                )
+    return BadRequest(f"`{where}`: wanted {_WANTED[name]}, found {came(_inner(value))}", where=where)
+
+
+def _item(name: str) -> str:
+    return "a string or an integer" if name == "keys" else "an object with plain values"
+
+
+def _plain(item: object, name: str) -> bool:
+    if name == "keys":
+        return isinstance(item, str | int) and not isinstance(item, bool)
+    return isinstance(item, dict) and not any(isinstance(value, dict | list) for value in item.values())
+
+
+def _inner(value: object) -> object:
+    """The value that is too deep inside an object, else the value."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            if isinstance(inner, dict | list):
+                return inner
+    return value
+
+
+def _deeper(value: object, left: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    if left == 0:
+        return True
+    parts: Iterable[object] = value.values() if isinstance(value, dict) else value
+    return any(_deeper(part, left - 1) for part in parts)
+
+
+def unknown_field(name: str, known: Iterable[str], where: str = "") -> BadRequest:
+    """A field nobody knows, with the close match among `known`."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    mend = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(f'`{each}`' for each in names) or 'none'}"
+    shown = name[:60]
+    return BadRequest(f"unknown field `{shown}`", mend=mend, where=f"{where}{shown}")
+
+
+def came(value: object) -> str:
+    """The JSON type of `value` in words, never the value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int():
+            return "an integer"
+        case float():
+            return "a number with a fraction"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "an object"

@@ -1,0 +1,227 @@
+"""What a worker knows: an immutable snapshot, swapped whole. One request uses one snapshot throughout.
+
+The view is refreshed by one thread when state has changed, every 200 ms at most; a request only reads the attribute
+`now`. A version is loaded fully before the swap. One that fails to load leaves the old one answering, and `problem`
+says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from mainstay.core.clock import SECOND, Clock, iso
+from mainstay.core.errors import MainstayError, ModelAway
+from mainstay.core.nouns import ColumnType, Integration
+from mainstay.core.ports import LoadedModel, StateReader, Versioned
+from mainstay.core.records import (
+    Answering,
+    ApiKey,
+    Applied,
+    DatasetState,
+    FeatureSetState,
+    ModelVersion,
+)
+from mainstay.serving import judge
+from mainstay.serving.inputs import InputPlan
+
+REFRESH_US = 200_000
+_CLOSE_AFTER_US = 30 * SECOND
+_RETRY_LOAD_US = 2 * SECOND
+
+OpenModel = Callable[[ModelVersion], LoadedModel]
+OpenFile = Callable[[Applied], Integration]
+Record = TypeVar("Record", bound=msgspec.Struct)
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One consistent picture of what answers. `None` where the installation has none yet."""
+
+    integration: Integration
+    applied: str
+    """Digest of the applied file."""
+    version: ModelVersion | None
+    model: LoadedModel | None
+    feature_set: FeatureSetState | None
+    key_type: ColumnType
+    terms: judge.Terms
+    plan: InputPlan | None
+    keys: Mapping[str, ApiKey]
+    cleaning: str
+    as_of_text: str | None
+    """`terms.as_of_us` in ISO 8601, ready for answers."""
+    outputs: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+    """Places of the outputs that are numbers."""
+
+
+class WorkerView:
+    """Keeps `now` up to date with state.
+
+    Args:
+        state: The reader half of state; used only by the thread that calls `refresh`.
+        open_model: Makes a version ready to answer; raises MainstayError where it cannot.
+        open_file: Reads the applied file; raises MainstayError where it cannot.
+        clock: For when loading is tried again and old models are closed.
+    """
+
+    def __init__(self, state: StateReader, open_model: OpenModel, open_file: OpenFile, clock: Clock) -> None:
+        self._state = state
+        self._open_model = open_model
+        self._open_file = open_file
+        self._clock = clock
+        self._seen: int | None = None
+        self._records: dict[tuple[str, str], tuple[int, Any]] = {}
+        self._file: tuple[str, Integration] | None = None
+        self._models: dict[int, LoadedModel] = {}
+        self._leaving: list[tuple[int, LoadedModel]] = []
+        self._retry_us: int | None = None
+        self.now: Snapshot | None = None
+        self.problem = ""
+        """Why the newest state is not the one that answers; empty when it is."""
+
+    def refresh(self) -> bool:
+        """Looks whether state changed and swaps the snapshot if so. Returns whether it was swapped.
+
+        Never raises a MainstayError: the old snapshot keeps answering and `problem` tells.
+        """
+        at_us = self._clock.monotonic_us()
+        self._close_left(at_us)
+        try:
+            seen = self._state.changed()
+            due = self._retry_us is not None and at_us >= self._retry_us
+            if seen == self._seen and not due:
+                return False
+            self._retry_us = None
+            self.problem = ""
+            snapshot = self._read(at_us)
+        except MainstayError as error:
+            self.problem = error.sentence
+            self._retry_us = at_us + _RETRY_LOAD_US
+            return False
+        self._seen = seen
+        if snapshot is None:
+            return False
+        self.now = snapshot
+        return True
+
+    def close(self) -> None:
+        """Closes every loaded model."""
+        for _, model in self._leaving:
+            model.close()
+        for model in self._models.values():
+            model.close()
+        self._leaving.clear()
+        self._models.clear()
+        self.now = None
+
+    def _read(self, at_us: int) -> Snapshot | None:
+        applied = self._one("applied", "file", Applied)
+        if applied is None:
+            self.problem = "no file is applied"
+            return None
+        integration = self._integration(applied)
+        version, model = self._answering(at_us)
+        feature_set = self._feature_set(integration, version)
+        states = {name: state for name in integration.datasets if (state := self._one("dataset", name, DatasetState))}
+        keys = {item.name: self._cached(item, ApiKey) for item in self._state.scan("api_key")}
+        terms = judge.terms(
+            integration.answer, feature_set, states, integration.datasets, has_fallback=integration.fallback is not None
+        )
+        plan = None
+        signature = None
+        if version is not None:
+            signature = version.signature
+            plan = InputPlan(signature, feature_set.columns if feature_set else (), integration.model.request_inputs)
+        outputs = signature.outputs if signature else ()
+        return Snapshot(
+            integration=integration,
+            applied=applied.digest,
+            version=version,
+            model=model,
+            feature_set=feature_set,
+            key_type=feature_set.key_type if feature_set else "string",
+            terms=terms,
+            plan=plan,
+            keys=keys,
+            cleaning=_cleaning(states),
+            as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
+            outputs=tuple(field.name for field in outputs),
+            numbers=tuple(place for place, field in enumerate(outputs) if field.type == "number"),
+        )
+
+    def _integration(self, applied: Applied) -> Integration:
+        if self._file is not None and self._file[0] == applied.digest:
+            return self._file[1]
+        try:
+            integration = self._open_file(applied)
+        except MainstayError as error:
+            if self._file is None:
+                raise
+            self.problem = f"the applied file cannot be read: {error.sentence}"
+            self._retry_us = self._clock.monotonic_us() + _RETRY_LOAD_US
+            return self._file[1]
+        self._file = (applied.digest, integration)
+        return integration
+
+    def _answering(self, at_us: int) -> tuple[ModelVersion | None, LoadedModel | None]:
+        """The version that answers and its model; the one that answered before where the new one does not load."""
+        chosen = self._one("answering", "champion", Answering)
+        if chosen is None:
+            return None, None
+        before = self.now
+        try:
+            version = self._one("model", f"{chosen.version:06d}", ModelVersion)
+            if version is None:
+                raise ModelAway(f"model version {chosen.version} is not in state")
+            model = self._models.get(version.number)
+            if model is None:
+                model = self._models[version.number] = self._open_model(version)
+        except MainstayError as error:
+            if before is None or before.version is None:
+                raise
+            self._retry_us = at_us + _RETRY_LOAD_US
+            old = before.version.number
+            self.problem = f"model version {chosen.version} does not load, {old} still answers: {error.sentence}"
+            return before.version, before.model
+        self._let_go({version.number, chosen.previous or 0}, at_us)
+        return version, model
+
+    def _let_go(self, wanted: set[int], at_us: int) -> None:
+        """Versions that neither answer nor answered last are closed once no request can still use them."""
+        for number in [number for number in self._models if number not in wanted]:
+            self._leaving.append((at_us + _CLOSE_AFTER_US, self._models.pop(number)))
+
+    def _close_left(self, at_us: int) -> None:
+        while self._leaving and self._leaving[0][0] <= at_us:
+            self._leaving.pop(0)[1].close()
+
+    def _feature_set(self, integration: Integration, version: ModelVersion | None) -> FeatureSetState | None:
+        """The set that the version pins; for one that reads no features, the newest of the model's view."""
+        if version is not None and version.feature_set:
+            return self._one("feature_set", version.feature_set, FeatureSetState)
+        sets = [self._cached(item, FeatureSetState) for item in self._state.scan("feature_set")]
+        mine = [each for each in sets if each.view == integration.model.input and not each.retired]
+        return max(mine, key=lambda each: (each.complete, each.plan), default=None)
+
+    def _one(self, space: str, name: str, kind: type[Record]) -> Record | None:
+        item = self._state.get(space, name)
+        return None if item is None else self._cached(item, kind)
+
+    def _cached(self, item: Versioned, kind: type[Record]) -> Record:
+        """The record, decoded once per version of it."""
+        place = (item.space, item.name)
+        known = self._records.get(place)
+        if known is not None and known[0] == item.version:
+            record: Record = known[1]
+            return record
+        record = msgspec.json.decode(item.body, type=kind)
+        self._records[place] = (item.version, record)
+        return record
+
+
+def _cleaning(states: Mapping[str, DatasetState]) -> str:
+    """`dataset=digest` of each dataset's cleaning, for receipts."""
+    return ",".join(f"{name}={state.cleaning}" for name, state in sorted(states.items()) if state.cleaning)
