@@ -53,7 +53,7 @@ class Call(msgspec.Struct, frozen=True):
 class Work:
     """One key on its way through: filled in step by step."""
 
-    __slots__ = ("error", "inputs", "judged", "key", "now_us", "output", "row", "unseen")
+    __slots__ = ("answer", "error", "inputs", "judged", "key", "now_us", "output", "row", "unseen")
 
     def __init__(self, key: str | None) -> None:
         self.key = key
@@ -62,6 +62,7 @@ class Work:
         self.judged: Judgement | None = None
         self.inputs: list[Any] | None = None
         self.output: tuple[Any, ...] | None = None
+        self.answer: dict[str, Any] | None = None
         self.error = ""
         self.now_us = 0
 
@@ -262,10 +263,11 @@ class Answering:
             if failed and judged.action in ("answer", "flag"):
                 work.error = work.error or "the model did not answer"
                 judged = judging.judge_error(judged, terms, work.error, now_us)
-        output = self._output(snap, work, judged)
+        work.judged = judged
+        work.answer = output = self._output(snap, work, judged)
         as_of = _as_of_text(snap, judged)
         age = None if judged.age_us is None else judged.age_us / 1_000_000
-        receipt = self._record(snap, work, judged, output, call)
+        receipt = self._record(snap, work, call)
         version = snap.version.number if snap.version else 0
         if receipt is None and snap.integration.settings.without_receipt != "answer":
             self._meter.judged("refused", "no_receipt", judged.verdict)
@@ -300,15 +302,12 @@ class Answering:
             return dict(fallback.values) if fallback else None
         return None if work.output is None else dict(zip(snap.outputs, work.output, strict=True))
 
-    def _record(
-        self, snap: Snapshot, work: Work, judged: Judgement, output: dict[str, Any] | None, call: Call
-    ) -> str | None:
+    def _record(self, snap: Snapshot, work: Work, call: Call) -> str | None:
         """Appends the receipt and returns its id; None where none can be written."""
-        facts = _facts(snap, work) if judged.action in ("fallback", "refuse") else {}
 
         def build(given: str) -> bytes:
             latency_us = self._clock.monotonic_us() - call.began_us
-            return self._encoder.encode(receipt_of(given, snap, work, judged, output, call, facts, latency_us))
+            return self._encoder.encode(receipt_of(given, snap, work, call, latency_us))
 
         try:
             written = self._journal.append_with("receipt", build)
@@ -328,17 +327,9 @@ _OUTCOME: dict[str, ReceiptOutcome] = {
 _positions = msgspec.json.Decoder(dict[str, list[int]])
 
 
-def receipt_of(
-    given: str,
-    snap: Snapshot,
-    work: Work,
-    judged: Judgement,
-    output: dict[str, Any] | None,
-    call: Call,
-    facts: dict[str, Any],
-    latency_us: int,
-) -> Receipt:
+def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
     """The record of one judged key, with the id it is `given`."""
+    judged = work.judged or judging.judge_given()
     version, model, plan, feature_set, row = snap.version, snap.model, snap.plan, snap.feature_set, work.row
     return Receipt(
         id=given,
@@ -361,13 +352,13 @@ def receipt_of(
         age_us=judged.age_us,
         event_us=row.event_us if row else None,
         landed_us=row.landed_us if row else None,
-        policy=facts,
+        policy=_facts(snap, work) if judged.action in ("fallback", "refuse") else {},
         version=version.number if version else 0,
         artifact=version.digest if version else "",
         runtime=version.runtime if version else "",
         build=model.build if model else "",
         cleaning=snap.cleaning,
-        output=output,
+        output=work.answer,
         latency_us=latency_us,
     )
 
