@@ -1,0 +1,10 @@
+"""mainstay.yaml -> core nouns. The only user of pydantic.
+
+Every fault of the file is told at once, each with file, line, column, what was wanted, what came and what to type.
+"""
+
+from mainstay.spec.loading import MAIN, digest, file_texts, load, load_files
+from mainstay.spec.purpose import purpose_findings
+from mainstay.spec.schema import schema
+
+__all__ = ["MAIN", "digest", "file_texts", "load", "load_files", "purpose_findings", "schema"]

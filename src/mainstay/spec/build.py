@@ -1,0 +1,266 @@
+"""The checked shape -> core nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mainstay.core import nouns
+from mainstay.core.nouns import Check, Cleaning, ColumnType
+from mainstay.core.verdicts import OnFail
+from mainstay.spec import durations, shape
+from mainstay.spec.crosschecks import is_path, sql_path
+
+
+def integration(
+    file: shape.FilePart, *, options: Mapping[str, dict[str, Any]], files: Mapping[str, str], digest: str, folder: str
+) -> nouns.Integration:
+    """The whole file. `options`: each source's, placeholders replaced. `files`: texts by relative path."""
+    return nouns.Integration(
+        name=file.integration,
+        api=file.api,
+        purpose=_purpose(file.purpose),
+        sources={name: _source(name, source, options[name]) for name, source in file.sources.items()},
+        datasets={name: _dataset(name, dataset) for name, dataset in file.datasets.items()},
+        features={name: _feature(name, feature, files) for name, feature in file.features.items()},
+        model=_model(file.model),
+        answer=nouns.AnswerPolicy(**file.answer.model_dump()),
+        fallback=_fallback(file.fallback),
+        settings=_settings(file),
+        digest=digest,
+        folder=folder,
+    )
+
+
+def _purpose(part: shape.PurposePart) -> nouns.Purpose:
+    return nouns.Purpose(
+        problem=part.problem,
+        workflow=part.workflow,
+        users_who=part.users.who,
+        users_seats=part.users.seats,
+        kpis=tuple(nouns.Kpi(**kpi.model_dump()) for kpi in part.kpis),
+        agreed_by=tuple((each.role, each.on) for each in part.agreed_by),
+        review_after_us=part.review.after if part.review else None,
+    )
+
+
+def _source(name: str, part: shape.SourcePart, options: dict[str, Any]) -> nouns.SourceConfig:
+    guard = part.guard
+    return nouns.SourceConfig(
+        name=name,
+        kind=part.kind,
+        options=options,
+        timezone=part.timezone,
+        guard=nouns.Guard(
+            connections=guard.connections,
+            statement_timeout_us=guard.statement_timeout,
+            connect_timeout_us=guard.connect_timeout,
+            allowed_hours=guard.allowed_hours,
+            backfill_hours=guard.backfill_hours,
+            retry_first_us=guard.retry_first,
+            retry_most_us=guard.retry_most,
+        ),
+    )
+
+
+def _dataset(name: str, part: shape.DatasetPart) -> nouns.Dataset:
+    fresh = part.freshness
+    return nouns.Dataset(
+        name=name,
+        source=part.source,
+        table=part.table,
+        key=part.key,
+        columns=tuple(_column(each, column, part.key) for each, column in part.columns.items()),
+        checks=checks(part),
+        cursor=_cursor(part.cursor),
+        deletes=_deletes(part),
+        duplicates=nouns.Duplicates(keep=part.duplicates.keep, by=part.duplicates.by, on_fail=part.duplicates.on_fail),
+        event_time=part.event_time,
+        every_us=part.every,
+        owner=part.owner,
+        freshness=nouns.Freshness(warn_us=fresh.warn, fail_us=fresh.fail, newest_us=fresh.newest),
+    )
+
+
+def _column(name: str, part: shape.ColumnPart, key: str) -> nouns.Column:
+    return nouns.Column(
+        name=name,
+        type=part.type,
+        source_name=part.source_name or name,
+        # A null names no row, so the key is required whether the file says it or not.
+        required=part.required or name == key,
+        clean=tuple(_step(step) for step in part.clean),
+        pii=part.pii,
+        unit=part.unit,
+        description=part.description,
+    )
+
+
+def _step(step: str | shape.CleanStep) -> Cleaning:
+    if isinstance(step, str):
+        return Cleaning(kind=step)
+    if step.null_if is not None:
+        return Cleaning(kind="null_if", args={"values": step.null_if})
+    if step.number is not None:
+        return Cleaning(kind="number", args=step.number.model_dump())
+    if step.date is not None:
+        return Cleaning(kind="date", args={"formats": step.date})
+    if step.boolean is not None:
+        return Cleaning(kind="boolean", args={"true": step.boolean.true_words, "false": step.boolean.false_words})
+    return Cleaning(kind="map", args={"values": step.map or {}})
+
+
+def checks(part: shape.DatasetPart) -> tuple[Check, ...]:
+    """Every check of a dataset: its columns' in file order, then the listed ones, each with a name of its own."""
+    found: list[tuple[Check, bool]] = []
+    for name, column in part.columns.items():
+        found.extend((check, False) for check in _column_checks(name, column, required=name == part.key))
+    found.extend((_listed(entry), bool(entry.name)) for entry in part.checks)
+    return tuple(_named(found))
+
+
+def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iterable[Check]:
+    asked: list[tuple[str, dict[str, Any], bool]] = [
+        ("type", {}, True),
+        ("required", {}, part.required or required),
+        ("min", {"value": part.minimum}, part.minimum is not None),
+        ("max", {"value": part.maximum}, part.maximum is not None),
+        ("pattern", {"regex": part.pattern}, part.pattern is not None),
+        ("values", {"values": part.values}, part.values is not None),
+        ("unique", {}, part.unique),
+    ]
+    for kind, args, wanted in asked:
+        if wanted:
+            yield Check(name=f"{name}.{kind}", kind=kind, column=name, args=args, on_fail=part.on_fail)
+
+
+def _listed(entry: shape.CheckPart) -> Check:
+    on_fail: OnFail = entry.on_fail or ("block" if entry.row_count else "quarantine")
+    kind, column, args = _kind(entry)
+    name = entry.name or (f"{column}.{kind}" if column else kind)
+    return Check(name=name, kind=kind, column=column, args=args, on_fail=on_fail)
+
+
+def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
+    if entry.row_count is not None:
+        bounds = {"min": entry.row_count.minimum, "max": entry.row_count.maximum}
+        return "row_count", None, {name: bound for name, bound in bounds.items() if bound is not None}
+    if entry.unique is not None:
+        return "unique", entry.unique, {}
+    if entry.required is not None:
+        return "required", entry.required, {}
+    if entry.minimum is not None:
+        return "min", entry.minimum.column, {"value": entry.minimum.value}
+    if entry.maximum is not None:
+        return "max", entry.maximum.column, {"value": entry.maximum.value}
+    if entry.pattern is not None:
+        return "pattern", entry.pattern.column, {"regex": entry.pattern.regex}
+    if entry.values is not None:
+        return "values", entry.values.column, {"values": entry.values.values}
+    return "sql", None, {"condition": entry.sql}
+
+
+def _named(found: list[tuple[Check, bool]]) -> Iterable[Check]:
+    """What the user called a check stands; a default name that is taken gets a number."""
+    taken = {check.name for check, by_user in found if by_user}
+    for check, by_user in found:
+        name, number = check.name, 2
+        while not by_user and name in taken:
+            name, number = f"{check.name}_{number}", number + 1
+        taken.add(name)
+        yield Check(name=name, kind=check.kind, column=check.column, args=check.args, on_fail=check.on_fail)
+
+
+def _cursor(part: shape.CursorPart | None) -> nouns.Cursor | None:
+    if part is None:
+        return None
+    if isinstance(part.lag, int):
+        return nouns.Cursor(column=part.column, lag_number=part.lag)
+    return nouns.Cursor(column=part.column, lag_us=durations.parse(part.lag))
+
+
+def _deletes(part: shape.DatasetPart) -> nouns.Deletes:
+    said = part.deletes
+    if said is None:
+        return nouns.Deletes(kind="none" if part.cursor else "snapshot")
+    if isinstance(said, str):
+        return nouns.Deletes(kind=said)
+    share = nouns.Deletes(kind="none").max_share if said.max_share is None else said.max_share
+    if said.column is not None:
+        return nouns.Deletes(kind="column", column=said.column, max_share=share)
+    if said.reconcile is not None:
+        return nouns.Deletes(kind="reconcile", every_us=said.reconcile, max_share=share)
+    return nouns.Deletes(kind="snapshot", max_share=share)
+
+
+def _feature(name: str, part: shape.FeaturePart, files: Mapping[str, str]) -> nouns.FeatureView:
+    path = sql_path(part.sql) if is_path(part.sql) else ""
+    return nouns.FeatureView(
+        name=name,
+        key=part.key,
+        mapping=part.mapping,
+        sql=files[path] if path else part.sql,
+        path=path,
+        refresh_us=part.refresh,
+    )
+
+
+def _field(name: str, part: shape.FieldPart, kind: ColumnType, *, required: bool = False) -> nouns.Field:
+    return nouns.Field(
+        name=name,
+        type=part.type or kind,
+        required=required,
+        unit=part.unit,
+        meaning=part.meaning,
+        minimum=part.minimum,
+        maximum=part.maximum,
+    )
+
+
+def _model(part: shape.ModelPart) -> nouns.ModelConfig:
+    inputs = part.request_inputs.items()
+    return nouns.ModelConfig(
+        name=part.name,
+        input=part.feature,
+        inline=_inline(part),
+        request_inputs=tuple(_field(name, each, each.type, required=each.required) for name, each in inputs),
+        timeout_us=part.timeout,
+    )
+
+
+def _inline(part: shape.ModelPart) -> nouns.InlineModel | None:
+    if part.constant is not None:
+        outputs = tuple(
+            _field(name, part.outputs.get(name, shape.FieldPart()), _type_of(value))
+            for name, value in part.constant.items()
+        )
+        return nouns.InlineModel(kind="constant", outputs=outputs, values=part.constant)
+    if part.rule is not None:
+        outputs = tuple(_field(name, part.outputs.get(name, shape.FieldPart()), "number") for name in part.rule)
+        return nouns.InlineModel(kind="rule", outputs=outputs, rules=part.rule)
+    return None
+
+
+def _type_of(value: object) -> ColumnType:
+    if isinstance(value, bool):
+        return "boolean"
+    return "string" if isinstance(value, str) else "number"
+
+
+def _fallback(part: dict[str, Any] | None) -> nouns.Fallback | None:
+    if part is None:
+        return None
+    values = {name: value for name, value in part.items() if name != "reason"}
+    return nouns.Fallback(values=values, reason=part.get("reason", ""))
+
+
+def _settings(file: shape.FilePart) -> nouns.Settings:
+    kept: dict[str, int | None] = file.retention.model_dump()
+    return nouns.Settings(
+        durability=file.settings.durability,
+        without_receipt=file.settings.without_receipt,
+        workers=file.settings.workers,
+        host=file.settings.host,
+        port=file.settings.port,
+        retention_us={role: duration for role, duration in kept.items() if duration is not None},
+    )

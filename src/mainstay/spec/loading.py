@@ -1,0 +1,112 @@
+"""mainstay.yaml and the files that it names -> `Integration`, or every fault at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainstay.core.errors import FileError, Problem
+from mainstay.core.ids import digest_text
+from mainstay.core.nouns import Integration
+from mainstay.spec import build, document, secrets, sources
+from mainstay.spec.crosschecks import cross_check, is_path, sql_path
+from mainstay.spec.faults import Faults
+from mainstay.spec.plain import mapping, text
+from mainstay.spec.shape_faults import validated
+
+MAIN = "mainstay.yaml"
+
+
+def load(path: Path, *, kinds: Mapping[str, type[msgspec.Struct]], env: Mapping[str, str]) -> Integration:
+    """The integration that the file at `path` says.
+
+    Args:
+        path: Where mainstay.yaml lies.
+        kinds: Kind of source -> its options record.
+        env: Where `${VAR}` is looked for: the environment of the process.
+
+    Raises:
+        FileError: with every fault of the file, each located.
+    """
+    files = file_texts(path)
+    return load_files(files, path.parent, kinds=kinds, env=env, main=path.name, shown=str(path))
+
+
+def load_files(
+    files: Mapping[str, str],
+    folder: Path,
+    *,
+    kinds: Mapping[str, type[msgspec.Struct]],
+    env: Mapping[str, str],
+    main: str = MAIN,
+    shown: str = "",
+) -> Integration:
+    """The integration that stored texts say: what `apply` keeps and every process runs.
+
+    Args:
+        files: Texts by relative path, as `file_texts` gives them; `main` among them.
+        folder: Where relative `${file:path}` start.
+        kinds: Kind of source -> its options record.
+        env: Where `${VAR}` is looked for.
+        main: Which of the texts is the file itself.
+        shown: What the file is called in faults; `main` when left out.
+
+    Raises:
+        FileError: with every fault, each located.
+    """
+    faults = Faults(shown or main)
+    tree = document.read(files[main], faults)
+    if tree is None:
+        faults.raise_any()
+        raise AssertionError("a document without a tree has a fault")
+    found = secrets.Secrets(folder, env, faults)
+    options = {
+        name: sources.options(name, mapping(source), kinds=kinds, secrets=found, faults=faults)
+        for name, source in mapping(tree.get("sources")).items()
+    }
+    secrets.refuse_outside(tree, (), faults)
+    file = validated(tree, faults)
+    cross_check(tree, files, faults)
+    faults.raise_any()
+    if file is None:
+        raise AssertionError("a file without a shape has a fault")
+    return build.integration(file, options=options, files=files, digest=digest(files), folder=str(folder))
+
+
+def file_texts(path: Path) -> dict[str, str]:
+    """The file's text and the text of every file of SQL that it names, by path relative to its folder.
+
+    Files that are missing are left out: `load_files` tells of them, with their line.
+
+    Raises:
+        FileError: when the file itself cannot be read.
+    """
+    main = _text(path)
+    if main is None:
+        came = "a folder" if path.is_dir() else "a file that is not UTF-8 text" if path.exists() else "none"
+        mend = "type `mainstay demo` for a first one, or give the path: --file PATH" if came == "none" else ""
+        raise FileError((Problem(str(path), 0, 0, "the file", "a readable mainstay.yaml", came, mend),))
+    files = {path.name: main}
+    tree: dict[str, Any] = document.read(main, Faults(path.name)) or {}
+    for feature in mapping(tree.get("features")).values():
+        sql = text(mapping(feature).get("sql"))
+        if is_path(sql) and not Path(sql).is_absolute():
+            content = _text(path.parent / sql)
+            if content is not None:
+                files[sql_path(sql)] = content
+    return files
+
+
+def digest(files: Mapping[str, str]) -> str:
+    """One digest over relative paths and texts, in the order of the paths; secrets are not in it."""
+    return digest_text(*(part for name in sorted(files) for part in (name, files[name])))
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,298 @@
+"""The shape of mainstay.yaml: which keys there are, and what kind of value each takes.
+
+Only shapes: what must fit together (names, types, ranges) is asked in `crosschecks`. Descriptions and examples go
+into the JSON Schema for editors and into mends.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from mainstay.core.nouns import ColumnType, Policy
+from mainstay.core.verdicts import OnFail
+from mainstay.spec.values import (
+    Hours,
+    Identifier,
+    IsoDate,
+    Lag,
+    Name,
+    Regex,
+    Scalar,
+    Span,
+    Word,
+    WordOrNull,
+    Zone,
+)
+
+TEXT_TAG, MAPPING_TAG = "(text)", "(mapping)"
+"""Names of the two branches where a value is a word or a mapping; never part of a shown path."""
+
+
+def _text_or_mapping(value: object) -> str | None:
+    if isinstance(value, (str, Part)):
+        return TEXT_TAG if isinstance(value, str) else MAPPING_TAG
+    return MAPPING_TAG if isinstance(value, dict) else None
+
+
+class Part(BaseModel):
+    """A mapping of the file: unknown keys are faults, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Users(Part):
+    who: str = Field(default="", description="Who sees the answers.", examples=["account managers"])
+    seats: int | None = Field(default=None, ge=1, description="How many of them there are.", examples=[40])
+
+
+class KpiPart(Part):
+    name: str = Field(description="What is measured.", examples=["customers kept a month"])
+    unit: str = Field(default="", examples=["customers"])
+    baseline: float | None = Field(default=None, description="What it was before.", examples=[31])
+    target: float | None = Field(default=None, description="What it shall become.", examples=[45])
+    source: str = Field(default="", description="Where it is read.", examples=["crm"])
+
+
+class Agreement(Part):
+    role: str = Field(examples=["head of retention"])
+    on: IsoDate
+
+
+class Review(Part):
+    after: Span = Field(description="When the review is due, from the first answer on.", examples=["90d"])
+
+
+class PurposePart(Part):
+    problem: str = Field(default="", description="What goes wrong today, in a sentence.")
+    workflow: str = Field(default="", description="Where the answer stands and what a person then does.")
+    users: Users = Users()
+    kpis: list[KpiPart] = []
+    agreed_by: list[Agreement] = []
+    review: Review | None = None
+
+
+class GuardPart(Part):
+    connections: int = Field(default=2, ge=1, le=100, description="At most this many at a time.")
+    statement_timeout: Span = Field(default=30_000_000, examples=["30s"])
+    connect_timeout: Span = Field(default=5_000_000, examples=["5s"])
+    allowed_hours: Hours = Field(default="", description="When every read may run; left out: always.")
+    backfill_hours: Hours = Field(
+        default="", description="When full reads and reconciliations may run; left out: always."
+    )
+    retry_first: Span = Field(default=500_000, description="The first pause after a failure.", examples=["500ms"])
+    retry_most: Span = Field(default=60_000_000, description="The longest pause between retries.", examples=["60s"])
+
+
+class SourcePart(Part):
+    """A source. Every key beside these three belongs to the kind's own options."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(description="The kind of system.", examples=["postgres"])
+    timezone: Zone | None = Field(default=None, description="The zone of timestamps that have none.")
+    guard: GuardPart = GuardPart()
+
+
+class NumberStep(Part):
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'", "_"] = ""
+
+
+class BooleanStep(Part):
+    true_words: list[Word] = Field(alias="true", min_length=1, examples=[["yes"]])
+    false_words: list[Word] = Field(alias="false", min_length=1, examples=[["no"]])
+
+
+class CleanStep(Part):
+    """One step with arguments; exactly one of the keys."""
+
+    null_if: list[Word] | None = Field(default=None, min_length=1, description="Texts that mean null.")
+    number: NumberStep | None = Field(default=None, description="How numbers are written.")
+    date: list[str] | None = Field(
+        default=None, min_length=1, description="Formats, tried in order.", examples=[["%d.%m.%Y"]]
+    )
+    boolean: BooleanStep | None = Field(default=None, description="Which words mean true and false.")
+    map: dict[str, WordOrNull] | None = Field(default=None, min_length=1, description="Text -> text, or null.")
+
+
+PlainStep = Literal["trim", "lower", "upper", "title", "collapse_spaces", "blank_to_null"]
+Step = Annotated[
+    Annotated[PlainStep, Tag(TEXT_TAG)] | Annotated[CleanStep, Tag(MAPPING_TAG)], Discriminator(_text_or_mapping)
+]
+
+
+class ColumnPart(Part):
+    type: ColumnType = Field(examples=["string"])
+    source_name: str = Field(default="", description="Its name in the source, where it differs.", examples=["CUST_NO"])
+    required: bool = Field(default=False, description="Null fails.")
+    unique: bool = Field(default=False, description="A value that a second key has fails.")
+    minimum: Scalar | None = Field(default=None, alias="min", description="The least value, itself allowed.")
+    maximum: Scalar | None = Field(default=None, alias="max", description="The greatest value, itself allowed.")
+    pattern: Regex | None = Field(default=None, description="The whole text must match.")
+    values: list[Scalar] | None = Field(default=None, min_length=1, description="The only values allowed.")
+    on_fail: OnFail = Field(default="quarantine", description="What a failure of this column's checks does.")
+    clean: list[Step] = Field(default=[], description="Steps of cleaning, in order.")
+    pii: bool = Field(default=False, description="It tells who a person is.")
+    unit: str = ""
+    description: str = ""
+
+
+class Bound(Part):
+    column: Identifier = Field(examples=["tenure"])
+    value: Scalar = Field(examples=[0])
+
+
+class PatternCheck(Part):
+    column: Identifier = Field(examples=["postcode"])
+    regex: Regex = Field(examples=["[0-9]{5}"])
+
+
+class ValuesCheck(Part):
+    column: Identifier = Field(examples=["contract"])
+    values: list[Scalar] = Field(min_length=1, examples=[["One year"]])
+
+
+class RowCount(Part):
+    minimum: int | None = Field(default=None, alias="min", ge=0)
+    maximum: int | None = Field(default=None, alias="max", ge=0)
+
+
+class CheckPart(Part):
+    """A check of a dataset: exactly one kind, and what a failure does."""
+
+    row_count: RowCount | None = Field(default=None, description="How many rows current would have.")
+    unique: Identifier | None = Field(default=None, description="A column without equal values.")
+    required: Identifier | None = Field(default=None, description="A column without nulls.")
+    minimum: Bound | None = Field(default=None, alias="min")
+    maximum: Bound | None = Field(default=None, alias="max")
+    pattern: PatternCheck | None = None
+    values: ValuesCheck | None = None
+    sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")
+    name: str = Field(default="", min_length=1, max_length=100, description="What it is called in findings.")
+    on_fail: OnFail | None = Field(default=None, description="quarantine; row_count: block.")
+
+
+class CursorPart(Part):
+    column: str = Field(min_length=1, examples=["updated_at"])
+    lag: Lag = Field(default=0, description="How far each read overlaps the last.", examples=["5m"])
+
+
+class DeletesPart(Part):
+    column: str | None = Field(
+        default=None, min_length=1, description="Set when a row is deleted.", examples=["deleted_at"]
+    )
+    reconcile: Span | None = Field(default=None, description="How often keys are compared.", examples=["24h"])
+    max_share: float | None = Field(
+        default=None, ge=0, le=1, description="Above it, a batch's deletes block.", examples=[0.1]
+    )
+
+
+Deletes = Annotated[
+    Annotated[Literal["none", "snapshot"], Tag(TEXT_TAG)] | Annotated[DeletesPart, Tag(MAPPING_TAG)],
+    Discriminator(_text_or_mapping),
+]
+
+
+class DuplicatesPart(Part):
+    keep: Literal["last", "first", "none"] = "last"
+    by: str | None = Field(default=None, min_length=1, description="The column that orders them.")
+    on_fail: OnFail = Field(default="quarantine", description="With keep `none`: what happens to such rows.")
+
+
+class FreshnessPart(Part):
+    warn: Span | None = Field(default=None, description="Age from which answers are flagged.", examples=["5m"])
+    fail: Span | None = Field(default=None, description="Age from which the row is too old.", examples=["1h"])
+    newest: Span | None = Field(default=None, description="The newest event time is never older.", examples=["1d"])
+
+
+class DatasetPart(Part):
+    source: str = Field(examples=["crm"])
+    table: str = Field(min_length=1, examples=["customers"])
+    key: str = Field(examples=["customer_id"])
+    columns: dict[Identifier, ColumnPart] = Field(min_length=1, examples=["{customer_id: {type: string}}"])
+    cursor: CursorPart | None = None
+    deletes: Deletes | None = None
+    duplicates: DuplicatesPart = DuplicatesPart()
+    event_time: str | None = Field(default=None, min_length=1, description="The column that says when a row changed.")
+    every: Span = Field(default=60_000_000, description="How often it is read.", examples=["10s"])
+    owner: str = ""
+    freshness: FreshnessPart = FreshnessPart()
+    checks: list[CheckPart] = []
+
+
+class FeaturePart(Part):
+    key: Identifier = Field(examples=["customer_id"])
+    mapping: dict[Identifier, str] = Field(
+        default={}, alias="from", description="Dataset -> column, expression or `all`."
+    )
+    sql: str = Field(
+        min_length=1, description="A path that ends in .sql, or the SQL itself.", examples=["features.sql"]
+    )
+    refresh: Span | None = Field(default=None, description="For features that move with time.", examples=["1h"])
+
+
+class FieldPart(Part):
+    type: ColumnType | None = Field(default=None, examples=["number"])
+    unit: str = ""
+    meaning: str = ""
+    minimum: float | None = Field(default=None, alias="min")
+    maximum: float | None = Field(default=None, alias="max")
+
+
+class RequestInput(FieldPart):
+    type: ColumnType = Field(examples=["number"])
+    required: bool = Field(default=False, description="A request without it is refused.")
+
+
+class ModelPart(Part):
+    name: Name = Field(examples=["churn"])
+    feature: str = Field(alias="input", description="The feature view that it answers on.", examples=["customer"])
+    constant: dict[Identifier, Scalar] | None = Field(default=None, min_length=1, description="Output -> value.")
+    rule: dict[Identifier, str] | None = Field(default=None, min_length=1, description="Output -> SQL expression.")
+    outputs: dict[Identifier, FieldPart] = Field(default={}, description="What a constant's or rule's outputs are.")
+    request_inputs: dict[Identifier, RequestInput] = Field(default={}, description="Inputs that the caller may send.")
+    timeout: Span = Field(default=2_000_000, examples=["2s"])
+
+
+class AnswerPart(Part):
+    on_warn: Policy = "flag"
+    on_stale: Policy = "refuse"
+    on_held: Policy = "refuse"
+    on_missing: Literal["refuse", "fallback"] = "refuse"
+    on_deleted: Literal["refuse", "fallback"] = "refuse"
+    on_error: Literal["refuse", "fallback"] = "fallback"
+
+
+class SettingsPart(Part):
+    durability: Literal["process", "power"] = Field(default="process", description="What a receipt survives.")
+    without_receipt: Literal["refuse", "answer"] = Field(default="refuse", description="When none can be written.")
+    workers: int = Field(default=1, ge=1, le=256)
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8700, ge=0, le=65_535)
+
+
+class RetentionPart(Part):
+    landing: Span | None = Field(default=None, examples=["30d"])
+    history: Span | None = None
+    journal: Span | None = None
+    quarantine: Span | None = None
+
+
+class FilePart(Part):
+    """The whole of mainstay.yaml."""
+
+    integration: Name = Field(examples=["churn"])
+    api: int = Field(default=1, ge=1, le=10_000, description="The API contract's version.")
+    purpose: PurposePart = PurposePart()
+    sources: dict[Name, SourcePart] = Field(min_length=1, examples=["{crm: {kind: postgres}}"])
+    datasets: dict[Identifier, DatasetPart] = Field(min_length=1, examples=["{customers: {source: crm}}"])
+    features: dict[Identifier, FeaturePart] = Field(min_length=1, examples=["{customer: {key: customer_id}}"])
+    model: ModelPart = Field(examples=["{name: churn, input: customer}"])
+    answer: AnswerPart = AnswerPart()
+    fallback: dict[str, Scalar] | None = Field(
+        default=None, min_length=1, description="Output -> value; `reason` beside them."
+    )
+    settings: SettingsPart = SettingsPart()
+    retention: RetentionPart = RetentionPart()

@@ -1,0 +1,181 @@
+"""The small kinds of values that the file is made of, each with its sentence and its mend."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from mainstay.spec import durations
+from mainstay.spec.faults import close
+
+IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9]) (\S+)")
+_NOT_IN_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(\(\?(?:=|!|<=|<!|>|\()|\\[1-9])")
+
+
+def fault(wanted: str, mend: str = "") -> PydanticCustomError:
+    """A fault that says what was wanted and what to type."""
+    return PydanticCustomError("mainstay", "{wanted}", {"wanted": wanted, "mend": mend})
+
+
+def _duration(value: object) -> int:
+    try:
+        return durations.parse(value)
+    except durations.DurationError as error:
+        raise fault(str(error), error.mend) from None
+
+
+def _positive(value: object) -> int:
+    duration = _duration(value)
+    if duration == 0:
+        raise fault("a duration above zero", "write 1s or more")
+    return duration
+
+
+def _lag(value: object) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 0:
+            raise fault("a lag of zero or more", f"write {-value}")
+        return value
+    _duration(value)
+    return value
+
+
+def _text(value: object, wanted: str) -> str:
+    if not isinstance(value, str):
+        raise fault(wanted, "put it in quotes" if isinstance(value, (bool, int, float)) else "")
+    return value
+
+
+def _identifier(value: object) -> str:
+    text = _text(value, "a name for SQL")
+    if not re.fullmatch(IDENTIFIER, text):
+        mended = re.sub(r"[^A-Za-z0-9_]+", "_", text).strip("_")[:60]
+        mend = f"write `{mended if mended[:1].isalpha() else '_' + mended}`" if mended else ""
+        raise fault("a name for SQL: a letter, then letters, digits and _, at most 63", mend)
+    return text
+
+
+def _name(value: object) -> str:
+    text = _text(value, "a name")
+    if not re.fullmatch(NAME, text):
+        mended = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_0123456789")[:60]
+        raise fault(
+            "a name: a small letter, then small letters, digits, _ and -", f"write `{mended}`" if mended else ""
+        )
+    return text
+
+
+def _zone(value: object) -> str:
+    text = _text(value, "a time zone such as Europe/Berlin")
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        mend = close(text, zoneinfo.available_timezones(), otherwise="write a name of the IANA list, or UTC")
+        raise fault("a time zone such as Europe/Berlin", mend) from None
+    return text
+
+
+def _hours(value: object) -> str:
+    wanted = "hours such as 20:00-06:00 Europe/Berlin"
+    text = _text(value, wanted)
+    found = _HOURS.fullmatch(text)
+    if found is None:
+        raise fault(wanted, 'write "HH:MM-HH:MM Zone" in quotes, hours from 00 to 23, the zone not left out')
+    if found.group(1, 2) == found.group(3, 4):
+        raise fault("hours that begin and end at different times", "delete the line for: always")
+    _zone(found[5])
+    return text
+
+
+def _iso_date(value: object) -> str:
+    text = _text(value, "a date such as 2026-11-01")
+    if not is_date(text):
+        raise fault("a date such as 2026-11-01", "write year-month-day")
+    return text
+
+
+def _scalar(value: object) -> Any:
+    if isinstance(value, (list, dict)):
+        raise fault("one value: a text, a number, true or false")
+    return value
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        raise fault("the text as the source writes it", "put it in quotes: 1.50 and 1.5 are two texts")
+    if isinstance(value, (str, int)):
+        return str(value)
+    raise fault("the text as the source writes it")
+
+
+def _word_or_null(value: object) -> str | None:
+    return None if value is None else _word(value)
+
+
+def _regex(value: object) -> str:
+    text = _text(value, "a regular expression")
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise fault("a regular expression", f"it cannot be read: {error}") from None
+    found = _NOT_IN_RE2.search(text)
+    if found:
+        raise fault(
+            "a regular expression in the syntax of RE2", f"write it without `{found[1]}`, which RE2 does not know"
+        )
+    return text
+
+
+def is_date(value: object) -> bool:
+    """Whether it is the text of a day, `2026-11-01`."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        return False
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def is_timestamp(value: object) -> bool:
+    """Whether it is the text of a moment in ISO 8601; a day alone is its midnight."""
+    if not isinstance(value, str):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _schema(kind: str | list[str], **more: Any) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, **more})
+
+
+_EXAMPLES = {"examples": ["10s", "5m", "24h", "90d"]}
+
+Duration = Annotated[int, BeforeValidator(_duration), _schema("string", pattern=durations.PATTERN, **_EXAMPLES)]
+"""Microseconds, zero allowed."""
+Span = Annotated[int, BeforeValidator(_positive), _schema("string", pattern=durations.PATTERN, **_EXAMPLES)]
+"""Microseconds, above zero."""
+Lag = Annotated[Any, BeforeValidator(_lag), _schema(["string", "integer"], pattern=durations.PATTERN)]
+"""A duration's text, or a whole number for cursors that are numbers."""
+Identifier = Annotated[str, BeforeValidator(_identifier), _schema("string", pattern=IDENTIFIER)]
+Name = Annotated[str, BeforeValidator(_name), _schema("string", pattern=NAME)]
+Zone = Annotated[str, BeforeValidator(_zone), _schema("string", examples=["Europe/Berlin"])]
+Hours = Annotated[str, BeforeValidator(_hours), _schema("string", examples=["20:00-06:00 Europe/Berlin"])]
+IsoDate = Annotated[str, BeforeValidator(_iso_date), _schema("string", format="date", examples=["2026-11-01"])]
+Scalar = Annotated[Any, BeforeValidator(_scalar), _schema(["string", "number", "boolean"])]
+Word = Annotated[str, BeforeValidator(_word), _schema(["string", "integer", "boolean"])]
+WordOrNull = Annotated[str | None, BeforeValidator(_word_or_null), _schema(["string", "integer", "boolean", "null"])]
+Regex = Annotated[str, BeforeValidator(_regex), _schema("string", format="regex")]
