@@ -182,8 +182,8 @@ class State(StateReader, Protocol):
     def close(self) -> None: ...
 
 
-class OnlineRow(msgspec.Struct, frozen=True):
-    """The newest feature row of one key, as the API reads it."""
+class OnlineRow(msgspec.Struct, frozen=True, array_like=True):
+    """The newest feature row of one key, as the API reads it. Stored as an array: new fields go last, with defaults."""
 
     key: str
     plan: int
