@@ -6,7 +6,7 @@ writers are different types: pages, doors and planners are handed readers only. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -329,6 +329,10 @@ class Journal(JournalReader, Protocol):
         """The id that the next `append` will give its record: it names day, segment and offset, and is signed."""
         ...
 
+    def append_with(self, kind: JournalKind, build: Callable[[str], bytes]) -> str:
+        """`append`, with a payload that is built knowing its own id, safe between threads. Returns the id."""
+        ...
+
     def append(self, kind: JournalKind, payload: bytes) -> str:
         """One write(2). When it returns, kill -9 cannot lose the record.
 
@@ -342,6 +346,14 @@ class Journal(JournalReader, Protocol):
         ...
 
     def remove(self, segment: str) -> None: ...
+
+    def rewrite(self, segment: str, change: Callable[[Entry], bytes | None]) -> int:
+        """Replaces payloads of a sealed segment where `change` gives one (erasure), atomically; ids stay true.
+
+        Returns how many were replaced. Raises Conflict while a process writes the segment, StoreError when a payload
+        needs more room than the one before it.
+        """
+        ...
 
     def close(self) -> None: ...
 
@@ -366,6 +378,13 @@ class History(Protocol):
 
     def erase(self, table: str, predicate: str) -> int:
         """Deletes matching rows and vacuums so that no file holds them. Returns rows deleted."""
+        ...
+
+    def replace(self, table: str, rows: pa.Table, *, key: str) -> int:
+        """Replaces, in one commit, the rows whose column `key` equals that of a given row. Returns rows replaced.
+
+        Vacuums so that no file holds the old ones, also when no rows are given: so a killed replacement is finished.
+        """
         ...
 
     def tables(self) -> tuple[str, ...]: ...
