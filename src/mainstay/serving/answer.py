@@ -108,6 +108,9 @@ class Answering:
         """The same as `predict_now`, leaving the event loop to others while the model works elsewhere."""
         plan, model = _usable(snap)
         blocking = model.capabilities.blocking
+        if snap.integration.settings.durability == "power" and not blocking:
+            # Each receipt waits for the disk; requests that wait in threads share one fdatasync.
+            return await asyncio.to_thread(self.predict_now, snap, request, call)
         if request.key is not _UNSET:
             if not blocking:
                 return self.predict_now(snap, request, call)

@@ -31,8 +31,10 @@ class InputPlan:
         self, signature: Signature, columns: Sequence[tuple[str, ColumnType]], request_inputs: Sequence[Field] = ()
     ) -> None:
         self.names = tuple(field.name for field in signature.inputs)
-        self.fields = {field.name: field for field in signature.inputs}
         self.request = {field.name: field for field in request_inputs}
+        # Rows may carry whatever the API contract names, also what this version does not eat: models change beneath it.
+        self.fields = {name: Field(name=name, type=kind) for name, kind in columns} | self.request
+        self.fields |= {field.name: field for field in signature.inputs}
         places = {name: place for place, (name, _) in enumerate(columns)}
         # Absent columns point one past the end, where `row` puts a null.
         self._absent = len(columns)
@@ -85,13 +87,12 @@ class InputPlan:
         for name in row:
             if name not in self.fields:
                 raise unknown_field(name, self.fields, f"{where}.")
-        picked: list[Any] = []
-        for name, field in self.fields.items():
-            value = typed(row.get(name), field, f"{where}.{name}")
-            if value is None and field.required:
+        fitted = {name: typed(value, self.fields[name], f"{where}.{name}") for name, value in row.items()}
+        for name in self.names:
+            field = self.fields[name]
+            if field.required and fitted.get(name) is None:
                 raise BadRequest(f"`{where}.{name}`: wanted {WANTED[field.type]}, found null", where=f"{where}.{name}")
-            picked.append(value)
-        return picked
+        return [fitted.get(name) for name in self.names]
 
 
 def _number(value: Any) -> Any:

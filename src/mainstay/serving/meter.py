@@ -5,6 +5,7 @@ A worker's slot keeps its file across restarts, so that counters never go back.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from pathlib import Path
 
@@ -36,7 +37,9 @@ class Meter:
     """One worker's counters, kept in `file` when there is one."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file
+        self.file = file
+        # Requests are counted on the event loop; keys also in the threads that wait for the disk.
+        self._lock = threading.Lock()
         self.counts = (read_counts(file) if file is not None else None) or Counts()
 
     def request(self, route: str, status: int) -> None:
@@ -53,7 +56,8 @@ class Meter:
     def judged(self, outcome: str, reason: str, verdict: Verdict) -> None:
         """A key that was judged: `answered`, `fallback` or `refused`, by which policy, on which verdict."""
         name = f"{outcome}|{reason}|{verdict.value}"
-        self.counts.judged[name] = self.counts.judged.get(name, 0) + 1
+        with self._lock:
+            self.counts.judged[name] = self.counts.judged.get(name, 0) + 1
 
     def shed(self) -> None:
         """A request refused because too many were waiting."""
@@ -61,13 +65,13 @@ class Meter:
 
     def save(self, now_us: int) -> None:
         """Writes the counts beside the others, whole or not at all."""
-        if self._file is None:
+        if self.file is None:
             return
         self.counts.at_us = now_us
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._file.with_suffix(".new")
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.file.with_suffix(".new")
         beside.write_bytes(msgspec.json.encode(self.counts))
-        beside.replace(self._file)
+        beside.replace(self.file)
 
 
 def read_counts(file: Path) -> Counts | None:

@@ -1,0 +1,1 @@
+"""The HTTP door: translate in, translate out, decide nothing."""

@@ -1,0 +1,37 @@
+"""Who asks: an API key as a bearer token, in X-API-Key, or, for pages in a browser, as the password of HTTP Basic."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+
+Headers = Iterable[tuple[bytes, bytes]]
+TOKEN_MOST = 200
+PAGES = frozenset({"/docs", "/openapi.json"})
+"""Where Basic is accepted: a browser would send it along unasked, so nothing that writes may take it."""
+
+
+def token(headers: Headers, path: str) -> bytes | None:
+    """The API key that came with a request, unchecked; None when none did."""
+    for name, value in headers:
+        if name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                return value[7:].strip()[:TOKEN_MOST]
+            if path in PAGES and value[:6].lower() == b"basic ":
+                return _password(value[6:])
+        elif name == b"x-api-key":
+            return value.strip()[:TOKEN_MOST]
+    return None
+
+
+def challenge(path: str) -> bytes:
+    """WWW-Authenticate for a 401 on this path."""
+    return b'Basic realm="mainstay: any user, API key as password"' if path in PAGES else b'Bearer realm="mainstay"'
+
+
+def _password(encoded: bytes) -> bytes | None:
+    try:
+        return base64.b64decode(encoded, validate=True).partition(b":")[2][:TOKEN_MOST]
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,247 @@
+"""The outermost layer, in raw ASGI: shed, authenticate, then predict at once or hand on to the other routes.
+
+Measured on the predict route: a Starlette route with Request and Response objects costs as much again as all of this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import sys
+import traceback
+from collections.abc import Callable
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mainstay.core.errors import MainstayError
+from mainstay.core.ids import new_id
+from mainstay.core.records import ApiKey
+from mainstay.http import auth, problems
+from mainstay.http.body import Gone, TooLarge, read_body
+from mainstay.http.problems import Told
+from mainstay.serving import keys
+from mainstay.serving.answer import Call
+from mainstay.serving.desk import Desk
+from mainstay.serving.reply import Refusal
+from mainstay.serving.request import read_predict
+from mainstay.serving.view import Snapshot
+
+WAITING_MOST = 256
+"""Requests in one worker, begun or queued, above which new ones are refused at once."""
+
+CALLER = "mainstay.caller"
+REQUEST = "mainstay.request"
+
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", problems.PROBLEM)
+_FINE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_encode = msgspec.json.Encoder().encode
+
+
+def report(line: str) -> None:
+    """One line for the operator on standard error."""
+    sys.stderr.write(line + "\n")
+
+
+class Front:
+    """The ASGI application of a worker.
+
+    Args:
+        desk: What answers.
+        inner: The routes that are not on the hot path.
+        waiting: How many requests this worker has begun or queued.
+        most: Above how many of them new ones are refused.
+    """
+
+    def __init__(
+        self, desk: Desk, inner: ASGIApp, waiting: Callable[[], int] = lambda: 0, most: int = WAITING_MOST
+    ) -> None:
+        self._desk = desk
+        self._inner = inner
+        self._waiting = waiting
+        self._most = most
+        self._boot = new_id("q")[:8]
+        self._numbers = itertools.count(1)
+        self._predict_path: tuple[str, str] = ("", "")
+        self._busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        if path.startswith("/health/"):
+            await self._health(scope, path, send)
+            return
+        began_us = self._desk.clock.monotonic_us()
+        if self._waiting() > self._most:
+            self._desk.meter.shed()
+            await respond(send, self._busy)
+            return
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        request = self._request_id(headers)
+        caller = self._caller(headers, path)
+        if isinstance(caller, Told):
+            self._desk.meter.request("auth", caller.status)
+            await respond(send, caller, request)
+            return
+        snap = self._desk.view.now
+        if snap is not None and path == self._path(snap) and scope["method"] == "POST":
+            call = Call(caller.id, request, began_us)
+            await self._predict(snap, headers, receive, send, call)
+            return
+        scope[CALLER] = caller
+        scope[REQUEST] = request
+        await self._hand_on(scope, receive, send)
+
+    async def _predict(
+        self, snap: Snapshot, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send, call: Call
+    ) -> None:
+        desk = self._desk
+        try:
+            body = await read_body(headers, receive)
+            asked = read_predict(body)
+            reply = await desk.answering.predict(snap, asked, call)
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
+            fault = _told(error, call.request)
+            desk.meter.predicted(fault.status, desk.clock.monotonic_us() - call.began_us)
+            await respond(send, fault, call.request)
+            return
+        if isinstance(reply, Refusal):
+            refused = problems.refused(reply, call.request)
+            desk.meter.predicted(refused.status, desk.clock.monotonic_us() - call.began_us)
+            await respond(send, refused, call.request)
+            return
+        out = _encode(reply)
+        desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
+        length = str(len(out)).encode()
+        start = [_JSON, (b"content-length", length), (b"x-request-id", call.request.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": start})
+        await send({"type": "http.response.body", "body": out})
+
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The other routes, whose failures become problems too."""
+        status = 0
+        request: str = scope[REQUEST]
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request.encode())]
+            await send(message)
+
+        try:
+            await self._inner(scope, receive, watched)
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
+            fault = _told(error, request)
+            if not status:
+                status = fault.status
+                await respond(send, fault, request)
+        self._desk.meter.request(scope.get("mainstay.route", "other"), status)
+
+    async def _health(self, scope: Scope, path: str, send: Send) -> None:
+        """Open to everybody, so it says little: alive, or why not ready."""
+        if path not in ("/health/live", "/health/ready"):
+            await respond(send, problems.told("not_found", 404, "there are /health/live and /health/ready"))
+            return
+        if scope["method"] not in ("GET", "HEAD"):
+            wrong = problems.told("method", 405, "health is asked by GET")
+            await respond(send, msgspec.structs.replace(wrong, headers=((b"allow", b"GET, HEAD"),)))
+            return
+        if path == "/health/live":
+            await respond(send, Told(200, b'{"live":true}'), kind=_JSON)
+            return
+        reasons = self._desk.not_ready()
+        body = _encode({"ready": not reasons, "reasons": reasons})
+        headers = ((b"retry-after", b"2"),) if reasons else ()
+        await respond(send, Told(503 if reasons else 200, body, headers), kind=_JSON)
+
+    def _caller(self, headers: list[tuple[bytes, bytes]], path: str) -> ApiKey | Told:
+        token = auth.token(headers, path)
+        if token is None:
+            detail, mend = "no API key came with this request", "send `Authorization: Bearer msk_...`"
+            return _unauthorized(detail, mend, path)
+        caller = self._desk.who(token)
+        if caller is None:
+            if self._desk.view.now is None:
+                return problems.told("not_ready", 503, "nothing is applied yet", retry_after=2)
+            return _unauthorized(
+                "this API key is not known, revoked or expired", "ask for one: mainstay key create", path
+            )
+        if not keys.allows(caller, "predict"):
+            return problems.told("forbidden", 403, "this API key has no role", mend="ask for one with role `predict`")
+        return caller
+
+    def _path(self, snap: Snapshot) -> str:
+        name = snap.integration.name
+        if self._predict_path[0] != name:
+            self._predict_path = (name, f"/v1/{name}/predict")
+        return self._predict_path[1]
+
+    def _request_id(self, headers: list[tuple[bytes, bytes]]) -> str:
+        for name, value in headers:
+            if name == b"x-request-id" and _FINE.fullmatch(value):
+                return value.decode()
+        return f"{self._boot}-{next(self._numbers):x}"
+
+
+def _unauthorized(detail: str, mend: str, path: str) -> Told:
+    bare = problems.told("unauthorized", 401, detail, mend=mend)
+    return msgspec.structs.replace(bare, headers=((b"www-authenticate", auth.challenge(path)),))
+
+
+def _told(error: Exception, request: str) -> Told:
+    """What the caller reads of an exception; what is ours to mend goes to the log, without its text or values."""
+    if isinstance(error, MainstayError):
+        return problems.failed(error, request)
+    if isinstance(error, TooLarge):
+        return problems.told("too_large", 413, "the body is larger than 1 MiB", mend="send fewer keys", request=request)
+    if isinstance(error, TimeoutError):
+        return problems.told("timeout", 408, "the body did not arrive in time", request=request)
+    if isinstance(error, HTTPException):
+        code = {404: "not_found", 405: "method"}.get(error.status_code, "internal")
+        plain = problems.told(code, error.status_code, error.detail, request=request)
+        headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+        return msgspec.structs.replace(plain, headers=headers)
+    frames = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__)))
+    report(f"request {request} failed with {type(error).__name__} in {frames}")
+    return problems.told("internal", 500, "the operator finds the cause in the log under this request", request=request)
+
+
+async def respond(send: Send, answer: Told, request: str = "", kind: tuple[bytes, bytes] = _PROBLEM) -> None:
+    """Sends a whole response."""
+    headers = [kind, (b"content-length", str(len(answer.body)).encode()), *answer.headers]
+    if request:
+        headers.append((b"x-request-id", request.encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        else:
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+
+
+async def forever(work: Callable[[], object], every: float) -> None:
+    """Does `work` in a thread every so many seconds, until cancelled; a failure is reported and tried again."""
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except Exception as error:  # noqa: BLE001 - the door: one failed look must not end all later ones
+            report(f"background work failed with {type(error).__name__}")
+        await asyncio.sleep(every)

@@ -1,0 +1,107 @@
+"""Errors as RFC 9457 problems: a type, a title, a sentence, what to do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from mainstay.core.errors import MainstayError, NotFound, StoreError
+from mainstay.serving.answer import NotReady
+from mainstay.serving.reply import Refusal
+from mainstay.serving.request import BadRequest
+
+PROBLEM = b"application/problem+json"
+
+TITLES: dict[str, str] = {
+    "on_warn": "The row carries a warning",
+    "on_held": "The row is held",
+    "on_missing": "No row with this key",
+    "on_deleted": "The row was deleted",
+    "on_stale": "The data is older than promised",
+    "on_error": "The model did not answer",
+    "no_receipt": "No receipt can be written",
+    "not_ready": "Not ready to answer",
+    "overloaded": "Too many requests are waiting",
+    "unauthorized": "An API key is needed",
+    "forbidden": "This API key may not do that",
+    "not_found": "Not found",
+    "method": "Wrong method",
+    "too_large": "The body is too large",
+    "bad_request": "The body is not JSON",
+    "invalid": "The body does not fit",
+    "timeout": "The body did not arrive",
+    "internal": "Something went wrong on our side",
+}
+"""Every problem type by its code; /docs lists them."""
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`type` is a reference into /docs; `reason`, `receipt` and the rest come with keys that were judged."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    mend: str = ""
+    where: str = ""
+    request: str = ""
+    reason: str = ""
+    receipt: str | None = None
+    verdict: str = ""
+    as_of: str | None = None
+    age_seconds: float | None = None
+
+
+class Told(msgspec.Struct, frozen=True):
+    """A response, ready for any door of this family."""
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def told(code: str, status: int, detail: str, *, retry_after: int | None = None, **more: Any) -> Told:
+    """A problem of type `code`."""
+    title = TITLES.get(code) or HTTPStatus(status).phrase
+    body = _encode(Problem(type=f"/docs#{code}", title=title, status=status, detail=detail, **more))
+    headers = () if retry_after is None else ((b"retry-after", str(retry_after).encode()),)
+    return Told(status, body, headers)
+
+
+def refused(refusal: Refusal, request: str) -> Told:
+    """A judged key that is not answered."""
+    return told(
+        refusal.reason,
+        refusal.status,
+        refusal.sentence,
+        retry_after=refusal.retry_after,
+        mend=refusal.mend,
+        request=request,
+        reason=refusal.reason,
+        receipt=refusal.receipt,
+        verdict=refusal.verdict.value,
+        as_of=refusal.as_of,
+        age_seconds=refusal.age_seconds,
+    )
+
+
+def failed(error: MainstayError, request: str) -> Told:
+    """Any of our errors. Where it happened is told only when it is a field of the request."""
+    match error:
+        case BadRequest():
+            code = "bad_request" if error.status == 400 else "invalid"
+            return told(code, error.status, error.sentence, mend=error.mend, where=error.where, request=request)
+        case NotFound():
+            return told("not_found", 404, error.sentence, mend=error.mend, request=request)
+        case NotReady():
+            return told("not_ready", 503, error.sentence, retry_after=2, request=request)
+        case StoreError():
+            detail = "one of our stores could not do what was asked; nothing was recorded"
+            return told("not_ready", 503, detail, retry_after=2, request=request)
+        case _:
+            return told("internal", 500, "the request could not be answered", request=request)

@@ -1,0 +1,145 @@
+"""Every route but predict and health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mainstay.core.errors import NotFound
+from mainstay.core.records import ApiKey
+from mainstay.http import docs_page, metrics, openapi, problems
+from mainstay.http.body import read_body
+from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Front
+from mainstay.serving import contract, keys
+from mainstay.serving.answer import NotReady
+from mainstay.serving.desk import Desk
+from mainstay.serving.request import read_decision, read_outcome
+from mainstay.serving.view import Snapshot
+
+_encode = msgspec.json.Encoder().encode
+ROUTE = "mainstay.route"
+
+
+def application(desk: Desk, waiting: Any = lambda: 0, most: int = WAITING_MOST) -> ASGIApp:
+    """The whole ASGI application of a worker. `waiting` tells how many requests it has begun or queued."""
+    return Front(desk, _Inner(desk), waiting, most)
+
+
+class _Inner:
+    """Starlette's router; it raises what Front turns into problems."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        routes = [
+            Route("/v1/receipts/{id}", self._receipt, methods=["GET"]),
+            Route("/v1/{integration}/predict", self._predict_elsewhere, methods=["POST"]),
+            Route("/v1/{integration}/decisions", self._decision, methods=["POST"]),
+            Route("/v1/{integration}/outcomes", self._outcome, methods=["POST"]),
+            Route("/metrics", self._metrics, methods=["GET"]),
+            Route("/openapi.json", self._openapi, methods=["GET"]),
+            Route("/docs", self._docs, methods=["GET"]),
+        ]
+        self._router = Router(routes, redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # With "app" there, the router raises for 404 and 405 instead of answering in plain text.
+        scope["app"] = self
+        await self._router(scope, receive, send)
+
+    async def _predict_elsewhere(self, request: Request) -> Response:
+        """Predict for an integration that this worker does not serve."""
+        self._here(request, "predict")
+        raise NotReady("nothing is applied yet")
+
+    async def _decision(self, request: Request) -> Response:
+        self._here(request, "decisions")
+        asked = read_decision(await read_body(request.scope["headers"], request.receive))
+        recorded = self._desk.feedback.decide(asked, _caller(request).id)
+        return _json(recorded, 200 if recorded.repeated else 201)
+
+    async def _outcome(self, request: Request) -> Response:
+        self._here(request, "outcomes")
+        asked = read_outcome(await read_body(request.scope["headers"], request.receive))
+        recorded = self._desk.feedback.come_true(asked, _caller(request).id)
+        return _json(recorded, 200 if recorded.repeated else 201)
+
+    async def _receipt(self, request: Request) -> Response:
+        request.scope[ROUTE] = "receipts"
+        return _json(self._desk.receipt(request.path_params["id"], _caller(request)))
+
+    async def _metrics(self, request: Request) -> Response:
+        request.scope[ROUTE] = "metrics"
+        if not keys.allows(_caller(request), "operate"):
+            wrong = problems.told(
+                "forbidden",
+                403,
+                "this API key may not read metrics",
+                mend="ask for one with role `operate`",
+                request=request.scope[REQUEST],
+            )
+            return Response(wrong.body, wrong.status, media_type=problems.PROBLEM.decode())
+        return Response(metrics.exposition(self._desk), headers={"content-type": metrics.CONTENT_TYPE})
+
+    async def _openapi(self, request: Request) -> Response:
+        request.scope[ROUTE] = "openapi"
+        snap = self._snapshot()
+        return _json(openapi.document(_contract(snap), self._examples(snap)))
+
+    async def _docs(self, request: Request) -> Response:
+        request.scope[ROUTE] = "docs"
+        snap = self._snapshot()
+        base = f"{request.url.scheme}://{request.headers.get('host') or request.url.netloc}"
+        page = docs_page.page(_contract(snap), self._examples(snap), base)
+        # The page is all in one: no script and nothing from elsewhere may run in it.
+        policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+        return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-store"})
+
+    def _snapshot(self) -> Snapshot:
+        snap = self._desk.view.now
+        if snap is None or snap.version is None:
+            raise NotReady("no model version answers yet")
+        return snap
+
+    def _here(self, request: Request, route: str) -> None:
+        request.scope[ROUTE] = route
+        snap = self._desk.view.now
+        name = snap.integration.name if snap else ""
+        if request.path_params["integration"] != name:
+            raise NotFound("this worker serves another integration", mend=f"use /v1/{name}/{route}")
+
+    def _examples(self, snap: Snapshot) -> openapi.Examples:
+        """A key that exists and its row, so that the examples work when pasted."""
+        if snap.feature_set is None or snap.plan is None:
+            return openapi.Examples()
+        digest = snap.feature_set.digest
+        for key in self._desk.online.keys(digest):
+            row = self._desk.online.get(digest, key)
+            if row is None or row.values is None or row.held or row.deleted:
+                continue
+            values = msgspec.json.decode(row.values)
+            names = [name for name, _ in snap.feature_set.columns]
+            return openapi.Examples(
+                key=int(key) if snap.key_type == "integer" else key, row=dict(zip(names, values, strict=False))
+            )
+        return openapi.Examples()
+
+
+def _caller(request: Request) -> ApiKey:
+    caller: ApiKey = request.scope[CALLER]
+    return caller
+
+
+def _contract(snap: Snapshot) -> contract.ApiContract:
+    if snap.version is None:
+        raise NotReady("no model version answers yet")
+    columns = snap.feature_set.columns if snap.feature_set else ()
+    return contract.build(snap.integration, columns, snap.version.signature, key_type=snap.key_type)
+
+
+def _json(record: object, status: int = 200) -> Response:
+    return Response(_encode(record), status, media_type="application/json")

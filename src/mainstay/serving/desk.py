@@ -1,0 +1,117 @@
+"""All that a door is handed: one object per worker, behind which the stores stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from mainstay.core.clock import Clock
+from mainstay.core.errors import MainstayError, NotFound, StoreError
+from mainstay.core.ports import Journal, OnlineReader
+from mainstay.core.records import ApiKey, Event, Receipt
+from mainstay.serving import keys
+from mainstay.serving.answer import Answering
+from mainstay.serving.feedback import Feedback
+from mainstay.serving.meter import Meter
+from mainstay.serving.view import WorkerView
+
+Archive = Callable[[str], Receipt | None]
+"""Finds a receipt that has left the journal for history; None where it is not there either."""
+
+
+class Desk:
+    """What one worker answers with.
+
+    Args:
+        view: What the worker knows.
+        online: The reader half of the online store.
+        journal: This process's own.
+        clock: For ages and latencies.
+        meter: This worker's counters.
+        meters: The folder in which every worker's counters lie; None for a worker on its own.
+        archive: Where receipts are found that have left the journal.
+    """
+
+    def __init__(
+        self,
+        view: WorkerView,
+        online: OnlineReader,
+        journal: Journal,
+        clock: Clock,
+        meter: Meter,
+        *,
+        meters: Path | None = None,
+        archive: Archive | None = None,
+    ) -> None:
+        self.view = view
+        self.online = online
+        self.clock = clock
+        self.meter = meter
+        self.meters = meters
+        self.answering = Answering(online, journal, clock, meter)
+        self.feedback = Feedback(journal, clock)
+        self.draining = False
+        self._journal = journal
+        self._archive = archive
+
+    def who(self, token: bytes) -> ApiKey | None:
+        """The live API key behind a token; None when there is none."""
+        snap = self.view.now
+        return None if snap is None else keys.find(snap.keys, token, self.clock.now_us())
+
+    def not_ready(self) -> tuple[str, ...]:
+        """Why requests should go elsewhere; empty when this worker can answer. Sources and the loop do not count."""
+        found: list[str] = []
+        if self.draining:
+            found.append("this worker is stopping")
+        snap = self.view.now
+        if snap is None:
+            return (*found, self.view.problem or "nothing is applied yet")
+        if snap.version is None or snap.model is None:
+            found.append("no model version answers yet")
+        if snap.feature_set is None:
+            found.append("no feature set is published for the model")
+        else:
+            try:
+                self.online.get(snap.feature_set.digest, "")
+            except StoreError:
+                found.append("the online store cannot be read")
+        if not self._journal_works():
+            found.append("the journal cannot be written, so no receipt can be given")
+        return tuple(found)
+
+    def receipt(self, id: str, caller: ApiKey) -> Receipt:
+        """The receipt, for whoever got it and for operators. Raises NotFound, also for another caller's."""
+        entry = self._journal.get(id)
+        found: Receipt | None = None
+        if entry is not None and entry.kind == "receipt":
+            found = msgspec.msgpack.decode(entry.payload, type=Receipt)
+        elif entry is None and self._archive is not None:
+            found = self._archive(id)
+        if found is None or not (found.caller == caller.id or keys.allows(caller, "operate")):
+            raise NotFound("there is no receipt with this id", mend="use the `receipt` of an answer")
+        return found
+
+    def save(self) -> None:
+        """Writes this worker's counters where every worker finds them."""
+        self.meter.save(self.clock.now_us())
+
+    def close(self) -> None:
+        """Lets go of threads and models; stores are closed by whoever opened them."""
+        self.answering.close()
+        self.view.close()
+
+    def _journal_works(self) -> bool:
+        """Whether a record can be begun; after a failed receipt, whether one can be written again."""
+        try:
+            if not self.answering.journal_problem:
+                self._journal.next_id()
+                return True
+            event = Event(kind="process.journal", at_us=self.clock.now_us(), body={"note": "writing works again"})
+            self._journal.append("event", msgspec.msgpack.encode(event))
+        except (MainstayError, OSError):
+            return False
+        self.answering.journal_problem = ""
+        return True
