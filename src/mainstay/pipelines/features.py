@@ -1,0 +1,279 @@
+"""Feature rows: the SQL of a feature set over current, for the keys that a change affects, written to online.
+
+Only rows that map to an affected key are shown to the SQL, so what it costs follows the change and not the table. Where a
+mapping is `all`, or every key is affected, the SQL sees everything: incremental equals full for equal `$as_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mainstay.core.clock import naive_utc
+from mainstay.core.errors import Refused
+from mainstay.core.nouns import ColumnType, Dataset
+from mainstay.core.ports import Online, OnlineRow
+from mainstay.core.records import FeatureSetState
+from mainstay.core.sql import identifier, literal
+from mainstay.core.verdicts import Verdict
+from mainstay.store.current import Current, schema_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ALL = "all"
+CHUNK = 20_000
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """When feature rows are computed, by both clocks."""
+
+    ours_us: int
+    source_us: int
+
+
+def mapping_sql(dataset: Dataset, mapping: str) -> str:
+    """The feature key of a row of `dataset` as canonical text, over its cleaned columns."""
+    if mapping in {column.name for column in dataset.columns}:
+        return f"CAST({identifier(mapping)} AS VARCHAR)"
+    return f"CAST(({mapping}) AS VARCHAR)"
+
+
+def affected_sql(dataset: Dataset, mapping: str, relation: str) -> str:
+    """The feature keys that rows of `relation` map to."""
+    return f"SELECT DISTINCT {mapping_sql(dataset, mapping)} AS k FROM {relation}"
+
+
+def value_sql(name: str, kind: ColumnType) -> str:
+    """A feature's value as JSON: what OnlineRow.values holds."""
+    column = identifier(name)
+    if kind == "number":
+        text = (
+            f"CASE WHEN isnan({column}::DOUBLE) THEN 'NaN' WHEN {column}::DOUBLE > 0 THEN 'Infinity' "
+            "ELSE '-Infinity' END"
+        )
+        return f"CASE WHEN {column} IS NULL OR isfinite({column}::DOUBLE) THEN to_json({column}::DOUBLE) ELSE to_json({text}) END"
+    if kind == "timestamp":
+        return f"to_json(CASE WHEN isfinite({column}) THEN epoch_us({column}) END)"
+    if kind == "bytes":
+        return f"to_json(base64({column}))"
+    if kind == "date":
+        return f"to_json(CAST({column} AS VARCHAR))"
+    return f"to_json({column})"
+
+
+class FeatureWriter:
+    """Computes and writes the feature rows of one feature set.
+
+    Args:
+        current: The open DuckDB file.
+        online: Where the rows go.
+        datasets: Every dataset by name; those in `state.mapping` are read.
+        state: The feature set.
+        token: The lease's fencing token.
+    """
+
+    def __init__(
+        self, current: Current, online: Online, datasets: dict[str, Dataset], state: FeatureSetState, *, token: int
+    ) -> None:
+        self.current = current
+        self.online = online
+        self.datasets = {name: datasets[name] for name in state.mapping}
+        self.state = state
+        self.token = token
+
+    def write(self, keys: Iterable[str] | None, *, plan: int, moment: Moment) -> int:
+        """Computes the rows of `keys` (None: all) and writes them under the publish plan's number.
+
+        Returns:
+            How many rows were written. Raises Refused when the SQL gives more than one row for a key.
+        """
+        everything = keys is None
+        if keys is not None:
+            self._load_keys(keys)
+        self._show_datasets(everything=everything)
+        self._compute(moment)
+        self._facts(everything=everything)
+        written = 0
+        for rows in self._online_rows(plan, moment, everything=everything):
+            written += self.online.put(self.state.digest, rows, token=self.token)
+        self._remove_vanished(plan, everything=everything)
+        self._hide_datasets()
+        return written
+
+    def _load_keys(self, keys: Iterable[str]) -> None:
+        import pyarrow as pa
+
+        table = pa.table({"k": pa.array(list(keys), pa.string())})
+        self.current.db.register("affected_in", table)
+        self.current.sql(
+            "CREATE OR REPLACE TEMP TABLE affected AS SELECT DISTINCT k FROM affected_in WHERE k IS NOT NULL"
+        )
+        self.current.db.unregister("affected_in")
+
+    def _show_datasets(self, *, everything: bool) -> None:
+        for name, dataset in self.datasets.items():
+            columns = ", ".join(identifier(column.name) for column in dataset.columns)
+            mapping = self.state.mapping[name]
+            narrowed = (
+                ""
+                if everything or mapping == ALL
+                else f" AND {mapping_sql(dataset, mapping)} IN (SELECT k FROM affected)"
+            )
+            self.current.sql(
+                f"CREATE OR REPLACE TEMP VIEW {identifier(name)} AS "
+                f"SELECT {columns} FROM {schema_of(name)}.rows WHERE NOT _deleted{narrowed}"
+            )
+
+    def _hide_datasets(self) -> None:
+        for name in self.datasets:
+            self.current.sql(f"DROP VIEW IF EXISTS temp.main.{identifier(name)}")
+
+    def _compute(self, moment: Moment) -> None:
+        values = ", ".join(value_sql(name, kind) for name, kind in self.state.columns)
+        parameters = {"as_of": naive_utc(moment.source_us)} if self.state.uses_as_of else None
+        self.current.sql(
+            "CREATE OR REPLACE TEMP TABLE computed AS "
+            f"SELECT CAST({identifier(self.state.key)} AS VARCHAR) AS k, CAST(json_array({values}) AS VARCHAR) AS v "
+            f"FROM ({self.state.sql}) WHERE {identifier(self.state.key)} IS NOT NULL",
+            parameters,
+        )
+        twice = self.current.sql("SELECT count(*) FROM computed HAVING count(*) > count(DISTINCT k)")
+        if twice:
+            raise Refused(
+                f"the SQL of feature view {self.state.view} gives more than one row for a {self.state.key}",
+                mend=f"aggregate or filter so that each {self.state.key} has one row",
+            )
+
+    def _facts(self, *, everything: bool) -> None:
+        """Makes `facts`: per feature key, the times, warnings and positions of the rows behind it, dataset by dataset."""
+        parts = []
+        for name, dataset in self.datasets.items():
+            mapping = self.state.mapping[name]
+            key = "NULL" if mapping == ALL else mapping_sql(dataset, mapping)
+            only = "" if everything or mapping == ALL else f" AND {key} IN (SELECT k FROM affected)"
+            own = mapping == dataset.key
+            parts.append(
+                f"SELECT {key} AS k, {literal(name)} AS dataset, max(_event) AS event, max(_landed) AS landed, "
+                "max(row(_batch, _ord)) AS position, min(_warn) AS warn, NULL::BIGINT AS held_as_of, FALSE AS held, "
+                "FALSE AS blind, NULL::VARCHAR AS why, FALSE AS deleted "
+                f"FROM {schema_of(name)}.rows WHERE NOT _deleted{only} GROUP BY ALL"
+            )
+            if own:
+                parts.append(
+                    f"SELECT _k, {literal(name)}, NULL, _landed, row(_batch, _ord), NULL, NULL, FALSE, FALSE, NULL, TRUE "
+                    f"FROM {schema_of(name)}.rows WHERE _deleted"
+                    + ("" if everything else " AND _k IN (SELECT k FROM affected)")
+                )
+            parts.extend(self._held_facts(name, dataset, mapping, key))
+        self.current.sql("CREATE OR REPLACE TEMP TABLE source_facts AS " + " UNION ALL ".join(parts))
+
+    def _held_facts(self, name: str, dataset: Dataset, mapping: str, key: str) -> list[str]:
+        schema = schema_of(name)
+        parts = [
+            # the good row that stays, and the rejected version: old mapping and new
+            f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, FALSE, h.sentence, FALSE "
+            f"FROM {schema}.held h JOIN {schema}.rows r ON r._k = h._k WHERE NOT r._deleted",
+            f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, "
+            f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = h._k AND NOT r._deleted), h.sentence, FALSE "
+            f"FROM {schema}.held h JOIN {schema}.quarantine q ON q._k = h._k AND q._batch = h._batch AND q._ord = h._ord",
+        ]
+        if mapping == dataset.key:
+            parts.append(
+                f"SELECT h._k, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, "
+                f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = h._k AND NOT r._deleted), h.sentence, FALSE "
+                f"FROM {schema}.held h WHERE h._k NOT LIKE chr(1) || '%'"
+            )
+        return parts
+
+    def _online_rows(self, plan: int, moment: Moment, *, everything: bool) -> Iterator[list[OnlineRow]]:
+        keys = (
+            "SELECT k FROM computed UNION SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted)"
+            if everything
+            else "SELECT k FROM affected"
+        )
+        reader = self.current.reader(
+            f"WITH wanted AS ({keys}), own AS ("
+            "SELECT k, max(event) AS event, max(landed) AS landed, min(warn) AS warn, min(held_as_of) AS held_as_of, "
+            "bool_or(held) AS held, bool_or(blind) AS blind, min(why) AS why, bool_or(deleted) AS deleted, "
+            "string_agg(DISTINCT CASE WHEN position IS NOT NULL THEN "
+            "'\"' || dataset || '\":[' || position[1] || ',' || position[2] || ']' END, ',') AS positions "
+            "FROM source_facts WHERE k IS NOT NULL GROUP BY k), shared AS ("
+            "SELECT max(event) AS event, max(landed) AS landed, min(warn) AS warn, min(held_as_of) AS held_as_of, "
+            "coalesce(bool_or(held), FALSE) AS held, coalesce(bool_or(blind), FALSE) AS blind, min(why) AS why, "
+            "string_agg(DISTINCT CASE WHEN position IS NOT NULL THEN "
+            "'\"' || dataset || '\":[' || position[1] || ',' || position[2] || ']' END, ',') AS positions "
+            f"FROM source_facts WHERE k IS NULL AND dataset IN ({self._shared()})) "
+            "SELECT w.k, c.v, greatest(o.event, s.event) AS event, coalesce(greatest(o.landed, s.landed), 0) AS landed, "
+            "coalesce(o.warn, s.warn) AS warn, coalesce(o.held, FALSE) OR s.held AS held, "
+            "least(o.held_as_of, s.held_as_of) AS held_as_of, coalesce(o.blind, FALSE) OR s.blind AS blind, "
+            "coalesce(o.why, s.why) AS why, coalesce(o.deleted, FALSE) AS deleted, "
+            "'{' || concat_ws(',', o.positions, s.positions) || '}' AS positions "
+            "FROM wanted w LEFT JOIN computed c ON c.k = w.k LEFT JOIN own o ON o.k = w.k CROSS JOIN shared s "
+            "WHERE c.v IS NOT NULL OR coalesce(o.deleted, FALSE) OR coalesce(o.held, FALSE)",
+            CHUNK,
+        )
+        for batch in reader:
+            yield list(self._rows_of(batch, plan, moment))
+
+    def _shared(self) -> str:
+        names = [literal(name) for name, mapping in self.state.mapping.items() if mapping == ALL]
+        return ", ".join(names) or "''"
+
+    def _rows_of(self, batch: pa.RecordBatch, plan: int, moment: Moment) -> Iterator[OnlineRow]:
+        evaluated = moment.ours_us if self.state.uses_as_of else None
+        for k, v, event, landed, warn, held, held_as_of, blind, why, deleted, positions in zip(
+            *(column.to_pylist() for column in batch.columns), strict=True
+        ):
+            yield OnlineRow(
+                key=k,
+                plan=plan,
+                values=None if v is None else v.encode(),
+                event_us=event,
+                landed_us=landed,
+                verdict=Verdict.WARN if warn or held else Verdict.PASS,
+                sentence=why or warn or "",
+                held=held,
+                held_as_of_us=None if blind else held_as_of,
+                deleted=deleted and v is None,
+                evaluated_us=evaluated,
+                positions=positions.encode(),
+            )
+
+    def _remove_vanished(self, plan: int, *, everything: bool) -> None:
+        if everything:
+            here = {k for (k,) in self._written_keys()}
+            gone: list[Any] = [key for key in self.online.keys(self.state.digest) if key not in here]
+        else:
+            gone = [
+                k
+                for (k,) in self.current.sql(
+                    "SELECT k FROM affected WHERE k NOT IN (SELECT k FROM computed) AND k NOT IN "
+                    "(SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted))"
+                )
+            ]
+        if gone:
+            self.online.remove(self.state.digest, gone, plan=plan, token=self.token)
+
+    def _written_keys(self) -> list[tuple[Any, ...]]:
+        return self.current.sql(
+            "SELECT k FROM computed UNION SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted)"
+        )
+
+
+def blind_mappings(current: Current, datasets: dict[str, Dataset], state: FeatureSetState) -> str:
+    """Why every row of the set is WARN: a held version whose mapping cannot be evaluated; empty when there is none."""
+    for name, mapping in state.mapping.items():
+        if mapping == ALL:
+            continue
+        schema = schema_of(name)
+        key = mapping_sql(datasets[name], mapping)
+        lost = current.one(
+            f"SELECT count(*) FROM {schema}.held h JOIN {schema}.quarantine q "
+            f"ON q._k = h._k AND q._batch = h._batch AND q._ord = h._ord WHERE {key} IS NULL"
+        )[0]
+        if lost:
+            return f"{lost} quarantined row{'s' if lost != 1 else ''} of {name} cannot be mapped to a {state.key}"
+    return ""

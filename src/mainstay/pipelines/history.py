@@ -1,0 +1,106 @@
+"""History follows landing: settled batches are appended to a Delta table per dataset, once each, with what became of them.
+
+| column                      | what                                                                |
+|-----------------------------|---------------------------------------------------------------------|
+| `key`, `batch`, `ordinal`   | the version's key and position                                      |
+| `op`                        | `u`, or `d` for a tombstone                                         |
+| `event_us`, `known_us`      | event time, and when we landed it: bitemporal                       |
+| `state`                     | published, superseded, quarantined, discarded: as the batch settled |
+| `reasons`                   | names of the failed checks                                          |
+| `cleaning`                  | digest of the cleaning behind the cleaned columns                   |
+| `raw`                       | the raw values as a JSON object of texts                            |
+| the contract's columns      | cleaned; timestamps as integer microseconds                         |
+"""
+
+from __future__ import annotations
+
+from mainstay.core.clock import DAY
+from mainstay.core.nouns import Dataset
+from mainstay.core.records import BatchRecord
+from mainstay.core.sql import identifier, literal
+from mainstay.pipelines.desk import Desk
+from mainstay.pipelines.judge import Gate
+from mainstay.pipelines.run import Runner
+
+LANDING_DAYS = 30
+"""How long a landed batch that is in history is kept, where the file does not say."""
+
+
+def writer_of(dataset: str) -> str:
+    """The name under which history remembers how far landing was appended."""
+    return f"landing:{dataset}"
+
+
+def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) -> int:
+    """Appends settled batches that history does not have yet. Returns the versions appended.
+
+    Args:
+        desk: The integration's stores.
+        dataset: Which dataset.
+        at_least: Do nothing while fewer versions than this wait.
+        limit: Stop after about this many versions; the rest follows at the next call.
+    """
+    done = desk.history.sequence(dataset, writer_of(dataset))
+    state = desk.dataset_state(dataset)
+    if done >= state.published:
+        return 0
+    due = [
+        batch
+        for batch in desk.batches.all(f"{dataset}/").values()
+        if done < batch.number <= state.published and batch.status in ("published", "discarded")
+    ]
+    if sum(batch.rows for batch in due) < at_least:
+        return 0
+    runner = Runner(desk, desk.integration.datasets[dataset])
+    written = 0
+    for batch in due:
+        written += _append(desk, runner, batch)
+        desk.at("history-appended")
+        if written >= limit:
+            break
+    return written
+
+
+def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
+    form = runner.load(batch)
+    gate = Gate(desk.current, form, released=frozenset(batch.released))
+    gate.judge()
+    raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
+    state = (
+        "'discarded'"
+        if batch.status == "discarded"
+        else f"CASE WHEN _super THEN 'superseded' WHEN {gate.rejected()} THEN 'quarantined' ELSE 'published' END"
+    )
+    table = desk.current.table(
+        f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
+        f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
+        f"{gate.reasons('warn', 'quarantine', 'block')} AS reasons, {literal(form.cleaned_with)} AS cleaning, "
+        f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_cleaned(runner.dataset)} "
+        f"FROM judged j JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage) s USING (_ord)"
+    )
+    desk.history.append(batch.dataset, table, writer=writer_of(batch.dataset), sequence=batch.number)
+    return int(table.num_rows)
+
+
+def _cleaned(dataset: Dataset) -> str:
+    parts = []
+    for column in dataset.columns:
+        name = identifier(column.name)
+        value = (
+            f"CASE WHEN isfinite(j.{name}) THEN epoch_us(j.{name}) END" if column.type == "timestamp" else f"j.{name}"
+        )
+        parts.append(f"{value} AS {identifier('c_' + column.name)}")
+    return ", ".join(parts)
+
+
+def trim_landing(desk: Desk, dataset: str, now_us: int) -> int:
+    """Removes landed batches that are in history and past retention. Returns how many."""
+    keep = desk.integration.settings.retention_us.get("landing", LANDING_DAYS * DAY)
+    done = desk.history.sequence(dataset, writer_of(dataset))
+    removed = 0
+    for batch in desk.batches.all(f"{dataset}/").values():
+        if batch.number < done and batch.settled_us is not None and batch.settled_us + keep < now_us:
+            desk.landing.remove(dataset, batch.number)
+            desk.state.commit([desk.batches.remove(f"{dataset}/{batch.number:012d}")], token=desk.token)
+            removed += 1
+    return removed

@@ -1,0 +1,272 @@
+"""The gate: `stage` is cleaned and every check put to it in one pass, then a verdict decides.
+
+`judged` holds each staged version with its cleaned columns and `_f0`, `_f1`, ...: bit masks of the failed row checks, 60 to a
+mask. `_super` marks rows that lose to another row of their key. Nothing durable is written here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from mainstay.core.nouns import Check
+from mainstay.core.sql import identifier, literal
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
+from mainstay.quality.checks import RowCheck, judge_row_count, judge_rows, judge_unique, row_checks, unique_failures
+from mainstay.store.current import Current, schema_of
+
+BITS = 60
+
+DUPLICATES = "duplicates"
+MAX_SHARE = "deletes.max_share"
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate found in one batch."""
+
+    findings: tuple[Finding, ...]
+    blocking: tuple[Finding, ...]
+    """The findings that stop the batch: FAIL of a blocking check, or ERROR of one."""
+    superseded: int
+    quarantined: int
+    passed: int
+    checks: tuple[Check, ...]
+    """Row checks by bit."""
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether any blocking finding is a FAIL; ERROR alone lifts by itself."""
+        return any(finding.verdict is Verdict.FAIL for finding in self.blocking)
+
+
+class Gate:
+    """Judges what is in `stage`.
+
+    Args:
+        current: The open DuckDB file.
+        form: The dataset's shape.
+        released: Names of checks whose findings a person overrode for this batch.
+        deletes_checked: Whether this batch's deletes came from comparing keys, so that `deletes.max_share` applies.
+    """
+
+    def __init__(
+        self, current: Current, form: Shape, *, released: frozenset[str] = frozenset(), deletes_checked: bool = False
+    ) -> None:
+        self.current = current
+        self.form = form
+        self.released = released
+        self.deletes_checked = deletes_checked
+        self.rows_table = f"{schema_of(form.dataset.name)}.rows"
+        self.row_checks: tuple[RowCheck, ...] = row_checks(form.dataset)
+        self.checks: tuple[Check, ...] = (
+            *(one.check for one in self.row_checks),
+            *(check for check in form.dataset.checks if check.kind == "unique"),
+            Check(name=DUPLICATES, kind="unique", column=form.dataset.key, on_fail=form.dataset.duplicates.on_fail),
+        )
+        self.masks = (len(self.checks) + BITS - 1) // BITS
+        self.broken: dict[str, str] = {}
+
+    def judge(self) -> Judgement:
+        """Makes `judged` out of `stage` and says what follows."""
+        self._clean_and_check()
+        self._mark_losers()
+        unique = self._check_unique()
+        failed = self._count_failed()
+        total = int(self.current.one("SELECT count(*) FROM judged WHERE _op = 'u' AND NOT _super")[0])
+        findings = [
+            *self._row_findings(failed, total),
+            *(judge_unique(check, n, total) for check, n in unique),
+            *self._dataset_findings(),
+        ]
+        duplicates = failed.get(DUPLICATES, 0)
+        if self.form.dataset.duplicates.keep == "none":
+            findings.append(judge_unique(self.checks[-1], duplicates, total))
+        blocking = tuple(
+            one
+            for one in findings
+            if one.on_fail == "block"
+            and one.verdict in (Verdict.FAIL, Verdict.ERROR)
+            and one.check not in self.released
+        )
+        superseded = int(self.current.one("SELECT count(*) FROM judged WHERE _super")[0])
+        quarantined = int(self.current.one(f"SELECT count(*) FROM judged WHERE {self.rejected()}")[0])
+        everything = int(self.current.one("SELECT count(*) FROM judged")[0])
+        return Judgement(
+            findings=tuple(findings),
+            blocking=blocking,
+            superseded=superseded,
+            quarantined=quarantined,
+            passed=everything - superseded - quarantined,
+            checks=self.checks,
+        )
+
+    # --- SQL that publishing uses on `judged` --------------------------------------------------------------------
+
+    def failing(self, *severities: str) -> str:
+        """A condition: any check of these severities failed (released ones left out)."""
+        parts = []
+        for mask in range(self.masks):
+            bits = sum(
+                1 << (index % BITS)
+                for index, check in enumerate(self.checks)
+                if index // BITS == mask and check.on_fail in severities and check.name not in self.released
+            )
+            if bits:
+                parts.append(f"(_f{mask} & {bits}) <> 0")
+        return "(" + " OR ".join(parts) + ")" if parts else "FALSE"
+
+    def rejected(self) -> str:
+        """A condition: this version goes to quarantine."""
+        return f"(_op = 'u' AND NOT _super AND {self.failing('quarantine')})"
+
+    def accepted(self) -> str:
+        """A condition: this version is published."""
+        return f"(NOT _super AND NOT {self.rejected()})"
+
+    def reasons(self, *severities: str) -> str:
+        """An expression: names of the failed checks of these severities, joined by commas; NULL when none."""
+        named = [
+            f"CASE WHEN (_f{index // BITS} & {1 << (index % BITS)}) <> 0 THEN {literal(check.name)} END"
+            for index, check in enumerate(self.checks)
+            if check.on_fail in severities
+        ]
+        return f"nullif(concat_ws(', ', {', '.join(named)}), '')" if named else "NULL"
+
+    # --- the steps ----------------------------------------------------------------------------------------------
+
+    def _clean_and_check(self) -> None:
+        import duckdb
+
+        try:
+            self._make_judged(frozenset())
+        except duckdb.Error:
+            self.broken = self._broken_checks()
+            self._make_judged(frozenset(self.broken))
+
+    def _make_judged(self, without: frozenset[str]) -> None:
+        names = [column.name for column in self.form.dataset.columns]
+        cursor = f"CAST({identifier(self.form.raw_cursor)} AS VARCHAR)" if self.form.raw_cursor else "NULL"
+        cleaned = ", ".join(
+            f"{one.value_sql} AS {identifier(one.name)}"
+            + (f", {one.bad_sql} AS {identifier(one.name + '__bad')}" if one.name != EVENT else "")
+            for one in self.form.cleaning.columns
+        )
+        has_event = any(one.name == EVENT for one in self.form.cleaning.columns)
+        event = f"CASE WHEN isfinite({EVENT}) THEN epoch_us({EVENT}) END" if has_event else "NULL::BIGINT"
+        masks = []
+        for mask in range(self.masks):
+            terms = [
+                f"CASE WHEN {one.failed_sql} THEN {1 << (index % BITS)} ELSE 0 END"
+                for index, one in enumerate(self.row_checks)
+                if index // BITS == mask and one.check.name not in without
+            ]
+            bits = " + ".join(f"({term})::BIGINT" for term in terms) or "0::BIGINT"
+            masks.append(f"CASE WHEN _op = 'u' THEN {bits} ELSE 0::BIGINT END AS _f{mask}")
+        self.current.sql(
+            "CREATE OR REPLACE TEMP TABLE judged AS "
+            f"SELECT _k, _ord, _op, _digest, _cursor, {event} AS _event, FALSE AS _super, {', '.join(masks)}, "
+            f"{', '.join(identifier(name) for name in names)} FROM "
+            f"(SELECT _k, _ord, _op, _digest, {cursor} AS _cursor, {cleaned} FROM stage)"
+        )
+
+    def _broken_checks(self) -> dict[str, str]:
+        """Checks whose own SQL raises on this batch, with DuckDB's sentence: they could not look."""
+        import duckdb
+
+        broken = {}
+        self._make_judged(frozenset(one.check.name for one in self.row_checks if one.check.kind == "sql"))
+        for one in self.row_checks:
+            if one.check.kind != "sql":
+                continue
+            try:
+                self.current.sql(f"SELECT count(*) FROM judged WHERE _op = 'u' AND {one.failed_sql}")
+            except duckdb.Error as error:
+                broken[one.check.name] = str(error).splitlines()[0]
+        return broken
+
+    def _mark_losers(self) -> None:
+        if not repeats(self.current, "stage"):
+            return
+        duplicates = self.form.dataset.duplicates
+        if duplicates.keep == "none":
+            self._fail_rows(len(self.checks) - 1, "_k IN (SELECT _k FROM judged GROUP BY _k HAVING count(*) > 1)")
+            return
+        winners = f"SELECT {winner_sql(self.form, '_ord')} FROM stage GROUP BY _k"
+        self.current.sql(f"UPDATE judged SET _super = TRUE WHERE _ord NOT IN ({winners})")
+
+    def _fail_rows(self, index: int, condition: str) -> int:
+        mask, bit = f"_f{index // BITS}", 1 << (index % BITS)
+        return int(self.current.one(f"UPDATE judged SET {mask} = {mask} | {bit} WHERE _op = 'u' AND {condition}")[0])
+
+    def _check_unique(self) -> list[tuple[Check, int]]:
+        found = []
+        for index, check in enumerate(self.checks[:-1]):
+            if check.kind != "unique":
+                continue
+            column = identifier(check.column or "")
+            relation = (
+                f"SELECT _k AS k, {column} FROM {self.rows_table} "
+                "WHERE NOT _deleted AND _k NOT IN (SELECT _k FROM judged WHERE " + self.accepted() + ")"
+            )
+            incoming = f"SELECT _k AS k, _ord, {column} FROM judged WHERE _op = 'u' AND {self.accepted()}"
+            failures = unique_failures(check, relation_sql=relation, key="k", incoming_sql=incoming)
+            found.append((check, self._fail_rows(index, f"_ord IN (SELECT _ord FROM ({failures}))")))
+        return found
+
+    def _count_failed(self) -> dict[str, int]:
+        if not any(
+            self.current.one("SELECT " + ", ".join(f"bit_or(_f{m})" for m in range(self.masks)) + " FROM judged")
+        ):
+            return {check.name: 0 for check in self.checks}
+        sums = ", ".join(
+            f"coalesce(sum((_f{index // BITS} >> {index % BITS}) & 1), 0)::BIGINT" for index in range(len(self.checks))
+        )
+        counted = self.current.one(f"SELECT {sums} FROM judged WHERE _op = 'u' AND NOT _super")
+        return {check.name: int(n) for check, n in zip(self.checks, counted, strict=True)}
+
+    def _row_findings(self, failed: dict[str, int], total: int) -> list[Finding]:
+        findings = []
+        for finding in judge_rows(self.form.dataset, failed, total):
+            if finding.check in self.broken:
+                findings.append(
+                    msgspec.structs.replace(
+                        finding,
+                        verdict=Verdict.ERROR,
+                        sentence=f"{finding.check} could not be evaluated: {self.broken[finding.check]}",
+                        mend="correct the condition under `checks:` and run `mainstay apply`",
+                    )
+                )
+            else:
+                findings.append(finding)
+        return findings
+
+    def _dataset_findings(self) -> list[Finding]:
+        before = int(self.current.one(f"SELECT count(*) FROM {self.rows_table} WHERE NOT _deleted")[0])
+        there = f"(SELECT _k FROM {self.rows_table} WHERE NOT _deleted)"
+        added = int(
+            self.current.one(
+                f"SELECT count(*) FROM judged WHERE _op = 'u' AND {self.accepted()} AND _k NOT IN {there}"
+            )[0]
+        )
+        removed = int(
+            self.current.one(f"SELECT count(*) FROM judged WHERE _op = 'd' AND NOT _super AND _k IN {there}")[0]
+        )
+        findings = [
+            judge_row_count(check, before + added - removed)
+            for check in self.form.dataset.checks
+            if check.kind == "row_count"
+        ]
+        most = self.form.dataset.deletes.max_share
+        if self.deletes_checked and before and removed / before > most:
+            findings.append(
+                Finding(
+                    check=MAX_SHARE,
+                    verdict=Verdict.FAIL,
+                    on_fail="block",
+                    failed=removed,
+                    total=before,
+                    sentence=f"{removed} of {before} keys would be deleted, {removed / before:.0%}; the most is {most:.0%}",
+                    mend="if they are really gone, mainstay batch release ID --reason ...",
+                )
+            )
+        return findings

@@ -1,0 +1,327 @@
+"""Publishing: a judged batch becomes visible, key by key, each whole; kill -9 anywhere is repaired by doing it again.
+
+The order is the promise: the publish plan with the affected keys is recorded first; current is written in one transaction;
+online row by row, each conditional on its position; the published position and as-of move last, by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainstay.core.ports import Write
+from mainstay.core.records import BatchRecord, DatasetState, FeatureSetState, PublishPlan
+from mainstay.core.sql import identifier, literal
+from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings
+from mainstay.pipelines.judge import Gate, Judgement
+from mainstay.pipelines.stage import Shape
+from mainstay.store.current import schema_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERY_KEY = -1
+
+
+def publish_batch(desk: Desk, gate: Gate, judgement: Judgement, batch: BatchRecord) -> BatchRecord:
+    """Publishes the batch in `judged`; returns its settled record."""
+    batch = msgspec.structs.replace(batch, findings=judgement.findings)
+    plan = _plan_of(desk, batch) or _record_plan(desk, gate.form, batch)
+    desk.at("plan-recorded")
+    apply_to_current(desk, gate.form, gate, judgement, batch)
+    desk.at("current-written")
+    return _show(desk, batch, plan)
+
+
+def finish_batch(desk: Desk, batch: BatchRecord) -> BatchRecord:
+    """After a crash: the batch is in current, so only online and the published position are behind."""
+    plan = _plan_of(desk, batch)
+    if plan is None:  # current holds the batch but its plan is gone: compute everything again
+        every: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(batch.dataset)}
+        plan = record_plan(desk, every, dataset=batch.dataset, batch=batch.number, cause="batch")
+    return _show(desk, batch, plan)
+
+
+def _show(desk: Desk, batch: BatchRecord, plan: PublishPlan) -> BatchRecord:
+    sets = write_features(desk, plan, Moment(batch.began_us, batch.began_source_us))
+    desk.at("online-written")
+    return _advance(desk, batch, plan, sets)
+
+
+def _plan_of(desk: Desk, batch: BatchRecord) -> PublishPlan | None:
+    for plan in desk.publish_plans.all().values():
+        if plan.cause == "batch" and plan.dataset == batch.dataset and plan.batch == batch.number:
+            return plan
+    return None
+
+
+def _record_plan(desk: Desk, form: Shape, batch: BatchRecord) -> PublishPlan:
+    dataset = form.dataset
+    touched = "(SELECT * FROM judged WHERE NOT _super AND _op = 'u')"
+    rows = schema_of(dataset.name) + ".rows"
+    wanted: dict[str, str | None] = {}
+    for one in desk.live_feature_sets(dataset.name):
+        mapping = one.mapping[dataset.name]
+        if mapping == ALL or not one.complete:
+            wanted[one.digest] = None
+            continue
+        parts = [
+            affected_sql(dataset, mapping, touched),
+            affected_sql(
+                dataset, mapping, f"(SELECT * FROM {rows} WHERE _k IN (SELECT _k FROM judged WHERE NOT _super))"
+            ),
+        ]
+        if mapping == dataset.key:
+            parts.append("SELECT _k AS k FROM judged WHERE NOT _super AND _k NOT LIKE chr(1) || '%'")
+        wanted[one.digest] = " UNION ".join(parts)
+    found = desk.batches.write(batch_name(dataset.name, batch.number), batch)
+    return record_plan(desk, wanted, dataset=dataset.name, batch=batch.number, cause="batch", also=(found,))
+
+
+def record_plan(
+    desk: Desk,
+    wanted: dict[str, str | None],
+    *,
+    dataset: str,
+    batch: int,
+    cause: str,
+    also: tuple[Write, ...] = (),
+) -> PublishPlan:
+    """Records which feature rows a change will touch. `wanted`: feature set -> SQL of its keys; None: every key."""
+    number, take = desk.next_plan()
+    keys: dict[str, int] = {}
+    parts = []
+    for digest, sql in wanted.items():
+        if sql is None:
+            keys[digest] = EVERY_KEY
+        else:
+            parts.append(f"SELECT {literal(digest)} AS feature_set, k FROM ({sql}) WHERE k IS NOT NULL")
+            keys[digest] = 0
+    file = ""
+    if parts:
+        file = f"{number:012d}.arrow"
+        for digest, count in _write_keys(desk, desk.plans / file, " UNION ALL ".join(parts)).items():
+            keys[digest] = count
+    plan = msgspec.convert(
+        {
+            "number": number, "dataset": dataset, "batch": batch, "keys": keys, "file": file,
+            "token": desk.token, "cause": cause,
+        },
+        PublishPlan,
+    )  # fmt: skip
+    desk.state.commit([take, *also, desk.publish_plans.write(plan_name(plan), plan)], token=desk.token)
+    return plan
+
+
+def plan_name(plan: PublishPlan) -> str:
+    """The name of a publish plan in state."""
+    return f"{plan.number:012d}"
+
+
+def _write_keys(desk: Desk, path: Path, sql: str) -> dict[str, int]:
+    import pyarrow as pa
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, int] = {}
+    reader = desk.current.reader(sql)
+    with path.open("wb") as sink:
+        with pa.ipc.new_file(sink, reader.schema) as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+                for digest in batch.column(0).to_pylist():
+                    counts[str(digest)] = counts.get(str(digest), 0) + 1
+        sink.flush()
+        os.fsync(sink.fileno())
+    return counts
+
+
+def planned_keys(desk: Desk, plan: PublishPlan, digest: str) -> list[str] | None:
+    """The keys of a feature set that the plan touches; None for every key."""
+    import pyarrow as pa
+
+    count = plan.keys.get(digest, 0)
+    if count == EVERY_KEY:
+        return None
+    if not count or not plan.file:
+        return []
+    with pa.memory_map(str(desk.plans / plan.file)) as source:
+        columns = pa.ipc.open_file(source).read_all().to_pydict()
+    return [
+        str(key) for feature_set, key in zip(columns["feature_set"], columns["k"], strict=True) if feature_set == digest
+    ]
+
+
+def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, batch: BatchRecord) -> None:
+    """One transaction: rows, holds, quarantine and the batch's line in `settled`."""
+    current = desk.current
+    schema = schema_of(batch.dataset)
+    names = ", ".join(identifier(column.name) for column in form.dataset.columns)
+    note = literal(f"released in batch {batch.number}") if batch.released else "NULL"
+    warn = f"nullif(concat_ws('; ', {note}, {gate.reasons('warn')}), '')"
+    if batch.released:
+        warn = f"nullif(concat_ws('; ', {note}, {gate.reasons('warn', 'block', 'quarantine')}), '')"
+    version = f"_k, {batch.number}, _ord, _digest, _event, {batch.landed_us}, _cursor"
+    accepted = gate.accepted()
+    before = desk.dataset_state(batch.dataset).as_of_us
+    as_of = "NULL" if before is None else str(before)
+    with current.transaction():
+        current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
+        current.sql(
+            f"INSERT INTO {schema}.rows (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, {names}) "
+            f"SELECT {version}, {warn}, _op = 'd', {names} FROM judged WHERE {accepted}"
+        )
+        current.sql(f"DELETE FROM {schema}.held WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
+        current.sql(
+            f"DELETE FROM {schema}.newest WHERE _batch <= {batch.number} AND _k IN (SELECT _k FROM judged WHERE NOT _super)"
+        )
+        if judgement.quarantined:
+            _quarantine(desk, form, gate, batch, as_of)
+        counts = {
+            "published": judgement.passed,
+            "superseded": judgement.superseded,
+            "quarantined": judgement.quarantined,
+            **batch.counts,
+        }
+        lines = ", ".join(f"({batch.number}, {literal(state)}, {n})" for state, n in counts.items())
+        current.sql(f"INSERT INTO {schema}.settled VALUES {lines}")
+
+
+def _quarantine(desk: Desk, form: Shape, gate: Gate, batch: BatchRecord, as_of: str) -> None:
+    current = desk.current
+    schema = schema_of(batch.dataset)
+    names = ", ".join(identifier(column.name) for column in form.dataset.columns)
+    raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
+    reasons = gate.reasons("quarantine", "warn", "block")
+    rejected = gate.rejected()
+    current.sql(
+        f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, reasons, raw, "
+        f"state, changed, note, {names}) "
+        f"SELECT j._k, {batch.number}, j._ord, j._digest, j._event, {batch.landed_us}, j._cursor, NULL, {reasons}, "
+        f"CAST(json_object({raw}) AS VARCHAR), 'quarantined', {desk.clock.now_us()}, '', "
+        + ", ".join(f"j.{identifier(column.name)}" for column in form.dataset.columns)
+        + f" FROM (SELECT * FROM judged WHERE {rejected}) j JOIN stage s ON s._ord = j._ord"
+    )
+    current.sql(
+        "CREATE OR REPLACE TEMP TABLE new_holds AS "
+        f"SELECT j._k, max(j._ord) AS _ord, arg_max({reasons}, j._ord) AS sentence, "
+        f"arg_max(j._digest, j._ord) AS _digest, arg_max(j._cursor, j._ord) AS _cursor FROM judged j "
+        f"WHERE {rejected} GROUP BY j._k"
+    )
+    current.sql(
+        f"INSERT INTO {schema}.newest SELECT n._k, {batch.number}, n._ord, n._digest, n._cursor, 'u' FROM new_holds n "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {schema}.newest w WHERE w._k = n._k)"
+    )
+    current.sql(
+        "CREATE OR REPLACE TEMP TABLE new_held AS "
+        f"SELECT n._k, {batch.number} AS _batch, n._ord, "
+        f"CASE WHEN h._k IS NULL THEN {as_of}::BIGINT ELSE h.as_of END AS as_of, n.sentence "
+        f"FROM new_holds n LEFT JOIN {schema}.held h ON h._k = n._k"
+    )
+    current.sql(f"DELETE FROM {schema}.held WHERE _k IN (SELECT _k FROM new_held)")
+    current.sql(f"INSERT INTO {schema}.held SELECT * FROM new_held")
+
+
+def write_features(desk: Desk, plan: PublishPlan, moment: Moment) -> list[FeatureSetState]:
+    """Recomputes the plan's keys in every feature set it names; returns their new states, not yet committed."""
+    changed = []
+    for digest in plan.keys:
+        state = desk.feature_sets.get(digest)
+        if state is None or state.retired:
+            continue
+        keys = planned_keys(desk, plan, digest)
+        writer = FeatureWriter(desk.current, desk.online, desk.integration.datasets, state, token=desk.token)
+        if keys is None or keys:
+            writer.write(keys, plan=plan.number, moment=moment)
+        complete = state.complete or (keys is None and _all_published(desk, state, plan.dataset))
+        changed.append(
+            msgspec.structs.replace(
+                state,
+                plan=plan.number,
+                complete=complete,
+                warn=blind_mappings(desk.current, desk.integration.datasets, state),
+                refreshed_us=moment.ours_us if keys is None else state.refreshed_us,
+                rows=desk.online.count(digest),
+            )
+        )
+    return changed
+
+
+def _all_published(desk: Desk, state: FeatureSetState, now_publishing: str) -> bool:
+    return all(name == now_publishing or desk.dataset_state(name).as_of_us is not None for name in state.mapping)
+
+
+def _advance(desk: Desk, batch: BatchRecord, plan: PublishPlan, sets: Sequence[FeatureSetState]) -> BatchRecord:
+    now = desk.clock.now_us()
+    settled = msgspec.structs.replace(
+        batch,
+        status="published",
+        settled_us=now,
+        counts=desk.current.settled(batch.dataset, batch.number) or {},
+    )
+    state = desk.dataset_state(batch.dataset)
+    state = msgspec.structs.replace(
+        state,
+        published=batch.number,
+        as_of_us=batch.trail_us or batch.began_us,
+        as_of_source_us=batch.trail_source_us or batch.began_source_us,
+        run_us=now - batch.began_us,
+        **current_facts(desk, batch.dataset, settling=batch.number),
+    )
+    finish_plan(desk, plan, sets, [
+        desk.datasets.write(batch.dataset, state),
+        desk.batches.write(batch_name(batch.dataset, batch.number), settled),
+    ])  # fmt: skip
+    desk.at("published")
+    desk.tell("batch.published", {"dataset": batch.dataset, "batch": batch.number, **settled.counts})
+    return settled
+
+
+def finish_plan(desk: Desk, plan: PublishPlan, sets: Sequence[FeatureSetState], writes: list[Write]) -> None:
+    """The last commit of a plan: positions, feature sets, and the plan itself goes."""
+    writes = [
+        *writes,
+        *(desk.feature_sets.write(one.digest, one) for one in sets),
+        desk.publish_plans.remove(plan_name(plan)),
+    ]
+    desk.state.commit(writes, token=desk.token)
+    if plan.file:
+        (desk.plans / plan.file).unlink(missing_ok=True)
+
+
+def current_facts(desk: Desk, dataset: str, *, settling: int = 0) -> dict[str, object]:
+    """What state says of a dataset's current: rows, holds, quarantine, newest event, versions by state."""
+    schema = schema_of(dataset)
+    rows, newest = desk.current.one(f"SELECT count(*), max(_event) FROM {schema}.rows WHERE NOT _deleted")
+    held = desk.current.one(f"SELECT count(*) FROM {schema}.held")[0]
+    quarantined = desk.current.one(f"SELECT count(*) FROM {schema}.quarantine WHERE state = 'quarantined'")[0]
+    counts = {name: n for name, n in desk.current.counts(dataset).items() if name != "noop"}
+    counts["waiting"] = sum(one.rows for one in desk.waiting(dataset) if one.number != settling)
+    counts["landed"] = sum(counts.values())
+    counts["noop"] = desk.dataset_state(dataset).counts.get("noop", 0)
+    return {"rows": rows, "newest_us": newest, "held": held, "quarantined": quarantined, "counts": counts}
+
+
+def recompute(desk: Desk, wanted: dict[str, str | None], *, dataset: str, cause: str, moment: Moment) -> PublishPlan:
+    """Recomputes feature rows for a change that is already in current (replay, discard, build, refresh, erasure)."""
+    plan = record_plan(desk, wanted, dataset=dataset, batch=0, cause=cause)
+    resume(desk, plan, moment)
+    return plan
+
+
+def resume(desk: Desk, plan: PublishPlan, moment: Moment) -> None:
+    """Performs a recorded plan whose cause is not a batch, from the beginning or after a crash."""
+    sets = write_features(desk, plan, moment)
+    writes = []
+    if plan.dataset and plan.dataset in desk.integration.datasets:
+        state = msgspec.structs.replace(desk.dataset_state(plan.dataset), **current_facts(desk, plan.dataset))
+        writes.append(desk.datasets.write(plan.dataset, state))
+    finish_plan(desk, plan, sets, writes)
+
+
+def next_state(desk: Desk, dataset: str, **changes: object) -> DatasetState:
+    """The dataset's state with some fields replaced."""
+    return msgspec.structs.replace(desk.dataset_state(dataset), **changes)

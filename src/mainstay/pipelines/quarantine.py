@@ -1,0 +1,350 @@
+"""Quarantine and batches in the hands of a person: list, show, replay, discard, release.
+
+A replayed row is judged again by today's cleaning and checks; it is published only if it is newer than what current shows,
+else marked superseded. Doing it twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from mainstay.core.clock import iso
+from mainstay.core.errors import NotFound, Refused
+from mainstay.core.nouns import Dataset
+from mainstay.core.ports import SourceKind
+from mainstay.core.records import BatchRecord
+from mainstay.core.sql import identifier, literal
+from mainstay.pipelines import stage
+from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.features import ALL, Moment, affected_sql
+from mainstay.pipelines.judge import Gate
+from mainstay.pipelines.publish import recompute
+from mainstay.pipelines.run import Runner
+from mainstay.store.current import schema_of
+
+
+class QuarantinedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One rejected version. `id` is `dataset/batch/ordinal`."""
+
+    id: str
+    dataset: str
+    key: str
+    batch: int
+    ordinal: int
+    reasons: str
+    state: str
+    landed: str
+    note: str
+    raw: dict[str, Any]
+
+
+class ReplayResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay changed, by count."""
+
+    tried: int
+    published: int
+    superseded: int
+    still_rejected: int
+
+
+def list_rows(
+    desk: Desk,
+    *,
+    dataset: str | None = None,
+    state: str | None = "quarantined",
+    key: str | None = None,
+    limit: int = 100,
+) -> list[QuarantinedRow]:
+    """Rejected versions, newest first. `state` None: whatever became of them."""
+    found: list[QuarantinedRow] = []
+    for name in [dataset] if dataset else sorted(desk.integration.datasets):
+        _dataset(desk, name)
+        desk.current.ensure(desk.integration.datasets[name])
+        conditions = ["TRUE"]
+        conditions += [f"state = {literal(state)}"] if state else []
+        conditions += [f"_k = {literal(key)}"] if key is not None else []
+        for k, batch, ordinal, reasons, now, landed, note, raw in desk.current.sql(
+            "SELECT _k, _batch, _ord, reasons, state, _landed, note, raw "
+            f"FROM {schema_of(name)}.quarantine WHERE {' AND '.join(conditions)} "
+            f"ORDER BY _batch DESC, _ord DESC LIMIT {limit - len(found)}"
+        ):
+            found.append(
+                QuarantinedRow(
+                    id=f"{name}/{batch}/{ordinal}",
+                    dataset=name,
+                    key=shown_key(k),
+                    batch=batch,
+                    ordinal=ordinal,
+                    reasons=reasons or "",
+                    state=now,
+                    landed=iso(landed),
+                    note=note or "",
+                    raw=json.loads(raw),
+                )  # fmt: skip
+            )
+    return found
+
+
+def shown_key(key: str) -> str:
+    """A key as a person reads it: rows that have none are marked by a control character inside."""
+    return "(no key)" if key.startswith("\x01") else key
+
+
+def row(desk: Desk, id: str) -> QuarantinedRow:
+    """One rejected version by its id. Raises NotFound."""
+    dataset, batch, ordinal = parse_id(id)
+    for found in list_rows(desk, dataset=dataset, state=None, limit=1_000_000):
+        if (found.batch, found.ordinal) == (batch, ordinal):
+            return found
+    raise NotFound(f"there is no quarantined row {id}", mend="mainstay quarantine list")
+
+
+def parse_id(id: str) -> tuple[str, int, int]:
+    """(dataset, batch, ordinal) of a row id. Raises NotFound for anything else."""
+    parts = id.split("/")
+    if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit():
+        raise NotFound(f"{id} is not the id of a quarantined row", mend="ids look like customers/12/3; see the list")
+    return parts[0], int(parts[1]), int(parts[2])
+
+
+def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str | None = None) -> ReplayResult:
+    """Judges quarantined rows again and publishes those that pass and are newer than current. None: all of them."""
+    contract = _dataset(desk, dataset)
+    schema = schema_of(dataset)
+    wanted = ["state = 'quarantined'"]
+    if ids is not None:
+        pairs = ", ".join(f"({b}, {o})" for d, b, o in map(parse_id, ids) if d == dataset)
+        wanted.append(f"(_batch, _ord) IN ({pairs})" if pairs else "FALSE")
+    if key is not None:
+        wanted.append(f"_k = {literal(key)}")
+    runner = Runner(desk, contract)
+    form = stage.shape(contract, _kinds(desk, runner), runner.timezone)
+    tried = _stage_quarantined(desk, form, schema, " AND ".join(wanted))
+    gate = Gate(desk.current, form)
+    gate.judge()
+    affected = affected_keys(desk, contract, "(SELECT * FROM judged)", "SELECT _k FROM judged")
+    desk.current.sql(
+        "CREATE OR REPLACE TEMP TABLE replayed AS "
+        f"SELECT j.*, q._batch AS _from, q._ord AS _from_ord, q._landed AS _was, {gate.accepted()} AS ok, "
+        f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = j._k AND row(r._batch, r._ord) > row(q._batch, q._ord)) "
+        f"AND row(q._batch, q._ord) >= (SELECT max(row(p._batch, p._ord)) FROM replaying p WHERE p._k = j._k) AS newer "
+        "FROM judged j JOIN replaying q ON q._n = j._ord"
+    )
+    published, superseded = _apply_replay(desk, contract, gate)
+    if affected and (published or superseded):
+        moment = _moment(desk, dataset)
+        recompute(desk, affected, dataset=dataset, cause="discard", moment=moment)
+    desk.tell("quarantine.replayed", {"dataset": dataset, "published": published, "superseded": superseded})
+    return ReplayResult(
+        tried=tried, published=published, superseded=superseded, still_rejected=tried - published - superseded
+    )
+
+
+def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: str) -> int:
+    desk.current.sql(
+        "CREATE OR REPLACE TEMP TABLE replaying AS "
+        "SELECT row_number() OVER (ORDER BY _batch, _ord) - 1 AS _n, _k, _batch, _ord, _landed, raw "
+        f"FROM {schema}.quarantine WHERE {condition}"
+    )
+    types = ", ".join(
+        f"CAST(json_extract_string(raw, {literal('$.' + json.dumps(name))}) AS {stage.RAW_TYPES.get(kind, 'VARCHAR')}) "
+        f"AS {identifier(name)}"
+        for name, kind in form.kinds.items()
+    )
+    rows = desk.current.table(f"SELECT _n AS _ord, 'u' AS _op, _k, {types} FROM replaying ORDER BY _n")
+    return stage.fill(desk.current, form, rows.to_reader(), landed=True)
+
+
+def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
+    current, schema = desk.current, schema_of(dataset.name)
+    names = ", ".join(identifier(column.name) for column in dataset.columns)
+    now = desk.clock.now_us()
+    with current.transaction():
+        current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM replayed WHERE ok AND newer)")
+        current.sql(
+            f"INSERT INTO {schema}.rows (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, {names}) "
+            f"SELECT _k, _from, _from_ord, _digest, _event, _was, _cursor, {gate.reasons('warn')}, FALSE, {names} "
+            "FROM replayed WHERE ok AND newer"
+        )
+        current.sql(
+            f"DELETE FROM {schema}.held h WHERE EXISTS (SELECT 1 FROM replayed p WHERE p._k = h._k AND p.ok AND p.newer "
+            "AND row(p._from, p._from_ord) >= row(h._batch, h._ord))"
+        )
+        current.sql(
+            f"DELETE FROM {schema}.newest n WHERE EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = n._k "
+            "AND r._batch = n._batch AND r._ord = n._ord)"
+        )
+        moved = {"published": 0, "superseded": 0}
+        for after, condition in (("published", "ok AND newer"), ("superseded", "ok AND NOT newer")):
+            for batch, n in current.sql(f"SELECT _from, count(*) FROM replayed WHERE {condition} GROUP BY _from"):
+                current.move(dataset.name, int(batch), "quarantined", after, int(n))
+                moved[after] += int(n)
+            current.sql(
+                f"UPDATE {schema}.quarantine q SET state = '{after}', changed = {now}, note = 'replayed' "
+                f"WHERE state = 'quarantined' AND EXISTS (SELECT 1 FROM replayed p WHERE p._from = q._batch "
+                f"AND p._from_ord = q._ord AND {condition})"
+            )
+    return moved["published"], moved["superseded"]
+
+
+def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> int:
+    """What current has stands: the holds end, and their rows carry WARN until the next version."""
+    contract = _dataset(desk, dataset)
+    _need_reason(reason)
+    schema = schema_of(dataset)
+    desk.current.ensure(contract)
+    pairs = ", ".join(f"({b}, {o})" for d, b, o in map(parse_id, ids) if d == dataset)
+    if not pairs:
+        raise NotFound(f"none of the ids is of dataset {dataset}", mend="mainstay quarantine list")
+    condition = f"state = 'quarantined' AND (_batch, _ord) IN ({pairs})"
+    affected = affected_keys(
+        desk, contract, f"(SELECT * FROM {schema}.quarantine WHERE {condition})",
+        f"SELECT _k FROM {schema}.quarantine WHERE {condition}",
+    )  # fmt: skip
+    with desk.current.transaction():
+        counted = desk.current.sql(
+            f"SELECT _batch, count(*) FROM {schema}.quarantine WHERE {condition} GROUP BY _batch"
+        )
+        for batch, n in counted:
+            desk.current.move(dataset, int(batch), "quarantined", "discarded", int(n))
+        desk.current.sql(
+            f"UPDATE {schema}.rows SET _warn = 'a newer version was discarded' WHERE _k IN "
+            f"(SELECT h._k FROM {schema}.held h WHERE (h._batch, h._ord) IN ({pairs}))"
+        )
+        desk.current.sql(f"DELETE FROM {schema}.held WHERE (_batch, _ord) IN ({pairs})")
+        desk.current.sql(
+            f"UPDATE {schema}.quarantine SET state = 'discarded', changed = {desk.clock.now_us()}, "
+            f"note = {literal(reason)} WHERE {condition}"
+        )
+    count = sum(int(n) for _, n in counted)
+    if count:
+        recompute(desk, affected, dataset=dataset, cause="discard", moment=_moment(desk, dataset))
+        desk.tell("quarantine.discarded", {"dataset": dataset, "rows": count, "reason": reason})
+    return count
+
+
+def release_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> BatchRecord:
+    """Overrides the findings that block a batch; it is published with its rows at WARN."""
+    _need_reason(reason)
+    batch = _waiting_batch(desk, dataset, number)
+    if batch.status != "blocked":
+        raise Refused(
+            f"batch {dataset}/{number} is {batch.status}, not blocked: there is nothing to release",
+            mend="mainstay batch list",
+        )
+    findings = tuple(
+        one.check for one in batch.findings if one.on_fail == "block" and one.verdict.value in ("FAIL", "ERROR")
+    )
+    released = msgspec.structs.replace(batch, released=findings, reason=reason, status="landed")
+    desk.batches.put(batch_name(dataset, number), released, token=desk.token)
+    desk.tell("batch.released", {"dataset": dataset, "batch": number, "reason": reason, "findings": list(findings)})
+    Runner(desk, desk.integration.datasets[dataset]).settle()
+    return desk.batches.get(batch_name(dataset, number)) or released
+
+
+def discard_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> BatchRecord:
+    """What current has stands instead of the batch: keys that it would have changed carry WARN until their next version."""
+    _need_reason(reason)
+    contract = _dataset(desk, dataset)
+    batch = _waiting_batch(desk, dataset, number)
+    if desk.waiting(dataset)[0].number != number:
+        raise Refused(
+            f"batch {dataset}/{number} is not the first that waits",
+            mend=f"settle batch {desk.waiting(dataset)[0].number} before it",
+        )
+    runner = Runner(desk, contract)
+    runner.load(batch)
+    schema = schema_of(dataset)
+    affected = affected_keys(desk, contract, f"(SELECT * FROM {schema}.rows WHERE FALSE)", "SELECT _k FROM stage")
+    if desk.current.settled(dataset, number) is None:
+        with desk.current.transaction():
+            desk.current.sql(
+                f"UPDATE {schema}.rows SET _warn = 'a newer version was discarded' WHERE _k IN (SELECT _k FROM stage)"
+            )
+            desk.current.sql(f"INSERT INTO {schema}.settled VALUES ({number}, 'discarded', {batch.rows})")
+    now = desk.clock.now_us()
+    settled = msgspec.structs.replace(
+        batch, status="discarded", reason=reason, settled_us=now, counts=desk.current.settled(dataset, number) or {}
+    )
+    state = desk.dataset_state(dataset)
+    if batch.trail_us is not None:
+        state = msgspec.structs.replace(state, as_of_us=batch.trail_us, as_of_source_us=batch.trail_source_us)
+    desk.state.commit(
+        [
+            desk.batches.write(batch_name(dataset, number), settled),
+            desk.datasets.write(dataset, msgspec.structs.replace(state, published=number)),
+        ],
+        token=desk.token,
+    )
+    recompute(desk, affected, dataset=dataset, cause="discard", moment=_moment(desk, dataset))
+    desk.tell("batch.discarded", {"dataset": dataset, "batch": number, "rows": batch.rows, "reason": reason})
+    runner.settle()
+    return settled
+
+
+def affected_keys(desk: Desk, dataset: Dataset, relation: str, keys_sql: str) -> dict[str, str | None]:
+    """Feature set -> SQL of the keys that rows of `relation` and current's rows of `keys_sql` map to."""
+    rows = schema_of(dataset.name) + ".rows"
+    wanted: dict[str, str | None] = {}
+    for one in desk.live_feature_sets(dataset.name):
+        mapping = one.mapping[dataset.name]
+        if mapping == ALL:
+            wanted[one.digest] = None
+            continue
+        parts = [
+            affected_sql(dataset, mapping, relation),
+            affected_sql(dataset, mapping, f"(SELECT * FROM {rows} WHERE _k IN ({keys_sql}))"),
+        ]
+        if mapping == dataset.key:
+            parts.append(f"SELECT _k AS k FROM ({keys_sql}) WHERE _k NOT LIKE chr(1) || '%'")
+        wanted[one.digest] = _kept(desk, " UNION ".join(parts))
+    return wanted
+
+
+def _kept(desk: Desk, sql: str) -> str:
+    """The keys now, as a list: what the SQL reads is about to change."""
+    keys = sorted(str(k) for (k,) in desk.current.sql(f"SELECT k FROM ({sql}) WHERE k IS NOT NULL"))
+    if not keys:
+        return "SELECT NULL::VARCHAR AS k WHERE FALSE"
+    return "SELECT unnest([" + ", ".join(literal(key) for key in keys) + "]) AS k"
+
+
+def _kinds(desk: Desk, runner: Runner) -> dict[str, SourceKind]:
+    """Raw kinds from the newest landed batch, so that a replay needs no source."""
+    name = runner.dataset.name
+    numbers = desk.landing.numbers(name)
+    if not numbers:
+        raise NotFound(f"nothing of {name} was ever landed", mend="mainstay run")
+    return dict(runner.shape_of(desk.landing.open(name, numbers[-1]).schema).kinds)
+
+
+def _moment(desk: Desk, dataset: str) -> Moment:
+    state = desk.dataset_state(dataset)
+    now = desk.clock.now_us()
+    skew = (state.as_of_source_us or 0) - (state.as_of_us or 0)
+    return Moment(now, now + skew)
+
+
+def _dataset(desk: Desk, name: str) -> Dataset:
+    found = desk.integration.datasets.get(name)
+    if found is None:
+        raise NotFound(f"there is no dataset {name}", mend=f"one of {', '.join(sorted(desk.integration.datasets))}")
+    return found
+
+
+def _waiting_batch(desk: Desk, dataset: str, number: int) -> BatchRecord:
+    _dataset(desk, dataset)
+    batch = desk.batches.get(batch_name(dataset, number))
+    if batch is None:
+        raise NotFound(f"there is no batch {dataset}/{number}", mend="mainstay batch list")
+    if batch.status in ("published", "discarded"):
+        raise Refused(f"batch {dataset}/{number} is {batch.status} already", mend="mainstay batch show")
+    return batch
+
+
+def _need_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Refused("a person who overrides a check says why", mend="add --reason '...'")

@@ -1,0 +1,77 @@
+"""Making current again out of history and landing, and cleaning it again after the file changed."""
+
+from __future__ import annotations
+
+from mainstay.core.nouns import Dataset
+from mainstay.core.sql import identifier, literal
+from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.features import Moment
+from mainstay.pipelines.judge import Gate
+from mainstay.pipelines.publish import apply_to_current, recompute
+from mainstay.pipelines.run import Runner
+from mainstay.store.current import schema_of
+
+
+def rebuild(desk: Desk, runner: Runner) -> int:
+    """Applies every settled batch again, in order, to empty tables. Returns how many batches.
+
+    Rows whose batches have left landing come from history. What a person replayed or discarded row by row after its batch
+    settled is in quarantine again: the safe side, since held rows are not served as fresh.
+    """
+    name = runner.dataset.name
+    schema = schema_of(name)
+    for table in ("rows", "newest", "held", "quarantine", "settled"):
+        desk.current.sql(f"DELETE FROM {schema}.{table}")
+    published = desk.dataset_state(name).published
+    numbers = [number for number in desk.landing.numbers(name) if number <= published]
+    first = numbers[0] if numbers else published + 1
+    if first > 1:
+        _from_history(desk, runner.dataset, first)
+    for number in numbers:
+        batch = desk.batches.get(batch_name(name, number))
+        if batch is None:
+            continue
+        if batch.status == "discarded":
+            desk.current.sql(f"INSERT INTO {schema}.settled VALUES ({number}, 'discarded', {batch.rows})")
+            continue
+        form = runner.load(batch)
+        gate = Gate(desk.current, form, released=frozenset(batch.released))
+        apply_to_current(desk, form, gate, gate.judge(), batch)
+    return len(numbers)
+
+
+def _from_history(desk: Desk, dataset: Dataset, before: int) -> None:
+    files = desk.history.files(dataset.name)
+    if not files:
+        return
+    schema = schema_of(dataset.name)
+    listed = "[" + ", ".join(literal(path) for path in files) + "]"
+    there = {
+        name for name, *_ in desk.current.sql(f"DESCRIBE SELECT * FROM read_parquet({listed}, union_by_name => true)")
+    }
+    names, values = [], []
+    for column in dataset.columns:
+        stored = "c_" + column.name
+        if stored in there:
+            names.append(identifier(column.name))
+            quoted = identifier(stored)
+            values.append(f"make_timestamp({quoted})" if column.type == "timestamp" else quoted)
+    desk.current.sql(
+        f"INSERT INTO {schema}.rows (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, {', '.join(names)}) "
+        f"SELECT key, batch, ordinal, 0, event_us, known_us, NULL, NULL, op = 'd', {', '.join(values)} "
+        f"FROM read_parquet({listed}, union_by_name => true) WHERE batch < {before} AND state = 'published' "
+        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY batch DESC, ordinal DESC) = 1"
+    )
+    desk.current.sql(
+        f"INSERT INTO {schema}.settled SELECT batch, state, count(*) FROM read_parquet({listed}, union_by_name => true) "
+        f"WHERE batch < {before} GROUP BY ALL"
+    )
+
+
+def reclean(desk: Desk, runner: Runner, moment: Moment) -> int:
+    """After the cleaning or the checks changed: current and quarantine are made again from raw. Returns the batches used."""
+    count = rebuild(desk, runner)
+    wanted: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(runner.dataset.name)}
+    recompute(desk, wanted, dataset=runner.dataset.name, cause="reclean", moment=moment)
+    desk.tell("dataset.recleaned", {"dataset": runner.dataset.name, "batches": count})
+    return count

@@ -1,0 +1,461 @@
+"""Running a dataset: plan what to read, read it, land it, and settle what waits, in order.
+
+`plan_run` is pure and is what `--dry-run` prints; `run` performs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import msgspec
+
+from mainstay.core.errors import MainstayError, SourceRefused, StoreFull
+from mainstay.core.ids import keyed_hash
+from mainstay.core.nouns import Dataset
+from mainstay.core.ports import Manifest, ReadRequest, Source, SourceKind, SourceRead, TableInfo
+from mainstay.core.records import BatchRecord, DatasetState
+from mainstay.core.verdicts import Verdict
+from mainstay.pipelines import stage
+from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.judge import Gate, Judgement
+from mainstay.pipelines.publish import finish_batch, publish_batch
+from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+Mode = Literal["snapshot", "increment", "reconcile"]
+
+
+class ReadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run will read."""
+
+    dataset: str
+    mode: Mode
+    why: str
+    since: str | None = None
+
+
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run did."""
+
+    dataset: str
+    mode: Mode
+    read: int
+    """Rows that the source returned."""
+    noops: int
+    landed: int
+    """Versions landed, tombstones included."""
+    batch: int | None
+    """The batch's number; None for an empty read."""
+    status: Literal["published", "blocked", "error", "queued", "empty", "dry"]
+    findings: tuple[object, ...] = ()
+    quarantined: int = 0
+    superseded: int = 0
+    published: int = 0
+
+
+def plan_run(dataset: Dataset, state: DatasetState, now_us: int) -> ReadPlan:
+    """What the next run of the dataset reads."""
+    if dataset.cursor is None:
+        return ReadPlan(
+            dataset=dataset.name, mode="snapshot", why="no cursor: the whole table, changes found by digest"
+        )
+    if state.read == 0 and state.last_read_us is None:
+        return ReadPlan(dataset=dataset.name, mode="increment", why="first read: the whole table")
+    if dataset.deletes.kind == "reconcile":
+        last = state.reconciled_us or 0
+        if now_us - last >= dataset.deletes.every_us:
+            return ReadPlan(dataset=dataset.name, mode="reconcile", why="keys and cursors are due to be compared")
+    return ReadPlan(
+        dataset=dataset.name, mode="increment", why=f"rows from {state.cursor} on, less the lag", since=state.cursor
+    )
+
+
+def kinds_of(dataset: Dataset, info: TableInfo) -> dict[str, SourceKind]:
+    """Raw column -> kind. Raises SourceRefused naming a lost or unreadable column and what depends on it."""
+    there = {column.name: column for column in info.columns}
+    found = {}
+    for name in raw_columns(dataset):
+        column = there.get(name)
+        if column is None:
+            raise SourceRefused(
+                f"column {name} of {dataset.table} is gone; {_dependents(dataset, name)}",
+                where=f"dataset {dataset.name}",
+                mend=f"bring {name} back in the source, or take it out of the file and run `mainstay apply`",
+            )
+        if column.refused:
+            raise SourceRefused(
+                f"column {name} of {dataset.table} ({column.native}) cannot be read: {column.refused}",
+                where=f"dataset {dataset.name}",
+                mend="leave the column out of `columns:`, or read it through a view that casts it to text",
+            )
+        found[name] = column.kind
+    return found
+
+
+def _dependents(dataset: Dataset, name: str) -> str:
+    uses = [f"column {column.name}" for column in dataset.columns if column.source_name == name]
+    if name == source_name(dataset, dataset.key):
+        uses.append("the key")
+    if dataset.cursor is not None and name == source_name(dataset, dataset.cursor.column):
+        uses.append("the cursor")
+    if dataset.deletes.column and name == source_name(dataset, dataset.deletes.column):
+        uses.append("deletes")
+    checks = [check.name for check in dataset.checks if check.column and source_name(dataset, check.column) == name]
+    return (
+        f"needed by {', '.join(uses)} and by checks {', '.join(checks)}" if checks else f"needed by {', '.join(uses)}"
+    )
+
+
+def drift(dataset: Dataset, before: tuple[tuple[str, str], ...], info: TableInfo) -> tuple[list[str], list[str]]:
+    """(needed columns that changed type, columns that were added) since the schema `before`."""
+    known = dict(before)
+    needed = set(raw_columns(dataset))
+    changed = [
+        f"column {column.name} was {known[column.name]} and is {column.native}"
+        for column in info.columns
+        if column.name in needed and column.name in known and known[column.name] != column.native
+    ]
+    added = [column.name for column in info.columns if known and column.name not in known]
+    return changed, added
+
+
+class Runner:
+    """Runs one dataset with the desk's stores."""
+
+    def __init__(self, desk: Desk, dataset: Dataset) -> None:
+        self.desk = desk
+        self.dataset = dataset
+        self.source: Source = desk.sources[dataset.source]
+        self.timezone = desk.integration.sources[dataset.source].timezone
+        desk.current.ensure(dataset)
+
+    def run(self, *, dry: bool = False) -> RunResult:
+        """One read, landed, judged and published. `dry` reads and judges, lands nothing, advances nothing."""
+        state = self.desk.dataset_state(self.dataset.name)
+        info = self.source.describe(self.dataset.table)
+        form = self._fit(state, info, dry=dry)
+        plan = plan_run(self.dataset, state, self.desk.clock.now_us())
+        began = self.desk.clock.now_us()
+        rows, read_cursor, began_source, checked = self._read(form, plan)
+        noops = stage.drop_noops(self.desk.current, form)
+        erased = self._suppress(form)
+        left = int(self.desk.current.one("SELECT count(*) FROM stage")[0])
+        result = RunResult(
+            dataset=self.dataset.name, mode=plan.mode, read=rows, noops=noops, landed=left, batch=None, status="empty"
+        )
+        if dry:
+            return self._dry(form, result, checked=checked)
+        manifest = Manifest(
+            dataset=self.dataset.name,
+            number=state.read + 1,
+            mode=plan.mode,
+            began_us=began,
+            began_source_us=began_source,
+            landed_us=self.desk.clock.now_us(),
+            rows=left,
+            deletes=int(self.desk.current.one("SELECT count(*) FROM stage WHERE _op = 'd'")[0]),
+            noops=noops,
+            cursor=read_cursor,
+            digest="",
+            files=(),
+            source_schema=tuple((column.name, column.native) for column in info.columns),
+        )
+        if left == 0:
+            return self._empty(form, result, manifest, erased)
+        return self._land(form, result, manifest, erased)
+
+    def settle(self, *, fresh: tuple[Shape, int] | None = None) -> BatchRecord | None:
+        """Judges and publishes what waits, in order, until something blocks. Returns the last batch looked at.
+
+        `fresh`: the shape and number of the batch that is in `stage` already.
+        """
+        last = None
+        for batch in self.desk.waiting(self.dataset.name):
+            last = self._settle_one(batch, fresh)
+            if last.status not in ("published", "discarded"):
+                break
+        return last
+
+    def _settle_one(self, batch: BatchRecord, fresh: tuple[Shape, int] | None) -> BatchRecord:
+        if self.desk.current.settled(batch.dataset, batch.number) is not None:
+            return finish_batch(self.desk, batch)
+        if fresh is not None and fresh[1] == batch.number:
+            form = fresh[0]
+        else:
+            form = self.load(batch)
+        gate = Gate(
+            self.desk.current,
+            form,
+            released=frozenset(batch.released),
+            deletes_checked=batch.mode in ("snapshot", "reconcile"),
+        )
+        judgement = gate.judge()
+        if judgement.blocking:
+            return self._block(form, batch, judgement)
+        return publish_batch(self.desk, gate, judgement, batch)
+
+    def load(self, batch: BatchRecord) -> Shape:
+        """Brings a landed batch back into `stage`; returns its shape, from the schema that it landed with."""
+        manifest = self.desk.landing.manifest(batch.dataset, batch.number)
+        if manifest is None:
+            raise StoreFull(f"batch {batch.number} of {batch.dataset} is not in landing", mend="restore from a backup")
+        reader = self.desk.landing.open(batch.dataset, batch.number)
+        form = self.shape_of(reader.schema)
+        stage.fill(self.desk.current, form, reader, landed=True)
+        return form
+
+    def shape_of(self, schema: pa.Schema) -> Shape:
+        """The dataset's shape over landed files: kinds stand in the Arrow fields' metadata."""
+        kinds = {}
+        for field in schema:
+            if field.name in ("_ord", "_op", "_k"):
+                continue
+            marked = (field.metadata or {}).get(b"kind", b"text").decode()
+            kinds[field.name] = msgspec.convert(marked, SourceKind)
+        return shape(self.dataset, kinds, self.timezone)
+
+    # --- the steps of one run -----------------------------------------------------------------------------------
+
+    def _fit(self, state: DatasetState, info: TableInfo, *, dry: bool) -> Shape:
+        """The shape; a lost or retyped column that is needed blocks the dataset until the schema fits again."""
+        try:
+            kinds = kinds_of(self.dataset, info)
+            changed, added = drift(self.dataset, state.source_schema, info)
+            if changed:
+                raise SourceRefused(
+                    "; ".join(changed),
+                    where=f"dataset {self.dataset.name}",
+                    mend="bring the type back, or run `mainstay apply` to accept it",
+                )
+            form = shape(self.dataset, kinds, self.timezone)
+        except MainstayError as error:
+            if not dry and state.blocked != error.sentence:
+                self.desk.tell("dataset.blocked", {"dataset": self.dataset.name, "why": error.sentence})
+                self.desk.datasets.put(
+                    self.dataset.name,
+                    msgspec.structs.replace(state, blocked=error.sentence),
+                    token=self.desk.token,
+                )
+            raise
+        if added and not dry:
+            self.desk.tell("dataset.columns_added", {"dataset": self.dataset.name, "columns": added})
+        return form
+
+    @contextmanager
+    def _open(self, form: Shape, mode: str, **more: object) -> Iterator[SourceRead]:
+        cursor = self.dataset.cursor
+        request = msgspec.convert(
+            {
+                "table": self.dataset.table,
+                "columns": form.raw,
+                "key": form.raw_key,
+                "mode": mode,
+                "cursor": form.raw_cursor,
+                "lag_us": cursor.lag_us if cursor else 0,
+                "lag_number": cursor.lag_number if cursor else 0,
+                **more,
+            },
+            ReadRequest,
+        )
+        with self.source.read(request) as read:
+            yield read
+
+    def _read(self, form: Shape, plan: ReadPlan) -> tuple[int, str | None, int, bool]:
+        """Fills `stage`. Returns (rows read, cursor, the source's clock at the beginning, whether deletes were sought)."""
+        current = self.desk.current
+        if plan.mode == "reconcile":
+            return self._reconcile(form)
+        with self._open(form, plan.mode, since=plan.since) as read:
+            rows = pull(lambda stream: stage.fill(current, form, stream), read)
+            cursor, began = read.cursor() if self.dataset.cursor else None, read.began_source_us
+        complete = plan.mode == "snapshot" and self.dataset.deletes.kind == "snapshot"
+        if complete:
+            stage.add_absent(current, form)
+        return rows, cursor, began, complete
+
+    def _reconcile(self, form: Shape) -> tuple[int, str | None, int, bool]:
+        current = self.desk.current
+        with self._open(form, "keys") as read:
+            again, gone = pull(lambda stream: stage.compare_keys(current, form, stream), read, numbers=False)
+            began = read.began_source_us
+        with self._open(form, "by_keys", keys=again) as read:
+            rows = pull(lambda stream: stage.fill(current, form, stream), read)
+        stage.add_gone(current, form, gone)
+        return rows, None, began, True
+
+    def _suppress(self, form: Shape) -> int:
+        erased = self.desk.suppressed.all()
+        if not erased:
+            return 0
+        from mainstay.pipelines.erase import suppressed_keys
+
+        keys = suppressed_keys(self.desk, form, lambda text: keyed_hash(self.desk.secret, text) in erased)
+        return stage.suppress(self.desk.current, keys)
+
+    def _dry(self, form: Shape, result: RunResult, *, checked: bool) -> RunResult:
+        judgement = Gate(self.desk.current, form, deletes_checked=checked).judge()
+        return msgspec.structs.replace(
+            result,
+            status="dry",
+            findings=judgement.findings,
+            quarantined=judgement.quarantined,
+            superseded=judgement.superseded,
+            published=judgement.passed,
+        )
+
+    def _empty(self, form: Shape, result: RunResult, manifest: Manifest, erased: int) -> RunResult:
+        """An empty read advances as-of; behind a waiting batch it merges with it."""
+        desk, name = self.desk, self.dataset.name
+        waiting = desk.waiting(name)
+        state = self._after_read(manifest)
+        if waiting:
+            last = msgspec.structs.replace(
+                waiting[-1], trail_us=manifest.began_us, trail_source_us=manifest.began_source_us
+            )
+            writes = [desk.datasets.write(name, state), desk.batches.write(batch_name(name, last.number), last)]
+            desk.state.commit(writes, token=desk.token)
+            return msgspec.structs.replace(result, status="queued")
+        if state.as_of_us is None:  # nothing was ever published: an empty table is judged like any other
+            return self._land(form, result, manifest, erased)
+        state = msgspec.structs.replace(
+            state,
+            as_of_us=manifest.began_us,
+            as_of_source_us=manifest.began_source_us,
+            run_us=desk.clock.now_us() - manifest.began_us,
+        )
+        desk.datasets.put(name, state, token=desk.token)
+        return result
+
+    def _after_read(self, manifest: Manifest) -> DatasetState:
+        state = self.desk.dataset_state(self.dataset.name)
+        return msgspec.structs.replace(
+            state,
+            cursor=manifest.cursor if manifest.cursor is not None else state.cursor,
+            last_read_us=manifest.began_us,
+            reconciled_us=manifest.began_us
+            if manifest.mode == "reconcile" or state.reconciled_us is None
+            else state.reconciled_us,
+            failures=0,
+            error="",
+            error_since_us=None,
+            blocked="",
+            source_schema=manifest.source_schema,
+            counts={**state.counts, "noop": state.counts.get("noop", 0) + manifest.noops},
+        )
+
+    def _land(self, form: Shape, result: RunResult, manifest: Manifest, erased: int) -> RunResult:
+        desk, name = self.desk, self.dataset.name
+        desk.at("before-landing")
+        landed = desk.landing.land(manifest, marked(stage.landing_reader(desk.current, form), form))
+        desk.at("landed")
+        queued = bool(desk.waiting(name))
+        batch = self.adopt(landed, erased=erased)
+        desk.at("batch-recorded")
+        if queued:
+            stage.remember(desk.current, form, batch.number)
+        self.settle(fresh=None if queued else (form, batch.number))
+        mine = desk.batches.get(batch_name(name, batch.number)) or batch
+        status = {"published": "published", "blocked": "blocked", "error": "error"}.get(mine.status, "queued")
+        return msgspec.convert(
+            {
+                **msgspec.structs.asdict(result),
+                "batch": batch.number,
+                "status": status,
+                "findings": mine.findings,
+                "quarantined": mine.counts.get("quarantined", 0),
+                "superseded": mine.counts.get("superseded", 0),
+                "published": mine.counts.get("published", 0),
+            },
+            RunResult,
+        )
+
+    def adopt(self, manifest: Manifest, *, erased: int = 0) -> BatchRecord:
+        """Records a landed batch in state: after landing it, or after a crash between the two."""
+        desk = self.desk
+        batch = BatchRecord(
+            dataset=manifest.dataset,
+            number=manifest.number,
+            mode=manifest.mode,
+            status="landed",
+            began_us=manifest.began_us,
+            began_source_us=manifest.began_source_us,
+            landed_us=manifest.landed_us,
+            rows=manifest.rows,
+            deletes=manifest.deletes,
+            noops=manifest.noops,
+            digest=manifest.digest,
+            cursor=manifest.cursor,
+            counts={"erased": erased} if erased else {},
+        )
+        state = msgspec.structs.replace(self._after_read(manifest), read=manifest.number)
+        desk.state.commit(
+            [
+                desk.datasets.write(manifest.dataset, state),
+                desk.batches.write(batch_name(manifest.dataset, manifest.number), batch),
+            ],
+            token=desk.token,
+        )
+        return batch
+
+    def _block(self, form: Shape, batch: BatchRecord, judgement: Judgement) -> BatchRecord:
+        status: Literal["blocked", "error"] = "blocked" if judgement.waits_for_a_person else "error"
+        first_time = batch.status == "landed"
+        if first_time:
+            stage.remember(self.desk.current, form, batch.number)
+        blocked = msgspec.structs.replace(batch, status=status, findings=judgement.findings)
+        if blocked != batch:
+            self.desk.batches.put(batch_name(batch.dataset, batch.number), blocked, token=self.desk.token)
+        if first_time:
+            self.desk.tell(
+                "batch.blocked",
+                {
+                    "dataset": batch.dataset,
+                    "batch": batch.number,
+                    "why": [one.sentence for one in judgement.blocking if one.verdict is not Verdict.PASS],
+                },
+            )
+        return blocked
+
+
+def marked(reader: pa.RecordBatchReader, form: Shape) -> pa.RecordBatchReader:
+    """The stream with each raw column's kind in its field's metadata, so that a landed file says what it means."""
+    import pyarrow as pa
+
+    fields = pa.schema(
+        [
+            field.with_metadata({b"kind": form.kinds[field.name].encode()}) if field.name in form.kinds else field
+            for field in reader.schema
+        ]
+    )
+    return pa.RecordBatchReader.from_batches(fields, (batch.cast(fields) for batch in reader))
+
+
+def pull(consume: Callable[[pa.RecordBatchReader], T], read: SourceRead, *, numbers: bool = True) -> T:
+    """Lets DuckDB consume a source's stream; what the source raises comes out as it was raised."""
+    import duckdb
+    import pyarrow as pa
+
+    failed: list[MainstayError] = []
+
+    def guarded() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from read.batches()
+        except MainstayError as error:
+            failed.append(error)
+            raise
+
+    stream = (
+        stage.numbered(guarded(), read.schema) if numbers else pa.RecordBatchReader.from_batches(read.schema, guarded())
+    )
+    try:
+        return consume(stream)
+    except (duckdb.Error, MainstayError, pa.ArrowException):
+        if failed:
+            raise failed[0] from None
+        raise

@@ -1,0 +1,107 @@
+"""Feature sets over time: made beside the old one, built, refreshed, retired; and recovery after a crash."""
+
+from __future__ import annotations
+
+import msgspec
+
+from mainstay.core.records import FeatureSetState
+from mainstay.pipelines.desk import Desk
+from mainstay.pipelines.features import Moment
+from mainstay.pipelines.publish import recompute, resume
+from mainstay.pipelines.run import Runner
+from mainstay.store.current import schema_of
+
+
+def moment(desk: Desk, names: tuple[str, ...]) -> Moment:
+    """Now by both clocks, as far as the datasets' last reads tell."""
+    now = desk.clock.now_us()
+    skews = [
+        (state.as_of_source_us or 0) - (state.as_of_us or 0)
+        for state in map(desk.dataset_state, names)
+        if state.as_of_us
+    ]
+    return Moment(now, now + (min(skews) if skews else 0))
+
+
+def add(desk: Desk, state: FeatureSetState) -> FeatureSetState:
+    """Keeps a feature set current from now on. An existing one is returned, un-retired."""
+    found = desk.feature_sets.get(state.digest)
+    if found is not None and not found.retired:
+        return found
+    fresh = state if found is None else msgspec.structs.replace(found, retired=False, complete=False)
+    desk.feature_sets.put(state.digest, fresh, token=desk.token)
+    return fresh
+
+
+def build(desk: Desk, digest: str) -> FeatureSetState:
+    """Computes every row of a feature set out of current. Complete once every dataset it reads was published."""
+    state = desk.feature_sets.get(digest)
+    if state is None:
+        raise KeyError(digest)
+    for name in state.mapping:
+        desk.current.ensure(desk.integration.datasets[name])
+    recompute(desk, {digest: None}, dataset="", cause="build", moment=moment(desk, tuple(state.mapping)))
+    return desk.feature_sets.get(digest) or state
+
+
+def refresh_due(state: FeatureSetState, now_us: int) -> bool:
+    """Whether features that move with time are due to be computed again."""
+    if state.retired or state.refresh_us is None:
+        return False
+    return state.refreshed_us is None or now_us - state.refreshed_us >= state.refresh_us
+
+
+def refresh(desk: Desk, digest: str) -> None:
+    """Re-evaluates every row of a set whose SQL uses `$as_of`."""
+    state = desk.feature_sets.get(digest)
+    if state is not None:
+        recompute(desk, {digest: None}, dataset="", cause="refresh", moment=moment(desk, tuple(state.mapping)))
+
+
+def retire(desk: Desk, digest: str) -> None:
+    """Stops keeping a feature set and removes its rows from online."""
+    state = desk.feature_sets.get(digest)
+    if state is None or state.retired:
+        return
+    desk.feature_sets.put(digest, msgspec.structs.replace(state, retired=True, complete=False), token=desk.token)
+    desk.online.drop(digest, token=desk.token)
+
+
+def recover(desk: Desk) -> list[str]:
+    """Repairs what a crash left: landed batches that state does not know, plans half performed. Returns sentences."""
+    done = []
+    for name, dataset in desk.integration.datasets.items():
+        runner = Runner(desk, dataset)
+        for number in desk.landing.numbers(name):
+            if number <= desk.dataset_state(name).read:
+                continue
+            manifest = desk.landing.manifest(name, number)
+            if manifest is not None:
+                runner.adopt(manifest)
+                done.append(f"batch {name}/{number} was landed but not recorded; recorded")
+        done.extend(_rebuild(desk, runner))
+        before = [batch.number for batch in desk.waiting(name) if batch.status == "landed"]
+        runner.settle()
+        done.extend(f"batch {name}/{number} was landed but not published; taken up again" for number in before)
+    for plan in desk.publish_plans.all().values():
+        if plan.cause != "batch":
+            resume(desk, plan, moment(desk, tuple(desk.integration.datasets)))
+            done.append(f"plan {plan.number} ({plan.cause}) performed again")
+    if desk.plans.is_dir():
+        kept = {plan.file for plan in desk.publish_plans.all().values()}
+        for stray in desk.plans.iterdir():
+            if stray.name not in kept:
+                stray.unlink()
+    return done
+
+
+def _rebuild(desk: Desk, runner: Runner) -> list[str]:
+    """Current is a cache: where it lost batches that were published, they are applied again out of landing."""
+    from mainstay.pipelines.rebuild import rebuild
+
+    name = runner.dataset.name
+    if desk.current.last_applied(name) >= desk.dataset_state(name).published:
+        return []
+    count = rebuild(desk, runner)
+    rows = desk.current.one(f"SELECT count(*) FROM {schema_of(name)}.rows")[0]
+    return [f"current of {name} was behind; rebuilt from {count} batches, {rows} keys"]

@@ -1,0 +1,221 @@
+"""Current: the newest good row per key and dataset, in a DuckDB file that only the lease's owner opens.
+
+A cache: everything in here can be made again from landing and history. Each dataset has a schema `ds_<name>`:
+
+| table        | one row per                | holds                                                              |
+|--------------|----------------------------|--------------------------------------------------------------------|
+| `rows`       | key                        | the newest good version, cleaned; tombstones have `_deleted`       |
+| `newest`     | key                        | position and digest of the newest landed version, where not `rows` |
+| `held`       | key                        | why and since which as-of a newer version is not shown             |
+| `quarantine` | rejected version           | the row as cleaned, its raw values, every reason, and its state    |
+| `settled`    | batch                      | what became of its versions, by count                              |
+
+A batch is applied in one transaction with its line in `settled`, so after kill -9 it is in whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mainstay.core.errors import StoreError, StoreFull, StoreOld, StoreTooNew
+from mainstay.core.nouns import ColumnType, Dataset
+from mainstay.core.sql import identifier
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+SCHEMA = 1
+
+DUCKDB_TYPES: dict[ColumnType, str] = {
+    "string": "VARCHAR",
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "json": "VARCHAR",
+    "bytes": "BLOB",
+}
+
+VERSION_COLUMNS = (
+    "_batch BIGINT, _ord BIGINT, _digest UHUGEINT, _event BIGINT, _landed BIGINT, _cursor VARCHAR, _warn VARCHAR"
+)
+
+
+class Current:
+    """An open DuckDB file. Not thread-safe: one loop owns it.
+
+    Args:
+        path: The file; made with its folder when absent.
+        memory: What DuckDB may hold in memory before it spills to a folder beside the file.
+        threads: Worker threads of a query.
+    """
+
+    def __init__(self, path: Path, *, memory: str = "384MB", threads: int = 2) -> None:
+        import duckdb
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        try:
+            self.db = duckdb.connect(
+                str(path),
+                config={
+                    "memory_limit": memory,
+                    "threads": threads,
+                    "temp_directory": str(path.with_suffix(".tmp")),
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                    "preserve_insertion_order": True,
+                },
+            )
+        except duckdb.IOException as error:
+            raise StoreError(
+                f"current could not be opened: {error}",
+                where=str(path),
+                mend="another process has it open; stop that process",
+            ) from error
+        self.sql("SET TimeZone = 'UTC'")
+        self._check_schema()
+
+    def _check_schema(self) -> None:
+        self.sql("CREATE TABLE IF NOT EXISTS mainstay_schema (number INTEGER)")
+        row = next(iter(self.sql("SELECT number FROM mainstay_schema")), None)
+        if row is None:
+            self.sql("INSERT INTO mainstay_schema VALUES (?)", [SCHEMA])
+        elif row[0] > SCHEMA:
+            raise StoreTooNew(
+                f"current has schema {row[0]}, this Mainstay knows up to {SCHEMA}",
+                where=str(self.path),
+                mend="install the Mainstay that wrote it, or a later one",
+            )
+        elif row[0] < SCHEMA:
+            raise StoreOld(
+                f"current has schema {row[0]}, this Mainstay writes {SCHEMA}",
+                where=str(self.path),
+                mend="mainstay upgrade --dry-run",
+            )
+
+    def close(self) -> None:
+        self.db.close()
+
+    def sql(self, statement: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Runs one statement to its end and returns its rows; a full disk comes out as StoreFull."""
+        import duckdb
+
+        try:
+            return self.db.execute(statement, parameters).fetchall()
+        except duckdb.IOException as error:
+            raise StoreFull(f"current could not be written: {error}", where=str(self.path)) from error
+        except duckdb.OutOfMemoryException as error:
+            raise StoreFull(f"current ran out of memory and disk: {error}", where=str(self.path)) from error
+
+    def one(self, statement: str, parameters: Sequence[Any] | None = None) -> tuple[Any, ...]:
+        """The first row of a statement that always has one."""
+        rows = self.sql(statement, parameters)
+        if not rows:
+            raise StoreError(f"no row came back from: {statement[:120]}", where=str(self.path))
+        return rows[0]
+
+    def reader(self, statement: str, rows: int = 65_536) -> pa.RecordBatchReader:
+        """The statement's rows as an Arrow stream of batches of at most `rows`."""
+        found: pa.RecordBatchReader = self.relation(statement).to_arrow_reader(rows)
+        return found
+
+    def table(self, statement: str) -> pa.Table:
+        """The statement's rows as one Arrow table: for what is known to be small."""
+        return self.reader(statement).read_all()
+
+    def relation(self, statement: str) -> duckdb.DuckDBPyRelation:
+        """The statement as a relation, evaluated when it is read: Arrow without a copy of the rows."""
+        return self.db.sql(statement)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All statements inside, or none."""
+        self.sql("BEGIN")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.sql("COMMIT")
+
+    # --- one dataset's tables ----------------------------------------------------------------------------------
+
+    def ensure(self, dataset: Dataset) -> None:
+        """Makes the dataset's tables where they are not there; columns that the contract gained are added as NULL."""
+        schema = schema_of(dataset.name)
+        typed = ", ".join(f"{identifier(c.name)} {DUCKDB_TYPES[c.type]}" for c in dataset.columns)
+        with self.transaction():
+            self.sql(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            self.sql(
+                f"CREATE TABLE IF NOT EXISTS {schema}.rows (_k VARCHAR, {VERSION_COLUMNS}, _deleted BOOLEAN, {typed})"
+            )
+            self.sql(
+                f"CREATE TABLE IF NOT EXISTS {schema}.newest "
+                "(_k VARCHAR, _batch BIGINT, _ord BIGINT, _digest UHUGEINT, _cursor VARCHAR, _op VARCHAR)"
+            )
+            self.sql(
+                f"CREATE TABLE IF NOT EXISTS {schema}.held "
+                "(_k VARCHAR, _batch BIGINT, _ord BIGINT, as_of BIGINT, sentence VARCHAR)"
+            )
+            self.sql(
+                f"CREATE TABLE IF NOT EXISTS {schema}.quarantine "
+                f"(_k VARCHAR, {VERSION_COLUMNS}, reasons VARCHAR, raw VARCHAR, state VARCHAR, changed BIGINT, "
+                f"note VARCHAR, {typed})"
+            )
+            self.sql(f"CREATE TABLE IF NOT EXISTS {schema}.settled (batch BIGINT, state VARCHAR, n BIGINT)")
+            for table in ("rows", "quarantine"):
+                self._add_columns(schema, table, dataset)
+
+    def _add_columns(self, schema: str, table: str, dataset: Dataset) -> None:
+        there = {
+            name: kind
+            for name, kind in self.sql(
+                "SELECT column_name, data_type FROM information_schema.columns "
+                "WHERE table_schema = ? AND table_name = ?",
+                [schema.strip('"'), table],
+            )
+        }
+        for column in dataset.columns:
+            kind = DUCKDB_TYPES[column.type]
+            if column.name not in there:
+                self.sql(f"ALTER TABLE {schema}.{table} ADD COLUMN {identifier(column.name)} {kind}")
+            elif there[column.name] != kind:
+                self.sql(
+                    f"ALTER TABLE {schema}.{table} ALTER COLUMN {identifier(column.name)} TYPE {kind} "
+                    f"USING TRY_CAST({identifier(column.name)} AS {kind})"
+                )
+
+    def settled(self, dataset: str, batch: int) -> dict[str, int] | None:
+        """What became of the batch's versions, by state; None when it was not applied here."""
+        rows = self.sql(f"SELECT state, n FROM {schema_of(dataset)}.settled WHERE batch = ?", [batch])
+        return {str(state): int(n) for state, n in rows} if rows else None
+
+    def counts(self, dataset: str) -> dict[str, int]:
+        """Versions by state over all batches applied here."""
+        rows = self.sql(f"SELECT state, sum(n)::BIGINT FROM {schema_of(dataset)}.settled GROUP BY state")
+        return {str(state): int(n) for state, n in rows}
+
+    def move(self, dataset: str, batch: int, before: str, after: str, n: int) -> None:
+        """`n` versions of the batch change state; the sum over states stays as it is."""
+        schema = schema_of(dataset)
+        self.sql(f"UPDATE {schema}.settled SET n = n - ? WHERE batch = ? AND state = ?", [n, batch, before])
+        found = self.one(f"SELECT count(*) FROM {schema}.settled WHERE batch = ? AND state = ?", [batch, after])[0]
+        if found:
+            self.sql(f"UPDATE {schema}.settled SET n = n + ? WHERE batch = ? AND state = ?", [n, batch, after])
+        else:
+            self.sql(f"INSERT INTO {schema}.settled VALUES (?, ?, ?)", [batch, after, n])
+
+    def last_applied(self, dataset: str) -> int:
+        """The highest batch number applied; 0 when none."""
+        return int(self.one(f"SELECT coalesce(max(batch), 0) FROM {schema_of(dataset)}.settled")[0])
+
+
+def schema_of(dataset: str) -> str:
+    """The quoted DuckDB schema that holds a dataset's tables."""
+    return identifier(f"ds_{dataset}")
