@@ -137,7 +137,7 @@ class _Reader:
             self.faults.at(path, f"a value that fits its YAML tag {kind}", shown(text), "put it in quotes")
             return ""
         if value is None and not _null_allowed(path):
-            self.faults.at(path, "a value", "nothing", "write a value, or delete the key")
+            self.faults.at(path, "a value", "nothing", "write a value, or delete the key", key=True)
         if isinstance(value, float) and not math.isfinite(value):
             self.faults.at(path, "a finite number", shown(text), "write a number, or put a text in quotes")
         if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:

@@ -9,10 +9,10 @@ from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND, "ms": 1_000}
 """Unit -> microseconds, greatest first."""
 
-PATTERN = r"^[0-9]{1,12}(ms|s|m|h|d)$"
+PATTERN = r"^[0-9]{1,13}(ms|s|m|h|d)$"
 LONGEST = 36_500 * DAY
 
-_DURATION = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,13})(ms|s|m|h|d)")
 _PLAIN = re.compile(r"[0-9]{1,12}")
 _EXAMPLES = "10s, 5m, 24h, 90d or 500ms"
 

@@ -68,7 +68,7 @@ def _branches(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _told_plainly(node: Any) -> Any:
-    """Pydantic's `X | None` means "may be left out"; the file itself never says null there. Names are refused as in `spec`."""
+    """Pydantic's `X | None` means "may be left out"; the file itself never says null there."""
     if isinstance(node, list):
         return [_told_plainly(each) for each in node]
     if not isinstance(node, dict):

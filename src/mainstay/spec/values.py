@@ -66,7 +66,7 @@ def _identifier(value: object) -> str:
 def _name(value: object) -> str:
     text = _text(value, "a name")
     if not re.fullmatch(NAME, text):
-        mended = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_0123456789")[:60]
+        mended = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_").lstrip("-_0123456789")[:60]
         raise fault(
             "a name: a small letter, then small letters, digits, _ and -", f"write `{mended}`" if mended else ""
         )

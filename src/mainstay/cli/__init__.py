@@ -1,0 +1,1 @@
+"""The command line: a door. Each command calls one function and prints; `main` alone knows errors and exit codes."""

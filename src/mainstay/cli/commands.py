@@ -1,0 +1,84 @@
+"""The commands as a literal table, and the group that loads each one only when it is called.
+
+To add a command: write `cli/x.py` with a function or a Typer app, and its line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mainstay.cli.session import with_session
+from mainstay.core.errors import MainstayError
+
+
+class Entry(NamedTuple):
+    target: str
+    """`module:attribute`; the attribute is a command function or a `typer.Typer` app of several."""
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "check": Entry("mainstay.cli.check:check", "Find out all that can be known before going live."),
+    "schema": Entry("mainstay.cli.schema:schema", "Print the JSON Schema of mainstay.yaml, for editors."),
+    "apply": Entry("mainstay.cli.apply:apply", "Print what a changed file means, then perform it."),
+    "up": Entry("mainstay.cli.up:up", "Run the integration: pipelines and API."),
+    "status": Entry("mainstay.cli.status:status", "Show what is wrong first, then everything else."),
+    "run": Entry("mainstay.cli.run:run", "Read, judge and publish datasets now."),
+    "predict": Entry("mainstay.cli.predict:predict", "Answer for a key, as the API would."),
+    "why": Entry("mainstay.cli.why:why", "Lead one answer back to its rows and forward to its outcome."),
+    "receipt": Entry("mainstay.cli.receipt:app", "Show or verify the record of an answer."),
+    "model": Entry("mainstay.cli.model:app", "Add, list, show and switch model versions."),
+    "quarantine": Entry("mainstay.cli.quarantine:app", "List, show, replay and discard rejected rows."),
+    "batch": Entry("mainstay.cli.batch:app", "List, show, release and discard batches."),
+    "key": Entry("mainstay.cli.key:app", "Create, list and revoke API keys."),
+    "erase": Entry("mainstay.cli.erase:erase", "Erase a person from every store, and verify it."),
+    "demo": Entry("mainstay.cli.demo:demo", "Watch Mainstay and today's glue code take the same blows."),
+}
+
+
+class Usage(MainstayError):
+    """The command line itself is wrong."""
+
+    exit_code = 2
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands from the table; imports one only to run it or to print its own help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - Typer's signature
+        entry = COMMANDS.get(cmd_name)
+        return None if entry is None else TyperCommand(cmd_name, help=entry.help, callback=lambda: None)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name in COMMANDS:
+            return name, load(name), args[1:]
+        if name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        mend = f"did you mean `mainstay {near[0]}`?" if near else "see `mainstay --help`"
+        raise Usage(f"there is no command {name!r}", mend=mend)
+
+
+def load(name: str) -> Any:
+    """The command itself, its module imported, with the options of every command."""
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    found = getattr(importlib.import_module(module), attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        single.command(name)(found)
+        found = single
+    for registered in found.registered_commands:
+        if registered.callback is not None:
+            registered.callback = with_session(registered.callback)
+    command: Any = typer.main.get_command(found)
+    command.name = name
+    return command

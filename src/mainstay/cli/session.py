@@ -1,0 +1,113 @@
+"""What stands on every command line: `--json`, `--home`, `--file`, `--debug`; handed to commands as `Session`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mainstay.cli.output import Output
+from mainstay.core.errors import NotFound
+
+MAIN = "mainstay.yaml"
+
+_PANEL = "On every command"
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_PANEL)]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Where state lies; .mainstay beside the file.", rich_help_panel=_PANEL),
+]
+File = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", help="The file; mainstay.yaml here or above.", rich_help_panel=_PANEL),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.", rich_help_panel=_PANEL)]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call of the command line."""
+
+    json: bool = False
+    home: Path | None = None
+    """What `--home` said; None: beside the file."""
+    file: Path | None = None
+    """What `--file` said; None: mainstay.yaml in the working folder or above."""
+    debug: bool = False
+
+    @property
+    def out(self) -> Output:
+        """Where the command prints."""
+        return Output(json=self.json)
+
+    def find_file(self) -> Path:
+        """The integration's file. Raises NotFound, saying where it was looked for."""
+        if self.file is not None:
+            path = self.file / MAIN if self.file.is_dir() else self.file
+            if not path.is_file():
+                raise NotFound("there is no such file", where=str(path), mend="give the path: --file PATH")
+            return path
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / MAIN).is_file():
+                return folder / MAIN
+        raise NotFound(
+            f"there is no {MAIN} here or in any folder above",
+            where=str(here),
+            mend="change to the integration's folder, or give the path: --file PATH",
+        )
+
+    def find_home(self) -> Path:
+        """Where state lies: `--home`, else `.mainstay` beside the file. Raises NotFound when neither is there."""
+        return self.home if self.home is not None else self.find_file().absolute().parent / ".mainstay"
+
+
+_OPTIONS: dict[str, Any] = {"json": Json, "home": Home, "file": File, "debug": Debug}
+
+
+def with_session(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the four options added, so that they may stand before and behind its name.
+
+    The command reads them as `ctx.obj`, a Session; what both places say, the later wins.
+    """
+    if hasattr(function, "mainstay_session"):
+        return function
+    signature = inspect.signature(function, eval_str=True)
+    own = list(signature.parameters.values())
+    context = next((each.name for each in own if each.annotation is typer.Context), "")
+    name = context or "ctx"
+    added = [
+        inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_default(option))
+        for option, kind in _OPTIONS.items()
+        if option not in signature.parameters
+    ]
+    first = [] if context else [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+
+    @functools.wraps(function)
+    def run(**arguments: Any) -> Any:
+        ctx: typer.Context = arguments[name] if context else arguments.pop(name)
+        said = {each.name: arguments.pop(each.name) for each in added}
+        ctx.obj = merged(ctx.obj, **said)
+        return function(**arguments)
+
+    keyword = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+    run.__signature__ = signature.replace(parameters=[*first, *keyword, *added])  # type: ignore[attr-defined]
+    run.mainstay_session = True  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (*first, *own, *added)}
+    return run
+
+
+def merged(before: object, **said: Any) -> Session:
+    """The session with what was said now; unsaid options stay as they were."""
+    session = before if isinstance(before, Session) else Session()
+    kept = {name: value for name, value in said.items() if value}
+    return Session(**{name: kept.get(name, getattr(session, name)) for name in Session.__dataclass_fields__})
+
+
+def _default(option: str) -> Any:
+    return False if option in {"json", "debug"} else None

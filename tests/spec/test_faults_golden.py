@@ -1,0 +1,251 @@
+"""Each fault that a person can make: where it is told, and what they are told to type."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.spec.sample import SAMPLE, problems
+
+FAULTS = [
+    # (what stands in the good file, what stands there instead, dotted path, part of what was wanted, part of the mend)
+    ("integration: churn", "integraton: churn", "integraton", "a key that is known", "`integration`"),
+    ("integration: churn", "integration: Churn 2", "integration", "a name", "write `churn-2`"),
+    ("api: 2", "api: two", "api", "a whole number", ""),
+    ("api: 2", 'api: "2"', "api", "a whole number", "without quotes: 2"),
+    ("api: 2", "api: 2\napi: 3", "api (again)", "each key once", "delete one"),
+    ("seats: 40", "seats: 0", "purpose.users.seats", "greater than or equal to 1", "write 40"),
+    ("on: 2026-11-01", "on: 2026-13-01", "purpose.agreed_by[0].on", "a date", "year-month-day"),
+    ("review: {after: 90d}", "review: {after: 90}", "purpose.review.after", "a duration", "90h for hours"),
+    ("  review: {after: 90d}", "  review:", "purpose.review", "a value", "delete the key"),
+    ("users: {who: account managers, seats: 40}", "users: [40]", "purpose.users", "a mapping", "the keys are who"),
+    ("kind: postgres", "kind: postgress", "sources.crm.kind", "a kind of source", "did you mean `postgres`?"),
+    ("url: ${CRM_URL}", "urll: ${CRM_URL}", "sources.crm.urll", "an option of postgres", "did you mean `url`?"),
+    ("url: ${CRM_URL}", "schema: public", "sources.crm.url", "the option `url`", "add `url: ${URL}`"),
+    ("url: ${CRM_URL}", "url: ${CRM_ADDRESS}", "sources.crm.url", "${CRM_ADDRESS}", "export CRM_ADDRESS="),
+    ("url: ${CRM_URL}", "url: ${CRM_URI}", "sources.crm.url", "${CRM_URI}", "did you mean `CRM_URL`?"),
+    ("url: ${CRM_URL}", "url: ${file:no/url}", "sources.crm.url", "${file:no/url}", "create it"),
+    ("url: ${CRM_URL}", "url: ${CRM-URL}", "sources.crm.url", "${VAR} or ${file:path}", "variable's name"),
+    ("url: ${CRM_URL}", "url: postgres://crm:hunter2@db/crm", "sources.crm.url", "without a password", "${URL}"),
+    ("timezone: Europe/Berlin", "timezone: Europe/Berln", "sources.crm.timezone", "a time zone", "`Europe/Berlin`"),
+    ("connections: 2", "connections: 0", "sources.crm.guard.connections", "greater than or equal to 1", ""),
+    ('"20:00-06:00 Eu', '"20:00-26:00 Eu', "sources.crm.guard.backfill_hours", "hours such as", "HH:MM-HH:MM Zone"),
+    (
+        "source: crm\n    table: customers",
+        "source: crn\n    table: customers",
+        "datasets.customers.source",
+        "a source",
+        "`crm`",
+    ),
+    (
+        "key: customer_id\n    cursor",
+        "key: customerid\n    cursor",
+        "datasets.customers.key",
+        "a column",
+        "`customer_id`",
+    ),
+    ("lag: 5m", "lag: five", "datasets.customers.cursor.lag", "a duration", "ms, s, m, h, d"),
+    ("deletes: {reconcile", "deletez: {reconcile", "datasets.customers.deletez", "a key that is known", "`deletes`"),
+    (
+        "deletes: {reconcile: 24h, max_share: 0.2}",
+        "deletes: nope",
+        "datasets.customers.deletes",
+        "none, snapshot",
+        "none",
+    ),
+    (
+        "deletes: {reconcile: 24h, max_share: 0.2}",
+        "deletes: snapshot",
+        "datasets.customers.deletes",
+        "cursor",
+        "reconcile",
+    ),
+    ("by: updated_at", "by: updated_a", "datasets.customers.duplicates.by", "that is read", "`updated_at`"),
+    ("every: 10s", "every: 10", "datasets.customers.every", "a duration", "10s for seconds"),
+    ("every: 10s", "every: 0s", "datasets.customers.every", "above zero", "1s"),
+    ("warn: 5m", "warn: 2h", "datasets.customers.freshness.warn", "at most the `fail` of 1h", "swap"),
+    ("      tenure:  ", "      ten-ure:  ", "datasets.customers.columns.ten-ure", "a name for SQL", "write `ten_ure`"),
+    ("      tier:  ", "      Tenure:  ", "datasets.customers.columns.tenure", "more than their case", "rename"),
+    (
+        "tenure:          {type: integer",
+        "tenure: {type: int",
+        "datasets.customers.columns.tenure.type",
+        "one of",
+        "`integer`",
+    ),
+    ("min: 0, max: 120", "min: 130, max: 120", "datasets.customers.columns.tenure.min", "at most the max", "swap"),
+    ("min: 0, max: 120", "min: low", "datasets.customers.columns.tenure.min", "of type integer", "write 0"),
+    ("[Month-to-month,", "[1,", "datasets.customers.columns.contract.values[0]", "of type string", 'quotes: "1"'),
+    ("CONTRACT_TYPE", "tenure", "datasets.customers.columns.contract.source_name", "no other is", "keep one"),
+    ('"[^@]+@[^@]+"', '"[^@"', "datasets.customers.columns.email.pattern", "a regular expression", "cannot be read"),
+    ('"[^@]+@[^@]+"', '"(?=a)b"', "datasets.customers.columns.email.pattern", "RE2", "without `(?=`"),
+    ("[trim, ", "[trimm, ", "datasets.customers.columns.total_charges.clean[0]", "one of trim", "did you mean `trim`?"),
+    ("{null_if: [0, n/a]}", "{nullif: [0]}", "datasets.customers.columns.email.clean[0].nullif", "known", "`null_if`"),
+    (
+        '{date: ["%d.%m.%Y"]}',
+        "{boolean: {true: [y], false: [n]}}",
+        "datasets.customers.columns.joined.clean[0].boolean",
+        "boolean",
+        "type",
+    ),
+    (
+        "{row_count: {min: 1000}}",
+        "{row_count: {min: 1}, on_fail: quarantine}",
+        "datasets.customers.checks[0].on_fail",
+        "block or warn",
+        "block",
+    ),
+    (
+        "{row_count: {min: 1000}}",
+        "{row_count: {}}",
+        "datasets.customers.checks[0].row_count",
+        "`min`, `max`",
+        "{min: 1}",
+    ),
+    ("{unique: email}", "{unique: mail}", "datasets.customers.checks[2].unique", "a column", "did you mean `email`?"),
+    ("{unique: email}", "{on_fail: warn}", "datasets.customers.checks[2]", "one check", "row_count"),
+    (
+        "{unique: email}",
+        "{unique: email, name: tenure.min}",
+        "datasets.customers.checks[2].name",
+        "each check",
+        "rename",
+    ),
+    (
+        "from: {customers:",
+        "from: {customer:",
+        "features.customer.from.customer",
+        "a dataset",
+        "did you mean `customers`?",
+    ),
+    (
+        "sql: features/customer.sql",
+        "sql: features/customers.sql",
+        "features.customer.sql",
+        "a file of SQL",
+        "features/customer.sql",
+    ),
+    (
+        "sql: features/customer.sql",
+        "sql: /etc/customer.sql",
+        "features.customer.sql",
+        "starts at the folder",
+        "relative",
+    ),
+    ("  input: customer", "  input: custmer", "model.input", "a feature view", "did you mean `customer`?"),
+    ("  name: churn\n", "", "model.name", "the key `name`", "add `name: churn`"),
+    ("  timeout: 500ms", "  rule: {x: a + b}", "model.rule", "one model", "delete one"),
+    (
+        "outputs: {churn_probability: {unit",
+        "outputs: {churn: {unit",
+        "model.outputs.churn",
+        "an output",
+        "there is: churn_probability, risk",
+    ),
+    (
+        "constant: {churn_probability: 0.26",
+        "constant: {churn_probability: 1.26",
+        "model.constant.churn_probability",
+        "range",
+        "change",
+    ),
+    ("on_error: fallback", "on_missing: flag", "answer.on_missing", "refuse", ""),
+    ("on_error: fallback", "on_eror: fallback", "answer.on_eror", "a key that is known", "did you mean `on_error`?"),
+    (
+        "fallback: {churn_probability: 0.26, risk: low, reason: base rate}\n",
+        "",
+        "answer.on_error",
+        "a `fallback:`",
+        "add `fallback:",
+    ),
+    (
+        "fallback: {churn_probability: 0.26, risk: low",
+        "fallback: {churn_probability: 0.26",
+        "fallback.risk",
+        "each output",
+        "add `risk:",
+    ),
+    (
+        "fallback: {churn_probability",
+        "fallback: {churn_probabilty",
+        "fallback.churn_probabilty",
+        "an output",
+        "`churn_probability`",
+    ),
+    ("settings: {durability: power", "settings: {durability: powr", "settings.durability", "one of process", "`power`"),
+    (
+        "retention: {landing: 30d}",
+        "retention: {landings: 30d}",
+        "retention.landings",
+        "known",
+        "did you mean `landing`?",
+    ),
+    ("owner: crm-team@example.com", "owner: ${OWNER}", "datasets.customers.owner", "only under `sources:`", "itself"),
+    ("owner: crm-team@example.com", "owner: !env OWNER", "datasets.customers.owner", "a plain value", "delete the tag"),
+    ("owner: crm-team@example.com", "owner: 7", "datasets.customers.owner", "a text", 'quotes: "7"'),
+    ("table: customers\n", "table: customers\n\tkey: x\n", "the file", "YAML", "spaces: YAML forbids tabs"),
+    (
+        "    kind: postgres\n    url: ${CRM_URL}",
+        "    more: {kind: postgres, url: ${CRM_URL}}",
+        "the file",
+        "YAML",
+        "quote placeholders",
+    ),
+    ("problem: Account", "problem: now: Account", "the file", "YAML", "in quotes"),
+]
+
+ELSEWHERE: dict[str, str | tuple[str, ...]] = {
+    # What is absent is told at the key that should hold it; what clashes, at each of the two.
+    "sources.crm.url": ("crm:", "url:"),
+    "model.name": "model:",
+    "fallback.risk": "fallback:",
+    "answer.on_error": "answer:",
+    "datasets.customers.columns.tenure": "tenure:",
+}
+
+
+def test_the_good_file_has_no_fault() -> None:
+    assert problems(SAMPLE) == ()
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "path", "wanted", "mend"), FAULTS, ids=[f"{case[2]}: {case[1]}" for case in FAULTS]
+)
+def test_a_fault_is_located_and_says_what_to_type(good: str, bad: str, path: str, wanted: str, mend: str) -> None:
+    assert SAMPLE.count(good) >= 1
+    before, after = SAMPLE.split(good, 1)
+    text = before + bad + after
+    first = before.count("\n") + 1
+    last = first + bad.count("\n")
+
+    found = {problem.path: problem for problem in problems(text)}
+
+    assert path in found, found
+    assert wanted in found[path].wanted
+    assert mend in found[path].mend
+    if path in ELSEWHERE:
+        assert text.splitlines()[found[path].line - 1].lstrip().startswith(ELSEWHERE[path])
+    else:
+        assert first <= found[path].line <= last
+    assert found[path].column >= 1
+
+
+def test_every_fault_is_told_at_once_in_file_order() -> None:
+    text = SAMPLE
+    for good, bad in (
+        ("api: 2", "api: two"),
+        ("kind: postgres", "kind: postgrs"),
+        ("every: 10s", "every: 10"),
+        ("from: {customers:", "from: {custmers:"),
+        ("on_error: fallback", "on_eror: fallback"),
+    ):
+        text = text.replace(good, bad, 1)
+    found = problems(text)
+    assert [problem.path for problem in found] == [
+        "api",
+        "sources.crm.kind",
+        "datasets.customers.every",
+        "features.customer.from.custmers",
+        "answer.on_eror",
+    ]
+    assert [problem.line for problem in found] == sorted(problem.line for problem in found)
+    assert str(found[0]).startswith("mainstay.yaml:2:6: api: wanted a whole number, found 'two'")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mainstay import spec
+from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
+from mainstay.core.errors import FileError
+from mainstay.core.nouns import Deletes, Fallback
+from tests.spec.sample import ENV, KINDS, SAMPLE, SQL, load, problems
+
+
+def test_the_sample_arrives_whole() -> None:
+    churn = load()
+    customers = churn.datasets["customers"]
+
+    assert (churn.name, churn.api, churn.folder) == ("churn", 2, "/nowhere")
+    assert churn.purpose.kpis[0].baseline == 31
+    assert churn.purpose.agreed_by == (("head of retention", "2026-11-01"),)
+    assert churn.purpose.review_after_us == 90 * DAY
+    assert churn.sources["crm"].options == {"url": ENV["CRM_URL"]}
+    assert churn.sources["crm"].guard.statement_timeout_us == 5 * SECOND
+    assert customers.cursor is not None
+    assert customers.cursor.lag_us == 5 * MINUTE
+    assert customers.deletes == Deletes(kind="reconcile", every_us=DAY, max_share=0.2)
+    assert churn.datasets["plans"].deletes.kind == "snapshot"
+    assert churn.datasets["plans"].every_us == MINUTE
+    assert customers.freshness.fail_us == HOUR
+    assert customers.column("contract").source_name == "CONTRACT_TYPE"
+    assert customers.column("customer_id").required
+    assert churn.features["customer"].sql == SQL
+    assert churn.features["customer"].path == "features/customer.sql"
+    assert churn.model.inline is not None
+    assert [(field.name, field.type) for field in churn.model.inline.outputs] == [
+        ("churn_probability", "number"),
+        ("risk", "string"),
+    ]
+    assert churn.model.inline.outputs[0].maximum == 1
+    assert churn.model.request_inputs[0].required
+    assert churn.model.timeout_us == 500_000
+    assert churn.fallback == Fallback(values={"churn_probability": 0.26, "risk": "low"}, reason="base rate")
+    assert churn.settings.retention_us == {"landing": 30 * DAY}
+    assert churn.digest.startswith("sha256:")
+
+
+def test_cleaning_steps_arrive_with_their_arguments() -> None:
+    customers = load().datasets["customers"]
+    assert [step.kind for step in customers.column("total_charges").clean] == ["trim", "blank_to_null", "number"]
+    assert customers.column("total_charges").clean[2].args == {"decimal": ",", "thousands": ""}
+    assert customers.column("joined").clean[0].args == {"formats": ["%d.%m.%Y"]}
+    assert customers.column("email").clean[0].args == {"values": ["0", "n/a"]}
+    assert customers.column("active").clean[0].args == {"true": ["yes", "1"], "false": ["no", "0"]}
+    assert customers.column("tier").clean[0].args == {"values": {"g": "gold", "?": None}}
+
+
+def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
+    checks = {check.name: check for check in load().datasets["customers"].checks}
+    assert [name for name in checks if name.startswith(("customer_id", "tenure"))] == [
+        "customer_id.type",
+        "customer_id.required",
+        "tenure.type",
+        "tenure.min_2",
+        "tenure.max",
+        "tenure.min",
+    ]
+    assert checks["tenure.min"].kind == "sql"
+    assert checks["tenure.min"].args == {"condition": "tenure <= total_charges"}
+    assert checks["row_count"].on_fail == "block"
+    assert checks["row_count"].args == {"min": 1000}
+    assert checks["total_charges.min"].on_fail == "warn"
+    assert checks["joined.min"].args == {"value": "2001-01-01"}
+    assert {"email.unique", "email.unique_2"} <= set(checks)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("deletes: none", Deletes(kind="none")),
+        ("deletes: {column: deleted_at}", Deletes(kind="column", column="deleted_at")),
+        ("deletes: snapshot", Deletes(kind="snapshot")),
+        ("deletes: {max_share: 0.5}", Deletes(kind="snapshot", max_share=0.5)),
+        ("cursor: {column: n, lag: 1000}", Deletes(kind="none")),
+    ],
+)
+def test_how_deletes_are_seen(written: str, expected: Deletes) -> None:
+    text = SAMPLE.replace("    key: plan\n", f"    key: plan\n    {written}\n")
+    assert load(text).datasets["plans"].deletes == expected
+
+
+def test_a_file_and_its_stored_texts_are_the_same_integration(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "customer.sql").write_text(SQL)
+    path = tmp_path / "mainstay.yaml"
+    path.write_text(SAMPLE)
+
+    texts = spec.file_texts(path)
+
+    assert texts == {"mainstay.yaml": SAMPLE, "features/customer.sql": SQL}
+    assert spec.load(path, kinds=KINDS, env=ENV) == spec.load_files(texts, tmp_path, kinds=KINDS, env=ENV)
+
+
+def test_the_digest_covers_the_sql_and_not_the_secret() -> None:
+    again = load(env={"CRM_URL": "postgresql://elsewhere/crm"})
+    assert again.digest == load().digest
+    files = {"mainstay.yaml": SAMPLE, "features/customer.sql": SQL + " "}
+    assert spec.load_files(files, Path(), kinds=KINDS, env=ENV).digest != load().digest
+
+
+def test_a_secret_may_lie_in_a_file_and_inside_a_text(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("s3cret\n")
+    text = SAMPLE.replace("url: ${CRM_URL}", "url: postgres://crm:${file:password}@db/${DB}")
+    loaded = load(text, folder=tmp_path, env={"DB": "crm"})
+    assert loaded.sources["crm"].options["url"] == "postgres://crm:s3cret@db/crm"
+
+
+def test_a_placeholder_may_give_a_number() -> None:
+    text = SAMPLE.replace("url: ${CRM_URL}", "url: ${CRM_URL}\n    port: ${PORT}")
+    assert load(text, env={**ENV, "PORT": "5433"}).sources["crm"].options["port"] == 5433
+
+
+@pytest.mark.parametrize(
+    ("written", "env"),
+    [
+        ("sslmode: ${SECRET}", {"SECRET": "hunter2"}),
+        ("port: ${SECRET}", {"SECRET": "hunter2"}),
+        ("port: x${SECRET}", {"SECRET": "hunter2"}),
+        ("password: hunter2", {}),
+        ("schema: postgres://u:hunter2@h/d", {}),
+        ("port: postgres://u:hunter2@h/d", {}),
+        ("guard: postgres://u:hunter2@h/d", {}),
+        ("timezone: postgres://u:hunter2@h/d", {}),
+        ("schema: [host=h password=hunter2]", {}),
+    ],
+)
+def test_no_fault_shows_a_secret(written: str, env: dict[str, str]) -> None:
+    found = problems(SAMPLE.replace("    url: ${CRM_URL}\n", f"    url: ${{CRM_URL}}\n    {written}\n").replace(
+        "    timezone: Europe/Berlin\n", "" if written.startswith("timezone") else "    timezone: Europe/Berlin\n"
+    ), env={**ENV, **env})  # fmt: skip
+    assert found
+    assert "hunter2" not in "\n".join(map(str, found))
+
+
+def test_what_only_the_record_knows_is_told_without_the_secret() -> None:
+    text = SAMPLE.replace("kind: postgres\n    url: ${CRM_URL}", "kind: sqlite\n    path: ${CRM_URL}")
+    (told,) = problems(text)
+    assert told.path == "sources.crm"
+    assert "hunter2" not in str(told)
+    (told,) = problems(SAMPLE.replace("kind: postgres\n    url: ${CRM_URL}", "kind: sqlite\n    path: crm.dbx"))
+    assert "crm.dbx does not end in .db" in told.wanted
+
+
+def test_a_missing_secret_says_where_it_was_looked_for() -> None:
+    (told,) = problems(SAMPLE, env={})
+    assert "no variable CRM_URL in the environment of this process" in told.came
+    (told,) = problems(SAMPLE.replace("${CRM_URL}", "${file:secrets/url}"))
+    assert "/nowhere/secrets/url" in told.came
+
+
+def test_a_missing_file_is_a_file_error(tmp_path: Path) -> None:
+    for path in (tmp_path / "mainstay.yaml", tmp_path):
+        with pytest.raises(FileError, match="wanted a readable mainstay"):
+            spec.load(path, kinds=KINDS, env=ENV)
+
+
+def test_an_absent_part_of_the_purpose_is_warned_about() -> None:
+    assert spec.purpose_findings(load().purpose) == ()
+    start = SAMPLE.index("purpose:")
+    bare = SAMPLE[:start] + SAMPLE[SAMPLE.index("sources:") :]
+    findings = spec.purpose_findings(load(bare).purpose)
+    assert [finding.check for finding in findings] == [
+        f"purpose.{part}" for part in ("problem", "workflow", "users.who", "users.seats", "kpis", "agreed_by", "review")
+    ]
+    assert {finding.verdict for finding in findings} == {"WARN"}
+    unmeasured = load(SAMPLE.replace("baseline: 31, ", "")).purpose
+    assert "no baseline" in spec.purpose_findings(unmeasured)[0].sentence
