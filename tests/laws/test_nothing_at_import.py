@@ -18,7 +18,7 @@ BUILDERS = {
     "digest_text", "encode", "enumerate", "escape", "field", "float", "format", "fromkeys", "frozenset", "getLogger",
     "get_logger", "getattr", "int", "isinstance", "isoformat", "itemgetter", "items", "join", "keys", "len", "list",
     "lower", "maketrans", "max", "min", "namedtuple", "partial", "range", "replace", "set", "sorted", "split", "str",
-    "strip", "sum", "timedelta", "tuple", "type", "union", "upper", "values", "zip",
+    "strip", "sum", "timedelta", "tuple", "type", "union", "upper", "values", "zip", "with_name",
 }  # fmt: skip
 """Functions that only compute a value from their arguments."""
 

@@ -28,8 +28,10 @@ PICKLE_READERS = {
 }
 PICKLE_LIBRARIES = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve"}
 
-BROAD_ALLOWED = ("app/loop", "cli/", "http/", "grpc/", "web/")
-REASONED_BROAD = re.compile(r"#\s*noqa:\s*BLE001\b[^\w]*\w+")
+BROAD_ALLOWED = ("app/loop", "cli/", "http/", "grpc/", "web/", "models/runtimes/python_host.py")
+"""The heart, the doors, and the one file that calls a lab's model."""
+REASONED_BROAD = re.compile(r"#\s*(?:noqa:\s*BLE001\b\W*)?(?!noqa)\w+\W+\w+\W+\w+")
+"""A comment of three words or more on the line, the rule's own name not counted."""
 
 
 def banned_names(module: Module) -> Iterator[str]:
@@ -91,7 +93,7 @@ def broad_excepts(module: Module) -> Iterator[str]:
         broad = node.type is None or names & {"Exception", "BaseException"}
         passes_on = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
         if broad and not passes_on and not REASONED_BROAD.search(module.lines[node.lineno - 1]):
-            yield f"{module.path}:{node.lineno}: broad except without a reason (`# noqa: BLE001 why`)"
+            yield f"{module.path}:{node.lineno}: broad except without a reason on its line (`# noqa: BLE001 - why`)"
 
 
 LAWS: list[Callable[[Module], Iterator[str]]] = [
@@ -145,6 +147,7 @@ def test_each_law_can_be_broken(law: Callable[[Module], Iterator[str]], path: st
             "try:\n    x = 1\nexcept Exception:  # noqa: BLE001  a plug-in may raise anything\n    x = 2\n",
         ),
         (broad_excepts, "a/b.py", "try:\n    x = 1\nexcept BaseException:\n    x = 2\n    raise\n"),
+        (broad_excepts, "a/b.py", "try:\n    x = 1\nexcept Exception:  # their errors share no base\n    x = 2\n"),
         (broad_excepts, "a/b.py", "try:\n    x = 1\nexcept (OSError, ValueError):\n    x = 2\n"),
     ],
 )
