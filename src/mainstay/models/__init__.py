@@ -1,0 +1,1 @@
+"""Model versions: signatures, import with proof of parity, and the runtimes that answer."""

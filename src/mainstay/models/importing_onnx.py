@@ -1,0 +1,99 @@
+"""The same for an ONNX graph, which says its inputs and outputs itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mainstay.core.errors import ModelRefused
+from mainstay.core.nouns import ColumnType, Field, Signature
+from mainstay.models.outputs import Output
+from mainstay.models.runtimes.onnx import ELEMENTS, OnnxRuntime
+
+_TYPES: dict[str, ColumnType] = {
+    "string": "string",
+    "float": "number",
+    "double": "number",
+    "int64": "integer",
+    "int32": "integer",
+    "bool": "boolean",
+}
+
+
+def examine_onnx(
+    file: Path, asked: tuple[Output, ...], feature_columns: tuple[tuple[str, ColumnType], ...]
+) -> dict[str, Any]:
+    """`options`, `signature` and `build` of the graph in `file`."""
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelRefused(f"onnxruntime cannot load {file.name}: {str(error)[:300]}") from error
+    inputs, feed = _inputs(session, feature_columns)
+    fields, plan = _outputs(session, asked)
+    options = {"inputs": feed, "outputs": plan}
+    signature = Signature(inputs=inputs, outputs=fields)
+    model = OnnxRuntime().load(file, signature, options)
+    try:
+        return {"options": options, "signature": signature, "build": model.build}
+    finally:
+        model.close()
+
+
+def _inputs(
+    session: Any, feature_columns: tuple[tuple[str, ColumnType], ...]
+) -> tuple[tuple[Field, ...], list[dict[str, Any]]]:
+    """Each tensor is a column by its name; a single matrix takes the feature set's columns, if they are as many."""
+    fields: list[Field] = []
+    feed: list[dict[str, Any]] = []
+    for node in session.get_inputs():
+        element = ELEMENTS.get(node.type)
+        if element is None:
+            raise ModelRefused(f"the input {node.name} is a {node.type}, which no feature row can give")
+        kind = _TYPES[element]
+        whole = element in {"int64", "int32", "bool"}
+        wide = node.shape[1] if len(node.shape) == 2 else 1
+        if wide == 1:
+            names = [node.name]
+        elif len(session.get_inputs()) == 1 and len(feature_columns) == wide:
+            names = [name for name, _ in feature_columns]
+        else:
+            raise ModelRefused(
+                f"the input {node.name} takes {wide} columns without names, and the feature set has "
+                f"{len(feature_columns)}",
+                mend="let the feature SQL select exactly those columns in the order of training",
+            )
+        fields.extend(Field(name=name, type=kind, required=whole) for name in names)
+        feed.append({"name": node.name, "columns": names, "type": element})
+    return tuple(fields), feed
+
+
+def _outputs(session: Any, asked: tuple[Output, ...]) -> tuple[tuple[Field, ...], list[dict[str, Any]]]:
+    graph = {node.name: node for node in session.get_outputs()}
+    listed = ", ".join(f"{node.name} {node.type} {node.shape}" for node in graph.values())
+    if not asked:
+        raise ModelRefused(
+            f"the graph's outputs are: {listed}; which one is the answer, and in which unit?",
+            mend="--output NAME=TENSOR[COLUMN]:UNIT",
+        )
+    fields, plan = [], []
+    for output in asked:
+        node = graph.get(output.source)
+        if node is None:
+            raise ModelRefused(f"the graph has no output {output.source}", mend=f"it has: {listed}")
+        if output.part is not None and not output.part.isdigit():
+            raise ModelRefused(
+                f"a tensor's column is a number, and came as {output.part}",
+                mend=f"--output {output.name}={output.source}[1]",
+            )
+        element = ELEMENTS.get(node.type)
+        if element is None:
+            raise ModelRefused(
+                f"the output {output.source} is a {node.type}, not a tensor of values",
+                mend="convert it without ZipMap: options={'zipmap': False}",
+            )
+        fields.append(Field(name=output.name, type=_TYPES[element], unit=output.unit, meaning=str(output)))
+        column = None if output.part is None else int(output.part)
+        plan.append({"name": output.name, "tensor": output.source, "column": column})
+    return tuple(fields), plan
