@@ -32,6 +32,9 @@ class _Fence:
     def check(self, token: int) -> None:
         if token < self._highest:
             raise fenced(token, self._highest, self._store)
+
+    def move(self, token: int) -> None:
+        self.check(token)
         self._highest = token
 
 
@@ -70,6 +73,8 @@ class MemoryState:
                     records.pop(place, None)
                 else:
                     records[place] = Versioned(space=write.space, name=write.name, version=version + 1, body=write.body)
+            if token is not None:
+                self._fence.move(token)
             self._records = records
             self._commits += 1
 
@@ -102,7 +107,7 @@ class MemoryOnline:
     def put(self, feature_set: str, rows: Iterable[OnlineRow], *, token: int) -> int:
         given = list(rows)
         with self._lock:
-            self._fence.check(token)
+            self._fence.move(token)
             standing = self._sets.setdefault(feature_set, {})
             written = 0
             for row in given:
@@ -115,7 +120,7 @@ class MemoryOnline:
     def remove(self, feature_set: str, keys: Iterable[str], *, plan: int, token: int) -> int:
         given = list(keys)
         with self._lock:
-            self._fence.check(token)
+            self._fence.move(token)
             standing = self._sets.get(feature_set, {})
             going = {key for key in given if key in standing and standing[key].plan <= plan}
             for key in going:
@@ -124,7 +129,7 @@ class MemoryOnline:
 
     def drop(self, feature_set: str, *, token: int) -> None:
         with self._lock:
-            self._fence.check(token)
+            self._fence.move(token)
             self._sets.pop(feature_set, None)
 
     def close(self) -> None:

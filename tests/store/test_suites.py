@@ -1,0 +1,62 @@
+"""Every implementation of a seam passes the suite that is shipped for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mainstay.core.ports import Landing, Online, State
+from mainstay.store.landing_local import LocalLanding
+from mainstay.store.memory import MemoryLanding, MemoryOnline, MemoryState
+from mainstay.store.online_sqlite import SqliteOnline
+from mainstay.store.state_sqlite import SqliteState
+from mainstay.testing.landing_suite import LANDING_SUITE, OpenLanding
+from mainstay.testing.online_suite import ONLINE_SUITE, OpenOnline
+from mainstay.testing.state_suite import STATE_SUITE, OpenState
+
+
+def sqlite_state(folder: Path) -> OpenState:
+    return lambda: SqliteState(folder / "state.sqlite")
+
+
+def memory_state(folder: Path) -> OpenState:
+    one: State = MemoryState()
+    return lambda: one
+
+
+def sqlite_online(folder: Path) -> OpenOnline:
+    return lambda: SqliteOnline(folder / "online.sqlite")
+
+
+def memory_online(folder: Path) -> OpenOnline:
+    one: Online = MemoryOnline()
+    return lambda: one
+
+
+def local_landing(folder: Path) -> OpenLanding:
+    return lambda: LocalLanding(folder / "landing")
+
+
+def memory_landing(folder: Path) -> OpenLanding:
+    one: Landing = MemoryLanding()
+    return lambda: one
+
+
+@pytest.mark.parametrize("store", [sqlite_state, memory_state])
+@pytest.mark.parametrize("check", STATE_SUITE)
+def test_state(check: Callable[[OpenState], None], store: Callable[[Path], OpenState], tmp_path: Path) -> None:
+    check(store(tmp_path))
+
+
+@pytest.mark.parametrize("store", [sqlite_online, memory_online])
+@pytest.mark.parametrize("check", ONLINE_SUITE)
+def test_online(check: Callable[[OpenOnline], None], store: Callable[[Path], OpenOnline], tmp_path: Path) -> None:
+    check(store(tmp_path))
+
+
+@pytest.mark.parametrize("store", [local_landing, memory_landing])
+@pytest.mark.parametrize("check", LANDING_SUITE)
+def test_landing(check: Callable[[OpenLanding], None], store: Callable[[Path], OpenLanding], tmp_path: Path) -> None:
+    check(store(tmp_path))
