@@ -98,25 +98,14 @@ def checked_condition(dataset: Dataset, check: Check) -> str:
         Refused: it does not parse, is not a condition, reads anything but this dataset's columns, looks across rows
             (aggregates, windows, subqueries) or calls a function whose answer is not decided by its arguments.
     """
-    import sqlglot
     from sqlglot import exp
-    from sqlglot.errors import SqlglotError
     from sqlglot.optimizer.annotate_types import annotate_types
     from sqlglot.schema import MappingSchema
 
     where = f"dataset {dataset.name}, check {check.name}"
     condition = str(check.args.get("condition", ""))
-    try:
-        parsed = sqlglot.parse(condition, dialect="duckdb")
-    except SqlglotError as error:
-        raise Refused("the condition does not parse", mend=located(error), where=where) from error
-    if len(parsed) != 1 or not isinstance(parsed[0], exp.Expr) or isinstance(parsed[0], exp.Query | exp.Command):
-        raise Refused(
-            "the condition is not one expression", mend="write it as after WHERE, without a semicolon", where=where
-        )
-    tree = parsed[0]
+    tree = row_expression(dataset, condition, where)
     names = {column.name.lower(): column for column in dataset.columns}
-    _refuse_beyond_the_row(tree, names, where)
     schema = {column.name: sql.DUCKDB_TYPES[column.type] for column in dataset.columns}
     asked = exp.paren(tree)
     for found in list(asked.find_all(exp.Column)):
@@ -134,23 +123,39 @@ def checked_condition(dataset: Dataset, check: Check) -> str:
     return f"\n{condition}\n"
 
 
+def row_expression(dataset: Dataset, text: str, where: str) -> exp.Expr:
+    """The text as one expression over a row of the dataset; `where` is for errors.
+
+    Raises:
+        Refused: it does not parse, reads anything but the row, or is not decided by it.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        parsed = sqlglot.parse(text, dialect="duckdb")
+    except SqlglotError as error:
+        raise Refused("it does not parse", mend=located(error), where=where) from error
+    if len(parsed) != 1 or not isinstance(parsed[0], exp.Expr) or isinstance(parsed[0], exp.Query | exp.Command):
+        raise Refused("it is not one expression", mend="write it as after WHERE, without a semicolon", where=where)
+    _refuse_beyond_the_row(parsed[0], {column.name.lower(): column for column in dataset.columns}, where)
+    return parsed[0]
+
+
 def _refuse_beyond_the_row(tree: exp.Expr, names: Mapping[str, Any], where: str) -> None:
     from sqlglot import exp
 
-    across = (exp.Query, exp.AggFunc, exp.Window, exp.Exists)
-    if tree.find(*across):
-        raise Refused(
-            "the condition looks beyond its row", mend="no subqueries, aggregates or windows in a check", where=where
-        )
+    if tree.find(exp.Query, exp.Window, exp.Exists) or any(is_aggregate(node) for node in tree.walk()):
+        raise Refused("it looks beyond its row", mend="no subqueries, aggregates or windows here", where=where)
     if tree.find(exp.Placeholder, exp.Parameter, exp.Star, exp.Columns, exp.PositionalColumn):
-        raise Refused("the condition has a placeholder", mend="name columns and constants only", where=where)
-    for called in functions(tree):
-        if called in sql.UNREPEATABLE:
-            raise Refused(
-                f"{called}() gives another answer each time",
-                mend="compare columns with columns or constants; age is the business of `freshness:`",
-                where=where,
-            )
+        raise Refused("it has a placeholder", mend="name columns and constants only", where=where)
+    if name := next(unrepeatable(tree), None):
+        raise Refused(
+            f"{name}() gives another answer each time",
+            mend="compare columns with columns or constants; age is the business of `freshness:`",
+            where=where,
+        )
     for column in tree.find_all(exp.Column):
         if column.table or column.name.lower() not in names:
             raise Refused(
@@ -160,17 +165,28 @@ def _refuse_beyond_the_row(tree: exp.Expr, names: Mapping[str, Any], where: str)
             )
 
 
-def functions(tree: exp.Expr) -> Iterator[str]:
-    """Every function called in the tree, in lower case, under each name that it has."""
+def is_aggregate(node: exp.Expr) -> bool:
+    """Whether the node is a call of an aggregate function."""
+    from sqlglot import exp
+
+    return isinstance(node, exp.AggFunc) or (
+        isinstance(node, exp.Anonymous) and str(node.name).lower() in sql.AGGREGATES
+    )
+
+
+def unrepeatable(tree: exp.Expr) -> Iterator[str]:
+    """Names of the functions called in the tree whose answer is not decided by their arguments."""
     from sqlglot import exp
 
     for call in tree.find_all(exp.Func):
-        if isinstance(call, exp.Anonymous):
-            yield str(call.name).lower()
-        else:
-            yield from (name.lower() for name in call.sql_names())
-    for bare in tree.find_all(exp.SessionParameter, exp.Introducer):
-        yield bare.name.lower()
+        names = {str(call.name)} if isinstance(call, exp.Anonymous) else set(call.sql_names())
+        if not sql.UNREPEATABLE.isdisjoint(name.lower() for name in names):
+            yield called(call)
+
+
+def called(call: exp.Expr) -> str:
+    """The function's name as DuckDB writes it, in lower case."""
+    return call.sql(dialect="duckdb", comments=False).partition("(")[0].lower()
 
 
 def engine_condition(check: Check, dialect: str) -> str:

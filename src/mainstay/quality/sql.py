@@ -43,6 +43,17 @@ UNREPEATABLE: frozenset[str] = frozenset(
 )  # fmt: skip
 """Functions whose answer is not decided by their arguments alone. In checks and features they are refused."""
 
+AGGREGATES: frozenset[str] = frozenset(
+    {
+        "arbitrary", "arg_max_null", "arg_max_nulls_last", "arg_min_null", "arg_min_nulls_last", "bitstring_agg",
+        "combine_aggr", "count_star", "decimal_average", "entropy", "favg", "fsum", "geomean", "geometric_mean",
+        "histogram", "histogram_exact", "histogram_values", "json_group_array", "json_group_object",
+        "json_group_structure", "kahan_sum", "kurtosis_pop", "lttb", "mad", "mean", "product", "reservoir_quantile",
+        "sem", "sum_no_overflow", "sumkahan", "variant_group_array", "variant_group_object", "wavg", "weighted_avg",
+    }
+)  # fmt: skip
+"""DuckDB's aggregates that SQLGlot takes for functions it does not know."""
+
 
 def name(identifier: str) -> str:
     """The identifier, quoted: `"`-delimited, inner quotes doubled. Also valid in PostgreSQL and SQLite."""
