@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from mainstay.core.clock import HOUR
 from mainstay.core.errors import Conflict, StoreError
@@ -73,7 +74,7 @@ class DeltaHistory:
 
     def files(self, table: str) -> tuple[str, ...]:
         there = self._open(table)
-        return () if there is None else tuple(there.file_uris())
+        return () if there is None else tuple(unquote(uri) for uri in there.file_uris())
 
     def erase(self, table: str, predicate: str) -> int:
         with self._lock, _told(table):
