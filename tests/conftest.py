@@ -9,6 +9,8 @@ import pytest
 from mainstay.core.ids import new_id
 from mainstay.testing.postgres import Database, PostgresServer
 
+pytest.register_assert_rewrite("mainstay.testing.source_suite")
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:

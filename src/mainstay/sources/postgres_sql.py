@@ -84,9 +84,12 @@ def select_statements(
 
 
 def greatest_statement(table: str, native: NativeColumn, rule: CursorRule) -> str:
-    """One row with the greatest cursor value as text, or none. ORDER BY, for max() does not know every type."""
+    """One row with the greatest cursor value as text, or none.
+
+    ORDER BY, for max() does not know every type; with an alias, or it would order by the text that is selected.
+    """
     name = identifier(native.column.name)
-    return f"SELECT {name}::text FROM {table} WHERE {rule.greatest} ORDER BY {name} DESC LIMIT 1"
+    return f"SELECT {name}::text FROM {table} AS t WHERE {rule.greatest} ORDER BY t.{name} DESC LIMIT 1"
 
 
 def _bound(native: NativeColumn, request: ReadRequest, since: str) -> str:

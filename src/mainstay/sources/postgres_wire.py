@@ -153,7 +153,7 @@ class Wire:
                 self._connection.cancel_safe(timeout=_GRACE_S)
         self._connection.close()
 
-    def _run(self, sql: str, params: Sequence[str | None]) -> list[Any]:
+    def _run(self, sql: str, params: Sequence[str | None], *, grace_s: float = _GRACE_S) -> list[Any]:
         from psycopg import errors, pq
 
         if params:
@@ -161,7 +161,7 @@ class Wire:
             self._pg.send_query_params(sql.encode(), values)
         else:
             self._pg.send_query(sql.encode())
-        deadline = time.monotonic() + self._target.guard.statement_timeout_us / 1e6 + _GRACE_S
+        deadline = time.monotonic() + self._target.guard.statement_timeout_us / 1e6 + grace_s
         results: list[Any] = []
         failed: Any = None
         while (result := self._result(deadline)) is not None:
@@ -179,7 +179,7 @@ class Wire:
         timeout_s = self._target.guard.statement_timeout_us / 1e6
         # The server's own limit is over the whole statement, our time included: here ours stands in for it.
         self._run("SET LOCAL statement_timeout = 0", ())
-        self._run(sql, ())
+        self._run(sql, (), grace_s=0.0)
         # One growing buffer, not a list of rows: each row's memory is used again at once, which is faster by a half.
         data, rows, total = bytearray(), 0, 0
         while True:

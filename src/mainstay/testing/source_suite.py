@@ -1,0 +1,361 @@
+"""What every source must do. Subclass SourceSuite in a test file that has a fixture `harness`, a SourceHarness.
+
+The harness is the other side: the application that owns the legacy system, and its administrator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, TypeVar
+
+import pyarrow as pa
+
+from mainstay.core.errors import MainstayError, SourceAway, SourceError, SourceRefused
+from mainstay.core.nouns import Guard
+from mainstay.core.ports import ReadRequest, Source
+
+SuiteType = Literal["integer", "text", "time"]
+"""Types of the columns that the suite makes: 64-bit integers, text, and times without a zone."""
+
+_Failure = TypeVar("_Failure", bound=MainstayError)
+_NAMES = {"id": "integer", "name": "text"}
+_CHANGES: dict[str, SuiteType] = {"id": "text", "note": "text", "changed": "time"}
+_PATIENT = Guard(statement_timeout_us=10_000_000)
+_SHORT = Guard(connections=1, statement_timeout_us=300_000)
+
+
+class SourceHarness(Protocol):
+    """The legacy system behind the source under test."""
+
+    slow_view: str
+    """A table or view that exists and whose first row takes a minute."""
+
+    def open(self, guard: Guard) -> Source:
+        """A new source on this system; the harness closes it in the end."""
+        ...
+
+    def make(self, table: str, columns: Mapping[str, SuiteType]) -> None:
+        """Makes a table; its first column is its primary key."""
+        ...
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Inserts and commits. Times are ISO text."""
+        ...
+
+    def fill(self, table: str, rows: int) -> None:
+        """Inserts `id` from 1 to `rows` and `name` = 'name ' and the id."""
+        ...
+
+    def pending(self, table: str, row: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Inserts in a transaction that is committed when the context is left."""
+        ...
+
+    def write_through(self, source: Source) -> None:
+        """Tries to make a table over the source's own connection. Raises what the source raises."""
+        ...
+
+    def stop(self) -> None:
+        """Takes the system away, and its connections with it."""
+        ...
+
+    def start(self) -> None: ...
+
+
+class SourceSuite:
+    """Conformance of `Source`: run over every implementation."""
+
+    def test_a_snapshot_is_every_row_in_the_columns_asked_for(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "first", "2024-01-01 10:00:00"), ("b", "second", "2024-01-02 10:00:00"))
+        table, cursor = _read(source, _snapshot("note", "id"))
+        assert table.column_names == ["note", "id"]
+        assert table.to_pylist() == [{"note": "first", "id": "a"}, {"note": "second", "id": "b"}]
+        assert cursor == "2024-01-02 10:00:00"
+
+    def test_an_empty_table_gives_no_rows_and_no_cursor(self, harness: SourceHarness) -> None:
+        source = _changes(harness)
+        for request in (_snapshot(), _increment(None), _increment("2024-01-01 10:00:00"), _keys(), _by_keys("a")):
+            table, cursor = _read(source, request)
+            assert table.num_rows == 0
+            assert cursor is None
+        assert source.describe("changes").name == "changes"
+
+    def test_null_is_not_the_empty_string_and_text_arrives_as_it_is(self, harness: SourceHarness) -> None:
+        notes = [None, "", "\n", 'quo"te', "a,b", "line\r\nbreak\n", "ünïcödé 漢字 🎈", "\\.", "NULL", " padded ", "'"]
+        source = _changes(harness, *((str(at), note, None) for at, note in enumerate(notes)))
+        got = dict(
+            zip(*(_read(source, _snapshot())[0].column(name).to_pylist() for name in ("id", "note")), strict=True)
+        )
+        assert [got[str(at)] for at in range(len(notes))] == notes
+
+    def test_one_column_of_nulls_has_as_many_rows(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", None, None), ("b", "", None), ("c", None, None))
+        request = ReadRequest(table="changes", columns=("note",), key="id", mode="snapshot")
+        notes = _read(source, request)[0].column("note").to_pylist()
+        assert sorted(map(str, notes)) == ["", "None", "None"]
+
+    def test_an_increment_begins_at_the_cursor_and_holds_rows_without_one(self, harness: SourceHarness) -> None:
+        source = _changes(
+            harness,
+            ("old", "", "2024-01-01 10:00:00"),
+            ("equal", "", "2024-01-02 10:00:00"),
+            ("new", "", "2024-01-03 10:00:00"),
+            ("none", "", None),
+        )
+        table, cursor = _read(source, _increment("2024-01-02 10:00:00"))
+        assert _ids(table) == ["equal", "new", "none"]
+        assert cursor == "2024-01-03 10:00:00"
+        again, same = _read(source, _increment(cursor))
+        assert _ids(again) == ["new", "none"]
+        assert same == cursor
+
+    def test_an_increment_without_a_beginning_is_every_row(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "", "2024-01-01 10:00:00"), ("none", "", None))
+        table, cursor = _read(source, _increment(None))
+        assert _ids(table) == ["a", "none"]
+        assert cursor == "2024-01-01 10:00:00"
+
+    def test_rows_without_any_cursor_leave_no_cursor(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "", None))
+        assert _read(source, _increment(None))[1] is None
+        assert _read(source, _increment("2024-01-01 10:00:00"))[1] is None
+
+    def test_a_late_commit_is_found_within_the_lag(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("seen", "", "2024-01-02 10:05:00"))
+        late = {"id": "late", "note": "", "changed": "2024-01-02 10:01:00"}
+        with harness.pending("changes", late):
+            table, cursor = _read(source, _increment("2024-01-02 10:00:00"))
+            assert table.column("id").to_pylist() == ["seen"]
+        assert cursor is not None
+        found, _ = _read(source, _increment(cursor, lag_us=240_000_000))
+        assert _ids(found) == ["late", "seen"]
+        missed, _ = _read(source, _increment(cursor, lag_us=239_000_000))
+        assert missed.column("id").to_pylist() == ["seen"]
+
+    def test_a_cursor_may_be_a_number_with_a_lag_in_numbers(self, harness: SourceHarness) -> None:
+        harness.make("numbers", {"id": "integer", "name": "text"})
+        harness.fill("numbers", 20)
+        source = harness.open(_PATIENT)
+        request = ReadRequest(
+            table="numbers", columns=("id",), key="id", mode="increment", cursor="id", since="9", lag_number=2
+        )
+        table, cursor = _read(source, request)
+        # As numbers, not as text: 9 comes before 10.
+        assert _ids(table) == list(range(7, 21))
+        assert cursor == "20"
+
+    def test_a_lag_in_the_wrong_unit_is_refused(self, harness: SourceHarness) -> None:
+        harness.make("numbers", {"id": "integer", "name": "text"})
+        source = harness.open(_PATIENT)
+        request = ReadRequest(
+            table="numbers", columns=("id",), key="id", mode="increment", cursor="id", since="9", lag_us=5
+        )
+        assert "lag" in str(_raised(SourceRefused, lambda: _read(source, request)))
+
+    def test_keys_are_key_and_cursor_of_every_row(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "x", "2024-01-01 10:00:00"), ("b", "y", None))
+        table, _ = _read(source, _keys())
+        assert table.to_pylist() == [{"id": "a", "changed": "2024-01-01 10:00:00"}, {"id": "b", "changed": None}]
+
+    def test_rows_by_key_are_those_and_no_others(self, harness: SourceHarness) -> None:
+        source = _changes(harness, *((key, f"note {key}", None) for key in ("a", "b", "it's", "7", "07")))
+        table, _ = _read(source, _by_keys("it's", "7", "absent", "7", "a"))
+        assert _ids(table) == ["7", "a", "it's"]
+        assert _read(source, _by_keys())[0].num_rows == 0
+
+    def test_many_keys_are_asked_for_in_turns(self, harness: SourceHarness) -> None:
+        source = _filled(harness, 30_000)
+        request = ReadRequest(
+            table="people",
+            columns=("id", "name"),
+            key="id",
+            mode="by_keys",
+            keys=tuple(map(str, range(5_001, 35_000))),
+        )
+        table, _ = _read(source, request)
+        assert _ids(table) == list(range(5_001, 30_001))
+
+    def test_a_read_is_one_snapshot(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "", "2024-01-01 10:00:00"))
+        with source.read(_increment(None)) as read:
+            harness.insert("changes", [{"id": "b", "note": "", "changed": "2024-01-02 10:00:00"}])
+            ids = [key for batch in read.batches() for key in batch.column("id").to_pylist()]
+            assert ids == ["a"]
+            assert read.cursor() == "2024-01-01 10:00:00"
+        assert _read(source, _increment(None))[1] == "2024-01-02 10:00:00"
+
+    def test_many_rows_come_in_bounded_batches(self, harness: SourceHarness) -> None:
+        source = _filled(harness, 200_000)
+        before = pa.total_allocated_bytes()
+        seen = most = 0
+        with source.read(_people("snapshot")) as read:
+            for batch in read.batches():
+                assert batch.num_rows <= 65_536
+                assert batch.schema == read.schema
+                assert batch.column("id")[0].as_py() > seen or seen == 0
+                seen += batch.num_rows
+                most = max(most, pa.total_allocated_bytes() - before)
+        assert seen == 200_000
+        assert most < 32 * 1024 * 1024
+
+    def test_leaving_a_read_early_frees_its_connection(self, harness: SourceHarness) -> None:
+        _filled(harness, 100_000)
+        source = harness.open(Guard(connections=1, statement_timeout_us=5_000_000))
+        for _ in range(3):
+            with source.read(_people("snapshot")) as read:
+                assert next(iter(read.batches())).num_rows > 0
+        with source.read(_people("snapshot")):
+            pass  # not even begun
+        assert _read(source, _people("snapshot"))[0].num_rows == 100_000
+
+    def test_there_are_never_more_connections_than_the_guard_allows(self, harness: SourceHarness) -> None:
+        _changes(harness, ("a", "", None))
+        source = harness.open(_SHORT)
+        with source.read(_snapshot()) as read:
+            assert "connection" in str(_raised(SourceAway, source.health))
+            assert sum(batch.num_rows for batch in read.batches()) == 1
+        assert source.health().read_only
+
+    def test_a_statement_that_takes_too_long_is_ended(self, harness: SourceHarness) -> None:
+        _changes(harness, ("a", "", None))
+        source = harness.open(_SHORT)
+        request = ReadRequest(table=harness.slow_view, columns=("id",), key="id", mode="snapshot")
+        _raised(SourceAway, lambda: _read(source, request))
+        assert _read(source, _snapshot())[0].num_rows == 1
+
+    def test_it_cannot_write(self, harness: SourceHarness) -> None:
+        source = _changes(harness)
+        assert source.health().read_only
+        _raised(SourceError, lambda: harness.write_through(source))
+        assert "written" not in source.tables()
+
+    def test_a_system_that_was_away_is_read_again(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "", None))
+        assert _read(source, _snapshot())[0].num_rows == 1
+        harness.stop()
+        try:
+            for ask in (source.health, source.tables, lambda: _read(source, _snapshot())):
+                error = _raised(SourceAway, ask)
+                assert error.transient
+                assert error.mend
+        finally:
+            harness.start()
+        assert _read(source, _snapshot())[0].num_rows == 1
+        assert source.health().read_only
+
+    def test_a_wrong_table_is_named_with_what_was_meant(self, harness: SourceHarness) -> None:
+        source = _changes(harness)
+        request = ReadRequest(table="Chnages", columns=("id",), key="id", mode="snapshot")
+        for ask in (lambda: source.describe("Chnages"), lambda: _read(source, request)):
+            error = _raised(SourceRefused, ask)
+            assert "Chnages" in error.sentence
+            assert "'changes'" in error.mend
+
+    def test_a_wrong_column_is_named_with_what_was_meant(self, harness: SourceHarness) -> None:
+        source = _changes(harness)
+        for columns, key, cursor in ((("id", "nota"), "id", None), (("id",), "nota", None), (("id",), "id", "nota")):
+            request = ReadRequest(table="changes", columns=columns, key=key, mode="snapshot", cursor=cursor)
+            error = _raised(SourceRefused, lambda request=request: _read(source, request))  # type: ignore[misc]
+            assert "'nota'" in error.sentence
+            assert "'note'" in error.mend
+
+    def test_any_name_can_be_a_table_or_column(self, harness: SourceHarness) -> None:
+        names = ["Upper Case", 'quo"te', "semi;colon", "Größe", "select", "it's", "a.b", "100%s", "back\\slash"]
+        columns: dict[str, SuiteType] = dict.fromkeys(names, "text")
+        for table in ("My Table", 'odd"; --', "Ünïcode.x", "%s"):
+            harness.make(table, columns)
+            harness.insert(table, [{name: f"value of {name}" for name in names}])
+            source = harness.open(_PATIENT)
+            assert table in source.tables()
+            described = source.describe(table)
+            assert [column.name for column in described.columns] == names
+            assert described.primary_key == ("Upper Case",)
+            for key in names:
+                request = ReadRequest(
+                    table=table,
+                    columns=tuple(names),
+                    key=key,
+                    mode="increment",
+                    cursor=key,
+                    since=f"value of {key}",
+                )
+                found, cursor = _read(source, request)
+                assert found.to_pylist() == [{name: f"value of {name}" for name in names}]
+                assert cursor == f"value of {key}"
+                by_key = ReadRequest(
+                    table=table, columns=(key,), key=key, mode="by_keys", keys=(f"value of {key}", "other")
+                )
+                assert _read(source, by_key)[0].num_rows == 1
+
+    def test_what_it_describes_is_what_it_reads(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "x", "2024-01-01 10:00:00"))
+        described = source.describe("changes")
+        assert [column.name for column in described.columns] == ["id", "note", "changed"]
+        assert described.primary_key == ("id",)
+        assert "id" in described.indexed
+        assert not any(column.refused for column in described.columns)
+        plain = {"integer": pa.int64(), "float": pa.float64(), "boolean": pa.bool_(), "bytes": pa.binary()}
+        with source.read(_snapshot()) as read:
+            types = [plain.get(column.kind, pa.string()) for column in described.columns]
+            assert read.schema.types == types
+            assert read.began_source_us > 0
+
+
+def _changes(harness: SourceHarness, *rows: tuple[str, str | None, str | None]) -> Source:
+    harness.make("changes", _CHANGES)
+    if rows:
+        harness.insert("changes", [dict(zip(_CHANGES, row, strict=True)) for row in rows])
+    return harness.open(_PATIENT)
+
+
+def _filled(harness: SourceHarness, rows: int) -> Source:
+    harness.make("people", {"id": "integer", "name": "text"})
+    harness.fill("people", rows)
+    return harness.open(_PATIENT)
+
+
+def _snapshot(*columns: str) -> ReadRequest:
+    return ReadRequest(table="changes", columns=columns or tuple(_CHANGES), key="id", mode="snapshot", cursor="changed")
+
+
+def _increment(since: str | None, *, lag_us: int = 0) -> ReadRequest:
+    return ReadRequest(
+        table="changes",
+        columns=tuple(_CHANGES),
+        key="id",
+        mode="increment",
+        cursor="changed",
+        since=since,
+        lag_us=lag_us,
+    )
+
+
+def _keys() -> ReadRequest:
+    return ReadRequest(table="changes", columns=tuple(_CHANGES), key="id", mode="keys", cursor="changed")
+
+
+def _by_keys(*keys: str) -> ReadRequest:
+    return ReadRequest(table="changes", columns=tuple(_CHANGES), key="id", mode="by_keys", cursor="changed", keys=keys)
+
+
+def _people(mode: Literal["snapshot", "keys"]) -> ReadRequest:
+    return ReadRequest(table="people", columns=tuple(_NAMES), key="id", mode=mode)
+
+
+def _read(source: Source, request: ReadRequest) -> tuple[pa.Table, str | None]:
+    with source.read(request) as read:
+        table = pa.Table.from_batches(list(read.batches()), schema=read.schema)
+        return table, read.cursor()
+
+
+def _ids(table: pa.Table) -> list[Any]:
+    ids: list[Any] = table.column("id").to_pylist()
+    return sorted(ids)
+
+
+def _raised(kind: type[_Failure], call: Callable[[], object]) -> _Failure:
+    try:
+        call()
+    except kind as error:
+        return error
+    raise AssertionError(f"{kind.__name__} was to be raised, and nothing was")
