@@ -121,7 +121,9 @@ STEPS = (
     ),
     Step("Blow: garbage arrives", "An upstream job writes 9999 months into customers' rows.", blows.garbage),
     Step(
-        "Blow: a column is dropped", "A migration that nobody announced, then an ordinary change.", blows.column_dropped
+        "Blow: a column is dropped",
+        "A migration that nobody announced; then somebody opens a record and saves it.",
+        blows.column_dropped,
     ),
     Step("Blow: a worker is killed with -9", "One of Mainstay's two, and the glue's only one.", blows.worker_killed),
     Step("Blow: a customer is deleted", "They asked to leave, and the CRM's row is gone.", blows.customer_deleted),

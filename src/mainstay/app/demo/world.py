@@ -122,7 +122,7 @@ class World:
         self._copy_once()
         self._thread(self._cron)
         self.start_glue_api()
-        self.until(lambda: self.glue("C-00000").status == 200, 60, "the glue answers")
+        self.until(lambda: self.glue("C-00000").status == 200, 120, "the glue answers")
 
     def start_glue_api(self) -> None:
         command = [sys.executable, "-m", "uvicorn", "glue:app", "--host", "127.0.0.1", "--port", str(self.glue_port)]
