@@ -1,0 +1,25 @@
+"""The demo is the product's own story: it must come true, whole, on this machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mainstay.app.demo.story import STEPS
+
+
+@pytest.mark.timeout(600)
+def test_the_story_comes_true(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mainstay", "demo", "--once"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert told.returncode == 0, told.stdout[-6_000:] + told.stderr[-2_000:]
+    kept, total = map(int, re.findall(r"(\d+) of (\d+) claims came true", told.stdout)[-1])
+    assert kept == total > len(STEPS)
+    for step in STEPS:
+        assert step.title in told.stdout
+    assert re.search(r"glue\s+0\.\d\d, HTTP 200", told.stdout)
+    assert "✗" not in told.stdout
