@@ -50,7 +50,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+@app.callback()
 def root(
     *,
     ctx: typer.Context,
@@ -58,7 +58,7 @@ def root(
     home: Home = None,
     file: File = None,
     debug: Debug = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback prints
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
@@ -67,8 +67,6 @@ def root(
     Example: mainstay check --file churn/mainstay.yaml
     """
     ctx.obj = merged(ctx.obj, json=json, home=home, file=file, debug=debug)
-    if ctx.invoked_subcommand is None and not version:
-        typer.echo(ctx.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,7 +79,7 @@ def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code. Errors are told here and nowhere else."""
     debug = "--debug" in arguments
     try:
-        result = typer.main.get_command(app).main(arguments, prog_name="mainstay", standalone_mode=False)
+        result = typer.main.get_command(app).main(arguments or ["--help"], prog_name="mainstay", standalone_mode=False)
     except MainstayError as error:
         if debug:
             _traceback()
