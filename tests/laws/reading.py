@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,14 +35,15 @@ class Module:
         return self.path.split("/")[0] if "/" in self.path else ""
 
 
-def read_modules(folder: Path = SOURCE) -> list[Module]:
+@cache
+def read_modules(folder: Path = SOURCE) -> tuple[Module, ...]:
     """Every Python file below `folder`."""
     files = sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
     modules = [Module(path.relative_to(folder).as_posix(), path.read_text("utf-8")) for path in files]
-    return [module for module in modules if not module.path.startswith(NOT_OURS)]
+    return tuple(module for module in modules if not module.path.startswith(NOT_OURS))
 
 
-def read_tests() -> list[Module]:
+def read_tests() -> tuple[Module, ...]:
     """Every Python file below tests, paths relative to tests."""
     return read_modules(ROOT / "tests")
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from mainstay.testing import toy_crm
-from mainstay.testing.postgres import PostgresServer
+from mainstay.testing.postgres import Database
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 DEMO = Path(toy_crm.__file__).parents[1] / "app" / "demo" / "churn"
@@ -23,20 +23,12 @@ DEMO = Path(toy_crm.__file__).parents[1] / "app" / "demo" / "churn"
 Connection = psycopg.Connection[Any]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    with PostgresServer() as running:
-        yield running
-
-
 @pytest.fixture
-def crm(server: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Connection]:
+def crm(postgres_db: Database) -> Iterator[Connection]:
     """A CRM of 300 customers in a database of its own."""
-    database = server.create_database(f"crm_{abs(hash(request.node.name))}")
-    with psycopg.connect(database.url) as connection:
+    with psycopg.connect(postgres_db.url) as connection:
         toy_crm.fill(connection, toy_crm.generate(seed=7, customers=300, now=NOW))
         yield connection
-    database.drop()
 
 
 def one(connection: Connection, sql: str, *values: object) -> Any:
@@ -120,20 +112,13 @@ def test_a_deleted_customer_is_gone(crm: Connection) -> None:
     assert toy_crm.delete_customer(crm, key) == 0
 
 
-def test_a_model_learns_who_leaves(server: PostgresServer, tmp_path: Path) -> None:
-    database = server.create_database("crm_learning")
-    with psycopg.connect(database.url) as connection:
+def test_a_model_learns_who_leaves(postgres_db: Database, tmp_path: Path) -> None:
+    with psycopg.connect(postgres_db.url) as connection:
         toy_crm.fill(connection, toy_crm.generate(seed=7, now=NOW))
-    command = [
-        sys.executable,
-        str(DEMO / "train.py"),
-        database.url,
-        str(tmp_path / "m.joblib"),
-        str(tmp_path / "e.csv"),
-    ]
+    files = [str(tmp_path / "model.joblib"), str(tmp_path / "example.csv")]
+    command = [sys.executable, str(DEMO / "train.py"), postgres_db.url, *files]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said = json.loads(done.stdout)
     assert said["rows"] == 2_000
     assert 0.2 < said["left"] < 0.5
     assert 0.75 < said["auc"] < 0.95
-    database.drop()
