@@ -6,23 +6,26 @@ import msgspec
 
 from mainstay.core.ports import SourceColumn, SourceKind
 
-COLUMNS_SQL = """
+_LIST = "s.typcategory = 'A' AND s.typelem <> 0 AND s.typname NOT IN ('int2vector', 'oidvector')"
+"""Those two have no dimensions, and cannot be turned into JSON."""
+
+COLUMNS_SQL = f"""
 WITH RECURSIVE step AS (
-  SELECT a.attnum, t.oid, t.typname, t.typtype, t.typcategory, t.typelem, t.typlen, t.typbasetype, false AS listed
+  SELECT a.attnum, t.oid, t.typname, t.typtype, t.typcategory, t.typelem, t.typbasetype, false AS listed
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
    WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
-  SELECT s.attnum, t.oid, t.typname, t.typtype, t.typcategory, t.typelem, t.typlen, t.typbasetype,
+  SELECT s.attnum, t.oid, t.typname, t.typtype, t.typcategory, t.typelem, t.typbasetype,
          s.listed OR s.typtype <> 'd'
     FROM step s JOIN pg_catalog.pg_type t
       ON t.oid = CASE WHEN s.typtype = 'd' THEN s.typbasetype ELSE s.typelem END
-   WHERE s.typtype = 'd' OR (s.typcategory = 'A' AND s.typlen = -1 AND s.typelem <> 0)
+   WHERE s.typtype = 'd' OR ({_LIST})
 )
 SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull::int::text,
        s.typname, s.typtype, s.listed::int::text, pg_catalog.format_type(s.oid, -1)
   FROM pg_catalog.pg_attribute a JOIN step s ON s.attnum = a.attnum
  WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
-   AND s.typtype <> 'd' AND NOT (s.typcategory = 'A' AND s.typlen = -1 AND s.typelem <> 0)
+   AND s.typtype <> 'd' AND NOT ({_LIST})
  ORDER BY a.attnum
 """
 """One row a column. Domains are followed to their base type, arrays to their element."""

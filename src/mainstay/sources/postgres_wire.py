@@ -23,7 +23,7 @@ from mainstay.sources.postgres_errors import from_connecting, from_statement
 if TYPE_CHECKING:
     import psycopg
 
-_GRACE_S = 2.0
+_GRACE_S = 1.0
 """How much longer than the server's own time-out we wait for it to tell us of it."""
 _IDLE_S = 300.0
 _KEEPALIVE = {"keepalives": "1", "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
