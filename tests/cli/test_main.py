@@ -11,7 +11,7 @@ import typer
 
 from mainstay import __version__
 from mainstay.cli import commands
-from mainstay.cli.commands import COMMANDS, Entry
+from mainstay.cli.commands import COMMANDS, Entry, load
 from mainstay.cli.main import main
 from mainstay.cli.session import Session
 from mainstay.core.errors import FileError, NotFound, Problem, Refused
@@ -104,7 +104,8 @@ def test_what_a_command_returns_is_the_exit_code(capsys: pytest.CaptureFixture[s
 
 
 def test_commands_of_a_group_have_the_options_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert json.loads(call(capsys, "group", "list", "--json")[1]) == {"json": True}
+    for arguments in (["group", "list", "--json"], ["group", "--json", "list"], ["--json", "group", "list"]):
+        assert json.loads(call(capsys, *arguments)[1]) == {"json": True}
     code, out, err = call(capsys, "group", "show", "seven")
     assert (code, out, err) == (4, "", "there is no seven\n")
 
@@ -186,10 +187,13 @@ def test_the_schema_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", [name for name, entry in COMMANDS.items() if entry.target.startswith("mainstay.")])
 def test_a_command_of_the_table_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = call(capsys, name, "--help")
-    assert code == 0
-    assert "--json" in out or "Commands" in out
-    assert "xample" in out
+    command = load(name)
+    for path in [[name, each] for each in getattr(command, "commands", {})] or [[name]]:
+        code, out, _ = call(capsys, *path, "--help")
+        assert code == 0
+        assert "--json" in out
+        assert "Example:" in out, path
+    assert "--install-completion" not in call(capsys, name, "--help")[1]
 
 
 def test_the_file_is_found_here_or_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

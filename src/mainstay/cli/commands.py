@@ -72,13 +72,24 @@ def load(name: str) -> Any:
     """The command itself, its module imported, with the options of every command."""
     module, _, attribute = COMMANDS[name].target.partition(":")
     found = getattr(importlib.import_module(module), attribute)
-    if not isinstance(found, typer.Typer):
-        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        single.command(name)(found)
-        found = single
-    for registered in found.registered_commands:
-        if registered.callback is not None:
-            registered.callback = with_session(registered.callback)
-    command: Any = typer.main.get_command(found)
+    if isinstance(found, typer.Typer):
+        command: Any = _group(found)
+    else:
+        single = typer.Typer(add_completion=False)
+        single.command(name)(with_session(found))
+        command = typer.main.get_command(single)
     command.name = name
     return command
+
+
+def _group(app: typer.Typer) -> Any:
+    for registered in app.registered_commands:
+        if registered.callback is not None:
+            registered.callback = with_session(registered.callback)
+    if app.registered_callback is None:
+        app.callback()(with_session(_nothing))
+    return typer.main.get_group(app)
+
+
+def _nothing() -> None:
+    pass
