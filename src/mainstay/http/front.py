@@ -37,6 +37,7 @@ REQUEST = "mainstay.request"
 
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", problems.PROBLEM)
+_CLOSE = (b"connection", b"close")
 _FINE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
@@ -123,6 +124,8 @@ class Front:
         desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
         length = str(len(out)).encode()
         start = [_JSON, (b"content-length", length), (b"x-request-id", call.request.encode())]
+        if desk.draining:
+            start.append(_CLOSE)
         await send({"type": "http.response.start", "status": 200, "headers": start})
         await send({"type": "http.response.body", "body": out})
 
@@ -136,6 +139,8 @@ class Front:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request.encode())]
+                if self._desk.draining:
+                    message["headers"].append(_CLOSE)
             await send(message)
 
         try:

@@ -72,9 +72,8 @@ def field_schema(field: Field) -> Schema:
     about = ", ".join(part for part in (field.meaning, f"in {field.unit}" if field.unit else "") if part)
     if about:
         schema["description"] = about
-    for word, bound in (("minimum", field.minimum), ("maximum", field.maximum)):
-        if bound is not None and math.isfinite(bound):
-            schema[word] = bound
+    bounds = {"minimum": field.minimum, "maximum": field.maximum}
+    schema |= {word: bound for word, bound in bounds.items() if bound is not None and math.isfinite(bound)}
     if not field.required:
         schema["type"] = [schema["type"], "null"]
     return schema

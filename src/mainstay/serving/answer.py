@@ -181,9 +181,6 @@ class Answering:
             work.unseen = _UNSEEN
             work.now_us = now_us
             work.judged = judging.judge_unseen(snap.terms, _UNSEEN, now_us)
-            if work.judged.action not in ("refuse", "fallback"):
-                # Nothing can be flagged: there is no row to answer from.
-                work.judged = msgspec.structs.replace(work.judged, action="refuse", status=503, retry_after=5)
 
     def _prepare(self, snap: Snapshot, plan: InputPlan, work: Work, sent: dict[str, Any] | None) -> None:
         """Judges once before the model is asked, so that it is not asked in vain, and lays out its inputs."""

@@ -91,6 +91,8 @@ class Concern(msgspec.Struct, frozen=True):
     verdict: Verdict
     sentence: str
     always_refuse: bool = False
+    no_row: bool = False
+    """There is nothing that could be answered and flagged."""
 
 
 def terms(
@@ -216,7 +218,7 @@ def _row_concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[C
         return [Concern("on_deleted", Verdict.UNKNOWN, "the row with this key was deleted in the source")]
     if row is None or row.values is None:
         if not standing.complete:
-            return [Concern("on_stale", Verdict.UNKNOWN, "the feature set is still being built")]
+            return [Concern("on_stale", Verdict.UNKNOWN, "the feature set is still being built", no_row=True)]
         return [Concern("on_missing", Verdict.UNKNOWN, "there is no row with this key")]
     found: list[Concern] = []
     if row.verdict is not Verdict.PASS:
@@ -327,7 +329,7 @@ def _action(concern: Concern, standing: Terms) -> Action:
     if concern.always_refuse:
         return "refuse"
     policy: Policy = getattr(standing.policy, concern.reason)
-    if policy == "flag" and concern.reason in _NO_FLAG:
+    if policy == "flag" and (concern.no_row or concern.reason in _NO_FLAG):
         return "refuse"
     if policy == "fallback" and not standing.has_fallback:
         return "refuse"
@@ -350,7 +352,7 @@ def judge_unseen(standing: Terms, sentence: str, now_us: int) -> Judgement:
     """When the row could not be looked up: ERROR, handled by `on_stale`."""
     instant = standing.as_of_us
     age = None if instant is None else now_us - instant
-    return _decide([Concern("on_stale", Verdict.ERROR, sentence)], standing, now_us, instant, age)
+    return _decide([Concern("on_stale", Verdict.ERROR, sentence, no_row=True)], standing, now_us, instant, age)
 
 
 def facts(

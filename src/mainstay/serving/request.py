@@ -146,7 +146,7 @@ def _misfit(raw: Mapping[str, Any], error: Exception) -> BadRequest:
         return BadRequest("the body does not fit what this route takes", mend="see /docs")
     value: Any = raw[name]
     where = name
-    if isinstance(value, list):
+    if isinstance(value, list) and name in ("keys", "rows"):
         for index, item in enumerate(value):
             if not _plain(item, name):
                 return BadRequest(

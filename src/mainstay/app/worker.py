@@ -1,0 +1,132 @@
+"""What an API worker stands on: stores opened, view and desk built. The door is `mainstay.http.serve`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainstay.core.clock import Clock
+from mainstay.core.nouns import Integration
+from mainstay.core.ports import Artifacts, LoadedModel
+from mainstay.core.records import Applied, ModelVersion
+from mainstay.serving.desk import Archive, Desk
+from mainstay.serving.meter import Meter
+from mainstay.serving.view import WorkerView
+from mainstay.store.home import Home
+
+if TYPE_CHECKING:
+    from mainstay.store.journal import SegmentJournal
+
+INLINE = frozenset({"constant", "rule"})
+"""Runtimes whose versions are all options: there is no artifact to open."""
+
+
+class Worker:
+    """A desk and the stores behind it."""
+
+    def __init__(self, desk: Desk, close: Callable[[], None], durability: str) -> None:
+        self.desk = desk
+        self.durability = durability
+        """What the journal was opened with; when the file says otherwise, the process must be started anew."""
+        self._close = close
+
+    def outdated(self) -> bool:
+        """Whether the applied file now asks for another durability than this process writes with."""
+        snap = self.desk.view.now
+        return snap is not None and snap.integration.settings.durability != self.durability
+
+    def close(self) -> None:
+        """Closes models, journal and stores."""
+        self.desk.save()
+        self.desk.close()
+        self._close()
+
+
+def meters_folder(home: Home) -> Path:
+    """Where workers leave their counters: `read_counts` and `merged` read them."""
+    return home.folder / "meters"
+
+
+def model_socket(home: Home, version: int) -> Path:
+    """Where the host of a python model version listens."""
+    return home.sockets / f"model-{version}.sock"
+
+
+def open_worker(
+    root: Path,
+    integration: str,
+    *,
+    slot: str,
+    clock: Clock,
+    env: Mapping[str, str],
+    archive: Archive | None = None,
+) -> Worker:
+    """Opens everything a worker needs. Raises MainstayError when a store cannot be opened.
+
+    A file that is not applied yet, or a model that does not load, is no error: the worker is not ready, and says why.
+
+    Args:
+        root: The installation's home.
+        integration: Its name.
+        slot: The worker's name among its siblings, kept across restarts so that counters never go back.
+        clock: Handed on to all parts.
+        env: Where `${VAR}` of the applied file is looked for.
+        archive: Where receipts are found that have left the journal.
+    """
+    from mainstay.store.artifacts_local import LocalArtifacts
+    from mainstay.store.journal import SegmentJournal
+    from mainstay.store.online_sqlite import SqliteOnline
+    from mainstay.store.state_sqlite import SqliteState
+
+    home = Home(root, integration)
+    home.create()
+    state = SqliteState(home.state)
+    if not home.online.exists():
+        SqliteOnline(home.online).close()
+    online = SqliteOnline(home.online, writable=False)
+    artifacts = LocalArtifacts(home.artifacts)
+
+    view = WorkerView(
+        state,
+        lambda version: open_model(version, artifacts, home),
+        lambda applied: open_file(applied, env),
+        clock,
+    )
+    view.refresh()
+    durability = view.now.integration.settings.durability if view.now else "process"
+    journal = SegmentJournal(home.journal, secret=home.secret(), clock=clock, durability=durability)
+    folder = meters_folder(home)
+    desk = Desk(view, online, journal, clock, Meter(folder / f"{slot}.json"), meters=folder, archive=archive)
+
+    def close() -> None:
+        _close(journal, online.close, state.close)
+
+    return Worker(desk, close, durability)
+
+
+def _close(journal: SegmentJournal, *others: Callable[[], None]) -> None:
+    try:
+        journal.close()
+    finally:
+        for other in others:
+            other()
+
+
+def open_model(version: ModelVersion, artifacts: Artifacts, home: Home) -> LoadedModel:
+    """A model version ready to answer. Raises ModelError, Corrupt for a wrong digest, NotFound."""
+    from mainstay.models.runtimes import runtime_of
+
+    options = dict(version.options)
+    if version.runtime == "python":
+        options |= {"socket": str(model_socket(home, version.number)), "start": False, "digest": version.digest}
+    artifact = None if version.runtime in INLINE else artifacts.path(version.digest)
+    return runtime_of(version.runtime).load(artifact, version.signature, options)
+
+
+def open_file(applied: Applied, env: Mapping[str, str]) -> Integration:
+    """The applied file with its secrets resolved from `env`. Raises FileError."""
+    from mainstay import sources, spec
+
+    kinds = {name: sources.options_of(name) for name in sources.kinds()}
+    return spec.load_files(applied.files, Path(applied.folder), kinds=kinds, env=env)

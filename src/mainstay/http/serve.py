@@ -1,0 +1,144 @@
+"""One API worker as a process: `python -m mainstay.http.serve --home H --integration N --fd F --slot api-1`.
+
+It answers on a listening socket that it inherits. SIGTERM: not ready, drain, exit 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from mainstay.app.supervisor import orphaned
+from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.errors import MainstayError
+from mainstay.http.front import WAITING_MOST, forever, report
+from mainstay.http.routes import application
+from mainstay.serving.view import REFRESH_US
+
+if TYPE_CHECKING:
+    from mainstay.app.worker import Worker
+
+LEAVE_SECONDS = 0.5
+"""Between saying that it is not ready and closing idle connections, so that callers go elsewhere by themselves."""
+DRAIN_SECONDS = 15
+KEEP_ALIVE_SECONDS = 75
+
+
+class WorkerServer(uvicorn.Server):
+    """uvicorn, with our own way to stop and our own background work.
+
+    Args:
+        worker: What answers.
+        most: Requests begun or queued, above which new ones are refused.
+    """
+
+    def __init__(self, worker: Worker, most: int = WAITING_MOST) -> None:
+        self._worker = worker
+        self._work: list[asyncio.Task[None]] = []
+        self._leaving = False
+        self._when = 0
+        app: Any = application(worker.desk, lambda: len(self.server_state.tasks), most)
+        config = uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts answering, and what goes on beside it."""
+        await super().startup(sockets)
+        worker = self._worker
+        self._work = [
+            asyncio.create_task(forever(worker.desk.view.refresh, REFRESH_US / 1_000_000)),
+            asyncio.create_task(forever(self._look, 1.0)),
+        ]
+        # What is loaded now stays for good: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finishes what was begun."""
+        await super().shutdown(sockets)
+        for task in self._work:
+            task.cancel()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Says `not ready` first and leaves a little later; a second signal leaves at once."""
+        del sig, frame
+        if self._leaving:
+            self.should_exit = True
+            return
+        self.leave()
+
+    def leave(self) -> None:
+        """Begins to stop."""
+        self._leaving = True
+        self._worker.desk.draining = True
+        self._when = self._worker.desk.clock.monotonic_us() + int(LEAVE_SECONDS * 1_000_000)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        if self._leaving and self._worker.desk.clock.monotonic_us() >= self._when:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _look(self) -> None:
+        """Once a second: leaves the counters, and leaves itself when its supervisor or its settings are gone."""
+        self._worker.desk.save()
+        if not self._leaving and (orphaned(os.environ) or self._worker.outdated()):
+            self.leave()
+
+
+def run_worker(
+    root: Path, integration: str, listening: socket.socket, *, slot: str = "api-1", clock: Clock | None = None
+) -> int:
+    """Answers on `listening` until told to stop. Returns the exit code: 0, also after SIGTERM."""
+    from mainstay.app.worker import open_worker
+
+    try:
+        worker = open_worker(root, integration, slot=slot, clock=clock or SystemClock(), env=os.environ)
+    except MainstayError as error:
+        report(f"{slot} cannot start: {error}")
+        return error.exit_code
+    try:
+        WorkerServer(worker).run(sockets=[listening])
+    finally:
+        worker.close()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The process' entry."""
+    parser = argparse.ArgumentParser(description="One Mainstay API worker; `mainstay up` starts these.")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--integration", required=True)
+    parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
+    parser.add_argument("--slot", default="api-1", help="this worker's name among its siblings")
+    given = parser.parse_args(argv)
+    # Between this line and uvicorn's own handlers a SIGTERM ends the process, which has answered nobody yet.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return run_worker(given.home, given.integration, socket.socket(fileno=given.fd), slot=given.slot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

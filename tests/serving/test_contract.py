@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mainstay.core.errors import NotFound, Refused
+from mainstay.core.nouns import Field, Signature
+from mainstay.serving.contract import ApiContract, breaks, build, fits, path_of, read, write
+from tests.serving.toy import SIGNATURE, Toy, integration
+
+CONTRACT = build(integration(), Toy.feature_set().columns, SIGNATURE)
+CHURN = Field(name="churn", type="number", unit="probability", minimum=0, maximum=1)
+
+
+def test_a_contract_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = path_of(tmp_path, 1)
+    write(path, CONTRACT)
+    assert path.name == "api-1.json"
+    assert read(path) == CONTRACT
+    assert breaks(CONTRACT, read(path)) == ()
+
+
+def test_a_missing_or_damaged_contract_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        read(tmp_path / "api-1.json")
+    (tmp_path / "api-1.json").write_text("{}")
+    with pytest.raises(Refused):
+        read(tmp_path / "api-1.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"key": Field(name="customer_id", type="integer", required=True)}, "the key was string"),
+        ({"columns": CONTRACT.columns[1:]}, "column `tenure` is gone"),
+        ({"columns": (Field(name="tenure", type="string"), *CONTRACT.columns[1:])}, "was integer and becomes string"),
+        ({"inputs": (Field(name="at", type="string", required=True),)}, "input `at` is new and required"),
+        ({"outputs": ()}, "output `churn` is gone"),
+        ({"outputs": (CHURN, Field(name="more", type="number"))}, "output `more` is new"),
+        ({"outputs": (Field(name="churn", type="number", unit="percent"),)}, "was in probability and becomes percent"),
+    ],
+)
+def test_what_breaks_a_caller_is_found(changes: dict[str, object], words: str) -> None:
+    new: ApiContract = msgspec.structs.replace(CONTRACT, **changes)
+    (finding,) = breaks(CONTRACT, new)
+    assert words in finding.sentence
+
+
+def test_more_columns_and_optional_inputs_break_nobody() -> None:
+    new = msgspec.structs.replace(
+        CONTRACT,
+        columns=(*CONTRACT.columns, Field(name="extra", type="number")),
+        inputs=(Field(name="at", type="string"),),
+    )
+    assert breaks(CONTRACT, new) == ()
+
+
+def test_a_model_fits_when_the_contract_gives_its_inputs_and_its_outputs_are_the_same() -> None:
+    assert fits(CONTRACT, SIGNATURE) == ()
+    assert fits(CONTRACT, Signature(inputs=(), outputs=SIGNATURE.outputs)) == ()
+    other = Signature(inputs=(Field(name="salary", type="number"),), outputs=())
+    assert [finding.check for finding in fits(CONTRACT, other)] == ["api.inputs", "api.outputs"]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mainstay.core.clock import MINUTE, SECOND
+from mainstay.core.errors import FileError, ModelRefused
+from mainstay.core.ports import LoadedModel
+from mainstay.core.records import Answering, Applied, ModelVersion
+from mainstay.serving.view import WorkerView
+from mainstay.store.memory import MemoryState
+from mainstay.testing.clock import FakeClock
+from tests.serving.toy import NOW, SIGNATURE, Linear, Toy, integration
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Iterator[Toy]:
+    made = Toy(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_snapshot_stays_as_it_was_when_the_world_moves_on(toy: Toy) -> None:
+    before = toy.view.now
+    toy.models[2] = Linear()
+    toy.version(2)
+    after = toy.view.now
+    assert before is not None
+    assert after is not None
+    assert (before.version and before.version.number, after.version and after.version.number) == (1, 2)
+    assert before.model is toy.models[1]
+    assert not toy.view.refresh()
+
+
+def test_going_back_needs_no_loading(toy: Toy) -> None:
+    toy.models[2] = Linear()
+    toy.version(2, previous=1)
+    opened: list[int] = []
+
+    def open_model(version: ModelVersion) -> LoadedModel:
+        opened.append(version.number)
+        return toy.models[version.number]
+
+    toy.view._open_model = open_model
+    toy.put("answering", "champion", Answering(version=1, previous=2, since_us=NOW))
+    toy.view.refresh()
+    assert toy.view.now is not None
+    assert toy.view.now.model is toy.models[1]
+    assert opened == []
+
+
+def test_a_version_that_does_not_load_leaves_the_old_one_answering(toy: Toy) -> None:
+    toy.models.pop(2, None)
+
+    def open_model(version: ModelVersion) -> LoadedModel:
+        if version.number not in toy.models:
+            raise ModelRefused("bytes do not match their digest")
+        return toy.models[version.number]
+
+    toy.view._open_model = open_model
+    toy.version(2)
+    assert toy.view.now is not None
+    assert toy.view.now.version is not None
+    assert toy.view.now.version.number == 1
+    assert toy.view.problem == "model version 2 does not load, 1 still answers: bytes do not match their digest"
+    toy.models[2] = Linear()
+    toy.clock.advance(3 * SECOND)
+    assert toy.view.refresh()
+    assert toy.view.now.version.number == 2
+    assert toy.view.problem == ""
+
+
+def test_models_that_nobody_uses_are_closed_after_the_last_request(toy: Toy) -> None:
+    for number in (2, 3):
+        toy.models[number] = Linear()
+        toy.version(number)
+    assert not toy.models[1].closed
+    toy.clock.advance(MINUTE)
+    toy.view.refresh()
+    assert toy.models[1].closed
+    assert not toy.models[3].closed
+
+
+def test_a_file_that_cannot_be_read_leaves_the_old_one(toy: Toy) -> None:
+    def open_file(applied: Applied) -> object:
+        raise FileError(())
+
+    toy.view._open_file = open_file  # type: ignore[assignment]
+    toy.reapply()
+    assert toy.view.now is not None
+    assert toy.view.problem.startswith("the applied file cannot be read")
+
+
+def test_nothing_applied_is_told() -> None:
+    clock = FakeClock(NOW)
+    view = WorkerView(MemoryState(), lambda version: Linear(), lambda applied: integration(), clock)
+    assert not view.refresh()
+    assert (view.now, view.problem) == (None, "no file is applied")
+
+
+def test_as_of_moves_with_the_state_of_the_datasets(toy: Toy) -> None:
+    toy.dataset(as_of_us=NOW - SECOND)
+    assert toy.view.now is not None
+    assert toy.view.now.terms.as_of_us == NOW - SECOND
+    assert toy.view.now.as_of_text == "2027-01-15T07:59:59.000000Z"
+
+
+def test_a_version_that_reads_no_features_answers_on_the_views_own_set(toy: Toy) -> None:
+    record = ModelVersion(
+        number=5, name="constant", digest="", runtime="linear", signature=SIGNATURE, origin="file", created_us=NOW
+    )
+    toy.models[5] = Linear()
+    toy.put("model", "000005", record)
+    toy.put("answering", "champion", Answering(version=5, since_us=NOW))
+    toy.view.refresh()
+    assert toy.view.now is not None
+    assert toy.view.now.feature_set == msgspec.structs.replace(Toy.feature_set())
