@@ -133,7 +133,7 @@ class SqliteOnline:
             with self._file.writing() as connection:
                 fence(connection, token, self._path)
                 removed = connection.execute(_ORPHANS, (self._chunk,)).rowcount
-            self._pace(removed, self._clock.monotonic_us() - began)
+            self._chunk = next_size(self._chunk, removed, self._clock.monotonic_us() - began)
         self._file.checkpoint()
 
     def close(self) -> None:
@@ -161,16 +161,25 @@ class SqliteOnline:
                 fence(connection, token, self._path)  # Also when there are no rows: a caller learns that it is fenced.
                 if chunk:
                     written += write(connection, chunk)
-            self._pace(len(chunk), self._clock.monotonic_us() - began)
+            self._chunk = next_size(size, len(chunk), self._clock.monotonic_us() - began)
         self._file.checkpoint()
         return written
 
-    def _pace(self, rows: int, took_us: int) -> None:
-        """Sizes the next transaction by the last one, growing at most twofold, so that a slow disk is met gently."""
-        if rows * 2 < self._chunk and took_us < AIM_US:
-            return  # Too few rows to learn from.
-        fitting = rows * AIM_US // max(took_us, 1)
-        self._chunk = max(LEAST_ROWS, min(fitting, self._chunk * 2, MOST_ROWS))
+
+def next_size(size: int, rows: int, took_us: int) -> int:
+    """Rows of the next transaction, by how long the last one took.
+
+    Args:
+        size: Rows that the last one was allowed.
+        rows: Rows that it had.
+        took_us: From BEGIN to after COMMIT, fsync included.
+
+    At most twice the last, so that a slow disk is met gently; the same again when it had too few rows to learn from.
+    """
+    if rows * 2 < size and took_us < AIM_US:
+        return size
+    fitting = rows * AIM_US // max(took_us, 1)
+    return max(LEAST_ROWS, min(fitting, size * 2, MOST_ROWS))
 
 
 def _set_id(connection: sqlite3.Connection, digest: str) -> int:

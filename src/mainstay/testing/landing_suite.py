@@ -43,7 +43,8 @@ def batch_rows(*batches: list[tuple[int, str | None]]) -> pa.RecordBatchReader:
     """A stream of (id, name), one Arrow batch per list."""
     import pyarrow as pa
 
-    schema = pa.schema([pa.field("id", pa.int64()), pa.field("name", pa.string())])
+    types: dict[str, pa.DataType] = {"id": pa.int64(), "name": pa.string()}
+    schema = pa.schema(types)
     made = [
         pa.record_batch(
             [pa.array([row[0] for row in rows], pa.int64()), pa.array([row[1] for row in rows], pa.string())],
