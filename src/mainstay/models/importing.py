@@ -40,7 +40,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature
     build: str
     kind: str
-    """The class of the object, or `onnx`."""
+    """What a person would call it: the class at the end of the pipeline, or `onnx`."""
     isolation: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What a person should know: warnings of its libraries."""
@@ -103,7 +103,7 @@ def examine(
             options={**options, "frame": frame, "outputs": plan},
             signature=Signature(inputs=inputs, outputs=fields),
             build=model.build,
-            kind=told["kind"],
+            kind=told["label"],
             isolation=model.isolation,
             notes=notes,
         )

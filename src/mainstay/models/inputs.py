@@ -12,7 +12,7 @@ from mainstay.core.ports import Row
 
 def null(value: Any) -> bool:
     """Whether the value stands for nothing: None or a float NaN."""
-    return value is None or value != value
+    return value is None or value != value  # noqa: PLR0124 - only NaN differs from itself
 
 
 def required_of(signature: Signature, also: Sequence[str] = ()) -> tuple[tuple[int, str], ...]:

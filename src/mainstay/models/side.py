@@ -56,7 +56,9 @@ def side_folder(python: str, wanted: tuple[str, ...], home: Path) -> Path | None
     pins = folder / "constraints.txt"
     pins.write_text("".join(f"{library}=={version}\n" for library, version in sorted(versions.items())))
     command = install_command(python, tuple(lost), folder, pins, uv=shutil.which("uv"))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    done = subprocess.run(  # noqa: S603 - our own command line
+        command, capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
     if done.returncode:
         shutil.rmtree(folder, ignore_errors=True)
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -83,7 +85,9 @@ def install_command(
 def _asked(python: str, wanted: tuple[str, ...]) -> _Told:
     command = (python, "-I", "-c", _ASK, json.dumps([wanted, _BIND]))
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(  # noqa: S603 - the interpreter that a person gave
+            command, capture_output=True, text=True, timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError) as error:
         raise ModelRefused(
             f"the interpreter {python} cannot be run ({type(error).__name__})",

@@ -15,7 +15,7 @@ from mainstay.models.inputs import check_rows, required_of
 class ConstantRuntime:
     """Options: `values`, output -> value, one for each output of the signature."""
 
-    def load(self, artifact: Path | None, signature: Signature, options: Mapping[str, Any]) -> LoadedModel:
+    def load(self, artifact: Path | None, signature: Signature, options: Mapping[str, Any]) -> LoadedModel:  # noqa: ARG002
         values = options.get("values", {})
         wanted = [field.name for field in signature.outputs]
         if not isinstance(values, Mapping) or sorted(values) != sorted(wanted):
@@ -35,7 +35,7 @@ class _Constant:
         self._required = required_of(signature)
         self._answer = answer
 
-    def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
+    def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:  # noqa: ARG002
         check_rows(rows, self._width, self._required)
         return [self._answer] * len(rows)
 

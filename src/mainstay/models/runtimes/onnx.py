@@ -135,7 +135,7 @@ class _Onnx:
         feed = self._feed_one(rows[0]) if len(rows) == 1 else self._feed_many(rows)
         try:
             results = session.run(self._fetch, feed)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
             # Its sentence may quote a value.
             raise ModelRefused(f"the model cannot take this row ({type(error).__name__})") from None
         if len(self._pick) == 1 and len(rows) == 1:
@@ -184,7 +184,7 @@ class _Onnx:
 
     def _value(self, value: Any, element: str) -> Any:
         if element == "string":
-            if value is None or value != value:
+            if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
                 return self._null_string
             raise TypeError
         if element in {"float", "double"}:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainstay.core.clock import SECOND, Clock, SystemClock
-from mainstay.core.errors import ModelAway, ModelRefused, ModelTimeout
+from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeout
 from mainstay.core.ids import digest_bytes
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row, RuntimeCapabilities
@@ -50,15 +50,20 @@ class PythonRuntime:
         host = None
         folder = None
         place = options.get("socket")
-        if place is None and options.get("start"):
+        digest = options.get("digest") or digest_bytes(artifact.read_bytes())
+        if options.get("start") and (place is None or not _somebody_at(place)):
+            # In a place of its own: the one in the options belongs to the supervisor's host.
             folder = tempfile.mkdtemp(prefix="mainstay-socket-")
             place = str(Path(folder) / "model.sock")
+            host = PythonHost(artifact, digest, options, Path(place), clock=self._clock)
+            try:
+                host.start()
+            except ModelError:
+                host.close()
+                Path(folder).rmdir()
+                raise
         if place is None:
             raise ModelRefused("a python model needs the socket of its host", mend="or `start` to start one")
-        digest = options.get("digest") or digest_bytes(artifact.read_bytes())
-        if options.get("start") and not _somebody_at(place):
-            host = PythonHost(artifact, digest, options, Path(place), clock=self._clock)
-            host.start()
         model = PythonModel(signature, options, place, digest, host=host, folder=folder, clock=self._clock)
         with contextlib.suppress(ModelAway):
             model.connect(self._clock.monotonic_us() + DEFAULT_TIMEOUT_US)
@@ -268,5 +273,8 @@ def _decoded(stream: bytes) -> list[tuple[Any, ...]]:
 
 
 def _somebody_at(place: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, address_of(place) as address:
-        return probe.connect_ex(address) == 0
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, address_of(place) as address:
+            return probe.connect_ex(address) == 0
+    except FileNotFoundError:
+        return False

@@ -1,15 +1,14 @@
-# Runs in interpreters older than ours and with libraries that are not ours, and starts fast: plain os calls, no strict zip,
-# libraries by their full names.
-# ruff: noqa: B905, ICN001, PTH
+# Runs in interpreters and with libraries that are not ours, and starts fast: plain os calls, libraries by full name.
+# ruff: noqa: ICN001, PTH100, PTH101, PTH108, PTH118, PTH119, PTH120, PTH123
 """The process that runs a model as it is: this one file, run by the lab's own interpreter.
 
 It imports the standard library, pyarrow and whatever the model needs, and nothing of Mainstay, so that neither's
-versions bind the other's. It listens on a Unix socket; every connection speaks frames: two big-endian 32-bit lengths, a JSON
-header, and an Arrow IPC stream of one record batch (or nothing). No pickle is ever sent.
+versions bind the other's. It listens on a Unix socket; every connection speaks frames: two big-endian 32-bit lengths,
+a JSON header, and an Arrow IPC stream of one record batch (or nothing). No pickle is ever sent.
 
-    -> hello    {"op", "frame", "outputs"}          <- hello   {"pid", "build", "libraries", "isolation", "digest", ...}
+    -> hello    {"op", "frame", "outputs"}          <- hello   {"pid", "build", "libraries", "isolation", "digest"}
     -> predict  {"op", "id", "deadline_us"} + rows  <- began   {"id"}     (its turn has come, it runs now)
-                                                    <- result  {"id"} + rows   or  error {"id", "code", "terminal", ...}
+                                                    <- result  {"id"} + rows   or error {"id", "code", "terminal"}
 
 Deadlines are on the machine's monotonic clock, which all its processes share. One request runs at a time. A request that
 outlives its deadline takes the whole process with it, by a timer in C that needs no lock of the interpreter's.
@@ -109,7 +108,7 @@ def address_of(path: str) -> Any:
         return
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield "/proc/self/fd/%d/%s" % (folder, os.path.basename(path))
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
     finally:
         os.close(folder)
 
@@ -149,7 +148,7 @@ def no_network(libc: Any) -> bool:
         return True
     if libc.unshare(user | network) != 0:
         return False
-    for name, text in (("setgroups", "deny"), ("uid_map", "%d %d 1" % (uid, uid)), ("gid_map", "%d %d 1" % (gid, gid))):
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
         with contextlib.suppress(OSError), open("/proc/self/" + name, "w") as file:
             file.write(text)
     return True
@@ -196,9 +195,9 @@ def open_model(config: dict[str, Any]) -> tuple[Any, list[str]]:
         except Refusal:
             raise
         except BaseException as error:
-            sentence = "{}: {}".format(type(error).__name__, str(error)[:500])
+            sentence = f"{type(error).__name__}: {str(error)[:500]}"
             raise Refusal("unreadable", "the artifact cannot be opened by this interpreter: " + sentence) from error
-    return model, sorted({"{}: {}".format(one.category.__name__, str(one.message)[:300]) for one in heard})
+    return model, sorted({f"{one.category.__name__}: {str(one.message)[:300]}" for one in heard})
 
 
 def unpack(data: bytes, config: dict[str, Any]) -> Any:
@@ -275,7 +274,7 @@ def answer(model: Any, table: Any, frame: dict[str, Any], outputs: list[dict[str
         if values.ndim == 2:
             values = values[:, output.get("index") or 0]
         if values.shape != (table.num_rows,):
-            raise Refusal("shape", "%s gave the shape %s for %d row(s)" % (method, values.shape, table.num_rows))
+            raise Refusal("shape", f"{method} gave the shape {values.shape} for {table.num_rows} row(s)")
         arrays.append(pyarrow.array(values.tolist(), type=arrow_type(output["type"])))
     return pyarrow.record_batch(arrays, names=[output["name"] for output in outputs])
 
@@ -361,10 +360,10 @@ class Host:
             return Refusal("memory", "the model ran out of memory", terminal=False).header, b""
         except Exception as error:  # noqa: BLE001 - the model is the plug-in, and may raise anything
             if header["op"] != "predict":
-                sentence = "{}: {}".format(type(error).__name__, str(error)[:2000])
+                sentence = f"{type(error).__name__}: {str(error)[:2000]}"
                 return Refusal("failed", sentence).header, b""
             last = traceback.extract_tb(error.__traceback__)[-1]
-            sentence = "the model refused the rows: {} in {}".format(type(error).__name__, last.name)
+            sentence = f"the model refused the rows: {type(error).__name__} in {last.name}"
             return Refusal("input", sentence).header, b""
 
     def lab(self, header: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -423,7 +422,7 @@ def main() -> None:
     threading.Thread(target=watch, args=(config["lifeline_fd"],), daemon=True).start()
     faulthandler.dump_traceback_later(config["load_timeout_s"], exit=True)
     try:
-        import pyarrow.ipc
+        import pyarrow.ipc  # noqa: F401 - so that a lack of it is told now
 
         host = Host(config, isolation)
         listener.listen(128)
@@ -431,7 +430,7 @@ def main() -> None:
     except Refusal as refusal:
         status = refusal.header
     except ImportError as error:
-        status = Refusal("missing", "this interpreter lacks {}".format(error.name), library=error.name).header
+        status = Refusal("missing", f"this interpreter lacks {error.name}", library=error.name).header
     faulthandler.cancel_dump_traceback_later()
     os.write(config["status_fd"], json.dumps(status).encode() + b"\n")
     os.close(config["status_fd"])

@@ -27,7 +27,7 @@ def perform(model: Any, header: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
             try:
                 return convert(model, header)
             except ModuleNotFoundError as error:
-                sentence = "this interpreter lacks {}".format(error.name)
+                sentence = f"this interpreter lacks {error.name}"
                 return {"op": "error", "code": "missing", "sentence": sentence, "terminal": True}, b""
     return {"op": "error", "code": "op", "sentence": "unknown request", "terminal": True}, b""
 
@@ -52,21 +52,19 @@ def describe(model: Any, example: str | None) -> dict[str, Any]:
         "container": "dataframe" if names_of(model) else "array",
         "classes": None if classes is None else plain(classes),
         "methods": [method for method in METHODS if hasattr(model, method)],
-        "kind": "{}.{}".format(type(model).__module__, type(model).__name__),
-        "regressor": is_regressor(model),
+        "kind": f"{type(model).__module__}.{type(model).__name__}",
+        "label": label_of(model),
         "columns": columns,
         "categories": {name: known["values"] for name, known in categories.items()},
         "native": native,
     }
 
 
-def is_regressor(model: Any) -> bool:
-    """Whether it predicts numbers, as scikit-learn tells it."""
-    try:
-        from sklearn.base import is_regressor as asked
-    except ImportError:
-        return False
-    return bool(asked(model))
+def label_of(model: Any) -> str:
+    """What a person would call it: the class at its end, and whether its trees split on categories themselves."""
+    final = steps_of(model)[-1]
+    native = getattr(final, "is_categorical_", None)
+    return type(final).__name__ + (" with native categories" if native is not None and any(native) else "")
 
 
 def steps_of(model: Any) -> list[Any]:
@@ -174,13 +172,13 @@ def splits(model: Any, names: list[str]) -> dict[str, Any]:
         smooth = hasattr(final, "coef_") or type(final).__name__ in SMOOTH
         if smooth and all(feature[0] != "unknown" for feature in features):
             return {"splits": {}, "unmapped": []}
-        return {"splits": {}, "unmapped": ["it is not known where a {} decides".format(type(final).__name__)]}
+        return {"splits": {}, "unmapped": [f"it is not known where a {type(final).__name__} decides"]}
     told: dict[str, set[Any]] = {}
     unmapped = set()
     for place, threshold in found:
         feature = features[place]
         if feature[0] == "unknown":
-            unmapped.add("splits behind a {} cannot be mapped back to its inputs".format(feature[1]))
+            unmapped.add(f"splits behind a {feature[1]} cannot be mapped back to its inputs")
         elif feature[0] == "number" and feature[2]:
             _, name, a, b = feature
             value = (threshold - b) / a
@@ -281,7 +279,7 @@ def thresholds(final: Any) -> list[tuple[int, float]] | None:
     members = [final] if hasattr(final, "tree_") else list(numpy.ravel(getattr(final, "estimators_", [])))
     if not members or not all(hasattr(member, "tree_") for member in members):
         return None
-    found = []
+    found: list[tuple[int, float]] = []
     for member in members:
         tree = member.tree_
         inner = tree.children_left != -1

@@ -67,7 +67,7 @@ class RuleRuntime:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
 
-    def load(self, artifact: Path | None, signature: Signature, options: Mapping[str, Any]) -> LoadedModel:
+    def load(self, artifact: Path | None, signature: Signature, options: Mapping[str, Any]) -> LoadedModel:  # noqa: ARG002
         """Raises ModelRefused for a rule that does not parse, reads an unknown column or does not repeat itself."""
         import duckdb
 

@@ -1,0 +1,230 @@
+"""Model versions: immutable, numbered from 1, and which of them answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.errors import Conflict, NotFound, Refused
+from mainstay.core.ids import digest_bytes
+from mainstay.core.nouns import Field, InlineModel, Signature
+from mainstay.core.ports import Artifacts, LoadedModel, State, StateReader, Versioned, Write
+from mainstay.core.records import Answering, ModelVersion, encode
+from mainstay.models.runtimes import runtime_of
+from mainstay.models.runtimes.python_process import PythonHost
+
+SPACE = "model"
+ANSWERING = ("answering", "champion")
+WITHOUT_ARTIFACT = frozenset({"constant", "rule"})
+
+Hindrance = Callable[[ModelVersion], str]
+"""Why a version cannot answer yet (its feature set is not complete or not fresh); empty when it can."""
+
+
+class RegistryReader:
+    """What versions there are, and which one answers. Costs two reads of state."""
+
+    def __init__(self, state: StateReader) -> None:
+        self._state = state
+
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Every version, by number."""
+        return tuple(msgspec.json.decode(record.body, type=ModelVersion) for record in self._state.scan(SPACE))
+
+    def get(self, number: int) -> ModelVersion:
+        """Raises NotFound, naming the versions that there are."""
+        record = self._state.get(SPACE, _name(number))
+        if record is None:
+            known = ", ".join(str(version.number) for version in self.versions()) or "none yet"
+            raise NotFound(f"there is no model version {number}", mend=f"versions: {known} (mainstay model list)")
+        return msgspec.json.decode(record.body, type=ModelVersion)
+
+    def answering(self) -> Answering | None:
+        """Which version answers; None before the first."""
+        record = self._state.get(*ANSWERING)
+        return None if record is None else msgspec.json.decode(record.body, type=Answering)
+
+
+class Registry(RegistryReader):
+    """The writing half. `token` is the lease's, where one is held."""
+
+    def __init__(self, state: State, *, token: int | None = None) -> None:
+        super().__init__(state)
+        self._writable = state
+        self._token = token
+
+    def add(self, draft: ModelVersion) -> ModelVersion:
+        """Stores the draft under the next number, whatever it carries; equal content gives the version that is there."""
+        while True:
+            versions = self.versions()
+            for version in versions:
+                if _content(version) == _content(draft) and version.retired_us is None:
+                    return version
+            number = max((version.number for version in versions), default=0) + 1
+            made = msgspec.structs.replace(draft, number=number)
+            try:
+                self._commit(SPACE, _name(number), made, None)
+            except Conflict:
+                continue
+            return made
+
+    def use(self, number: int, *, by: str, at_us: int, hindrance: Hindrance = lambda _: "") -> Answering:
+        """Lets a version answer from now on. Raises Refused when it is retired or its feature set is not ready."""
+        version = self.get(number)
+        if version.retired_us is not None:
+            raise Refused(f"version {number} is retired")
+        why = hindrance(version)
+        if why:
+            raise Refused(
+                f"version {number} cannot answer yet: {why}", mend=f"try again when it is: mainstay model use {number}"
+            )
+        while True:
+            record = self._state.get(*ANSWERING)
+            now = None if record is None else msgspec.json.decode(record.body, type=Answering)
+            if now is not None and now.version == number:
+                return now
+            then = Answering(version=number, previous=now.version if now else None, since_us=at_us, by=by)
+            try:
+                self._commit(*ANSWERING, then, record)
+            except Conflict:
+                continue
+            return then
+
+    def from_file(
+        self,
+        inline: InlineModel,
+        *,
+        name: str,
+        inputs: tuple[Field, ...],
+        feature_set: str,
+        at_us: int,
+        by: str = "",
+        hindrance: Hindrance = lambda _: "",
+    ) -> tuple[ModelVersion, bool]:
+        """The version of a constant or rule that stands in the file, and whether it answers now.
+
+        It is used at once only where nothing answers yet, or what answers came from the file too and its feature set is
+        ready. Raises ModelRefused when the rule does not work.
+        """
+        added = self.add(inline_draft(inline, name=name, inputs=inputs, feature_set=feature_set, at_us=at_us, by=by))
+        now = self.answering()
+        if now is not None and now.version == added.number:
+            return added, True
+        if (now is None or self.get(now.version).origin == "file") and not hindrance(added):
+            self.use(added.number, by=by, at_us=at_us)
+            return added, True
+        return added, False
+
+    def retire(self, number: int, *, at_us: int) -> ModelVersion:
+        """Marks a version as no longer usable. Raises Refused for the one that answers."""
+        now = self.answering()
+        if now is not None and now.version == number:
+            raise Refused(f"version {number} answers now", mend="mainstay model use another one first")
+        record = self._state.get(SPACE, _name(number))
+        version = msgspec.structs.replace(self.get(number), retired_us=at_us)
+        self._commit(SPACE, _name(number), version, record)
+        return version
+
+    def _commit(self, space: str, name: str, body: msgspec.Struct, before: Versioned | None) -> None:
+        data = encode(body, before.body if before else None)
+        expect = before.version if before else 0
+        self._writable.commit([Write(space=space, name=name, body=data, expect=expect)], token=self._token)
+
+
+def inline_draft(
+    inline: InlineModel, *, name: str, inputs: tuple[Field, ...], feature_set: str, at_us: int, by: str
+) -> ModelVersion:
+    """A constant or rule as a version, loaded once to see that it works. A constant reads no features."""
+    constant = inline.kind == "constant"
+    options: dict[str, Any] = {"values": dict(inline.values)} if constant else {"rules": dict(inline.rules)}
+    signature = Signature(inputs=() if constant else inputs, outputs=inline.outputs)
+    loaded = runtime_of(inline.kind).load(None, signature, options)
+    try:
+        build = loaded.build
+    finally:
+        loaded.close()
+    return ModelVersion(
+        number=0,
+        name=name,
+        digest=options_digest(inline.kind, options, signature),
+        runtime=inline.kind,
+        options=options,
+        signature=signature,
+        feature_set=feature_set,
+        origin="file",
+        created_us=at_us,
+        created_by=by,
+        build=build,
+    )
+
+
+def options_digest(runtime: str, options: Mapping[str, Any], signature: Signature) -> str:
+    """The digest of a model that is all options."""
+    return digest_bytes(msgspec.json.encode([runtime, options, signature], order="deterministic"))
+
+
+def socket_of(version: ModelVersion, sockets: Path) -> Path:
+    """Where the host of a python version listens."""
+    return sockets / f"model-{version.number}-{version.digest.removeprefix('sha256:')[:12]}.sock"
+
+
+def load(
+    version: ModelVersion,
+    artifacts: Artifacts,
+    sockets: Path,
+    *,
+    start: bool = False,
+    clock: Clock | None = None,
+) -> LoadedModel:
+    """The version ready to answer. Raises Corrupt for a wrong digest, NotFound for a lost artifact, ModelRefused.
+
+    A python version connects to the host that `up` keeps for it; `start`: begins one of its own where there is none.
+    """
+    if version.runtime in WITHOUT_ARTIFACT:
+        return runtime_of(version.runtime).load(None, version.signature, version.options)
+    artifact = artifacts.path(version.digest)
+    options: dict[str, Any] = {**version.options, "build": version.build, "digest": version.digest}
+    if version.runtime == "python":
+        options |= {"socket": str(socket_of(version, sockets)), "start": start}
+    runtime = runtime_of(version.runtime)
+    if version.runtime == "python" and clock is not None:
+        from mainstay.models.runtimes.python import PythonRuntime
+
+        runtime = PythonRuntime(clock)
+    return runtime.load(artifact, version.signature, options)
+
+
+def host_of(
+    version: ModelVersion, artifacts: Artifacts, sockets: Path, *, log: Path | None = None, clock: Clock | None = None
+) -> PythonHost:
+    """The supervisor of a python version's process, not started yet. Raises Corrupt or NotFound."""
+    return PythonHost(
+        artifacts.path(version.digest),
+        version.digest,
+        version.options,
+        socket_of(version, sockets),
+        log=log,
+        clock=clock or SystemClock(),
+    )
+
+
+def _name(number: int) -> str:
+    return f"{number:06d}"
+
+
+def _content(version: ModelVersion) -> tuple[Any, ...]:
+    """What makes a version that version; not when, by whom, or what was measured."""
+    return (
+        version.name,
+        version.digest,
+        version.original_digest,
+        version.runtime,
+        msgspec.json.encode(version.options, order="deterministic"),
+        version.signature,
+        version.feature_set,
+        version.origin,
+    )

@@ -1,0 +1,108 @@
+"""Whether the stored version still gives the recorded answer to the recorded inputs."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from mainstay.core.clock import DAY, iso
+from mainstay.core.errors import Corrupt, ModelError, NotFound
+from mainstay.core.ports import LoadedModel
+from mainstay.core.records import ModelVersion, Receipt
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.parity import TOLERANCE
+
+CHECK = "receipt.reproduce"
+
+
+def reproduce(receipt: Receipt, version: ModelVersion | None, load: Callable[[ModelVersion], LoadedModel]) -> Finding:
+    """PASS: same answer. FAIL: another one. UNKNOWN: cannot be told any more, and why. ERROR: it cannot be run now.
+
+    `load` is `registry.load` with its stores. Only what a model answered can be reproduced; a refusal or a fallback is
+    judged again from its policy's facts, by whoever serves.
+    """
+    hindrance = _hindrance(receipt, version)
+    if hindrance or version is None or receipt.inputs is None or receipt.output is None:
+        return _finding(Verdict.UNKNOWN, hindrance or "nothing was recorded to run again")
+    try:
+        model = load(version)
+    except NotFound:
+        return _finding(Verdict.UNKNOWN, f"the artifact of version {version.number} is gone")
+    except Corrupt:
+        return _finding(Verdict.FAIL, f"the artifact of version {version.number} does not match its digest any more")
+    except ModelError as error:
+        return _finding(Verdict.ERROR, f"version {version.number} cannot be loaded: {error.sentence}", mend=error.mend)
+    names = [field.name for field in version.signature.inputs]
+    lost = [name for name in names if name not in receipt.inputs]
+    try:
+        if lost:
+            return _finding(Verdict.UNKNOWN, f"the receipt does not hold the input {', '.join(lost)}")
+        row = tuple(
+            _value(receipt.inputs[name], field.type)
+            for name, field in zip(names, version.signature.inputs, strict=True)
+        )
+        given = model.predict([row])[0]
+        return _compared(receipt, version, model.build, given)
+    except ModelError as error:
+        return _finding(Verdict.ERROR, f"version {version.number} cannot answer now: {error.sentence}", mend=error.mend)
+    finally:
+        model.close()
+
+
+def _hindrance(receipt: Receipt, version: ModelVersion | None) -> str:
+    """Why there is nothing to run; empty when there is."""
+    if receipt.erased_us is not None:
+        return f"its inputs were erased on {iso(receipt.erased_us // DAY * DAY)[:10]}"
+    if receipt.outcome != "answered":
+        return f"no model answered: the outcome was {receipt.outcome}"
+    if receipt.inputs is None or receipt.output is None:
+        return "its inputs are not recorded"
+    if version is None:
+        return f"model version {receipt.version} is not in the registry"
+    if version.retired_us is not None:
+        return f"model version {version.number} is retired"
+    if receipt.artifact and receipt.artifact != version.digest:
+        return f"version {version.number} has another artifact than the receipt names"
+    return ""
+
+
+def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[Any, ...]) -> Finding:
+    recorded = receipt.output or {}
+    same_build = build == receipt.build
+    worst = 0.0
+    for field, value in zip(version.signature.outputs, given, strict=True):
+        if field.name not in recorded:
+            return _finding(Verdict.FAIL, f"the receipt does not hold the output {field.name}")
+        worst = max(worst, _apart(_value(recorded[field.name], field.type), value))
+    if worst == 0.0 and same_build:
+        return _finding(Verdict.PASS, f"same inputs, same output to the last bit, by {build}")
+    if same_build:
+        return _finding(Verdict.FAIL, f"same inputs and same build ({build}), and the output is off by {worst:.3g}")
+    builds = f"recorded by {receipt.build or 'an unnamed build'}, run by {build}"
+    if worst <= TOLERANCE:
+        how = "to the last bit" if worst == 0.0 else f"within {TOLERANCE:g} (off by {worst:.1e})"
+        return _finding(Verdict.PASS, f"same inputs, same output {how}; {builds}")
+    return _finding(
+        Verdict.FAIL, f"same inputs, and the output is off by {worst:.3g}, more than {TOLERANCE:g}; {builds}"
+    )
+
+
+def _value(value: Any, kind: str) -> Any:
+    """As the model takes it: JSON writes numbers that are not finite as texts."""
+    return float(value) if kind == "number" and value is not None else value
+
+
+def _apart(recorded: Any, given: Any) -> float:
+    """0 for equal bits; infinite for what is no number and differs."""
+    if isinstance(recorded, float) and isinstance(given, float):
+        if struct.pack("<d", recorded) == struct.pack("<d", given):
+            return 0.0
+        apart = abs(recorded - given)
+        return math.inf if math.isnan(apart) else apart or 5e-324
+    return 0.0 if type(recorded) is type(given) and recorded == given else math.inf
+
+
+def _finding(verdict: Verdict, sentence: str, mend: str = "") -> Finding:
+    return Finding(check=CHECK, verdict=verdict, sentence=sentence, mend=mend)
