@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from mainstay.core.clock import DAY, Clock
-from mainstay.core.errors import Corrupt, NotFound
+from mainstay.core.errors import Corrupt, NotFound, StoreError
 from mainstay.core.ports import Entry, History, Journal, JournalReader, Segment
 from mainstay.core.records import Event, Receipt
+from mainstay.core.sql import columns as quoted
+from mainstay.core.sql import identifier
 from mainstay.store.segment import CorruptRecord
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -30,6 +31,7 @@ EVENTS = "events"
 RETENTION_US = 7 * DAY
 """How long the journal keeps what is in history already, counted from the end of the segment's day."""
 
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 _CHUNK_BYTES = 16 * 1024 * 1024
 _LAG_BYTES = 4 * 1024 * 1024
 _TRIES = 5
@@ -100,9 +102,8 @@ class _Pass:
             return
         finished = False
         while self.left > 0 and not finished:
-            chunk, finished = self._chunk(segment.name, end)
+            chunk, end, finished = self._chunk(segment.name, end, done)
             if chunk:
-                end = chunk[-1][1]
                 self._append(segment.name, done, chunk, end)
         if finished and not segment.open:
             self._settle(segment.name, done, end)
@@ -117,16 +118,19 @@ class _Pass:
             return False
         return all(self._history.sequence(table, segment.name) >= end for table in (EVENTS, RECEIPTS))
 
-    def _chunk(self, segment: str, offset: int) -> tuple[list[tuple[Entry, int]], bool]:
-        """The next records, as many as one append may hold, and whether they are the last."""
+    def _chunk(self, segment: str, end: int, done: dict[str, int]) -> tuple[list[Entry], int, bool]:
+        """The next records that their table lacks, as many as one append takes; their end; whether no more follow."""
         chunk, size = [], 0
-        for entry, following in self._sound(segment, offset):
-            chunk.append((entry, following))
+        for entry, following in self._sound(segment, end):
+            end = following
+            if end <= done[_TABLES[entry.kind]]:
+                continue
+            chunk.append(entry)
             self.left -= 1
             size += len(entry.payload)
             if self.left <= 0 or size >= _CHUNK_BYTES:
-                return chunk, False
-        return chunk, True
+                return chunk, end, False
+        return chunk, end, True
 
     def _sound(self, segment: str, offset: int) -> Iterator[tuple[Entry, int]]:
         """Every readable record from `offset` on; damaged ones are noted and stepped over."""
@@ -142,16 +146,12 @@ class _Pass:
             else:
                 return
 
-    def _append(self, segment: str, done: dict[str, int], chunk: list[tuple[Entry, int]], end: int) -> None:
+    def _append(self, segment: str, done: dict[str, int], chunk: list[Entry], end: int) -> None:
         for table in (EVENTS, RECEIPTS):
-            mine = [
-                (entry, following)
-                for entry, following in chunk
-                if _TABLES[entry.kind] == table and following > done[table]
-            ]
+            mine = [entry for entry in chunk if _TABLES[entry.kind] == table]
             # A table without news is told how far it is only now and then: each telling is a commit.
             if mine or end - done[table] >= _LAG_BYTES:
-                rows = table_of(table, [row_of(table, entry.id, entry.payload, segment) for entry, _ in mine])
+                rows = table_of(table, [row_of(table, entry.id, entry.payload, segment) for entry in mine])
                 if self._history.append(table, rows, writer=segment, sequence=end):
                     self._moved[table] += len(mine)
                 done[table] = end
@@ -164,22 +164,18 @@ class _Pass:
 
 def read_receipt(id: str, journal: JournalReader, history: History) -> Receipt | None:
     """The receipt, wherever it is; None when its retention is over. Raises NotFound for an id that we never gave."""
-    import pyarrow.compute as pc
-
     entry = journal.get(id)
     if entry is not None:
         if entry.kind != "receipt":
             raise NotFound("this id names an event, not a receipt", mend="use the receipt id that stood in the answer")
         return decoded(entry.payload, None, Receipt)
-    for row in history_rows(history, RECEIPTS, pc.field("id") == id, columns=("record", "exact")):
+    for row in history_rows(history, RECEIPTS, ("record", "exact"), where=("id", id)):
         return decoded(row["exact"], row["record"], Receipt)
     return None
 
 
 def events_for(receipt_id: str, journal: JournalReader, history: History) -> tuple[Event, ...]:
     """Decisions, outcomes and whatever else names the receipt, oldest first."""
-    import pyarrow.compute as pc
-
     # Where history stood is asked before the journal is read, and history is read last: an event on its way is seen
     # in one of them, or in both, and its id says that it is the same.
     tails = [(segment, history.sequence(EVENTS, segment.name)) for segment in journal.segments()]
@@ -190,7 +186,7 @@ def events_for(receipt_id: str, journal: JournalReader, history: History) -> tup
             for entry in _readable(journal, segment.name, offset):
                 if entry.kind == "event" and needle in entry.payload:
                     found[entry.id] = decoded(entry.payload, None, Event)
-    for row in history_rows(history, EVENTS, pc.field("receipt") == receipt_id, columns=("id", "record", "exact")):
+    for row in history_rows(history, EVENTS, ("id", "record", "exact"), where=("receipt", receipt_id)):
         found[row["id"]] = decoded(row["exact"], row["record"], Event)
     mine = (event for event in found.values() if event.receipt == receipt_id)
     return tuple(sorted(mine, key=lambda event: event.at_us))
@@ -209,33 +205,38 @@ def _readable(journal: JournalReader, segment: str, offset: int) -> Iterator[Ent
 
 
 def history_rows(
-    history: History, table: str, wanted: pc.Expression | None, *, columns: tuple[str, ...]
+    history: History, table: str, columns: tuple[str, ...], *, where: tuple[str, str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows of `receipts` or `events` that match, streamed; row groups that cannot match are not read."""
-    for batch in _batches(history, table, wanted, columns):
-        yield from batch.to_pylist()
+    """The rows of a history table, or those whose column `where[0]` is `where[1]`, streamed.
 
+    Row groups that cannot hold the value are not read. Raises StoreError when files vanish again and again.
+    """
+    import duckdb
 
-def _batches(
-    history: History, table: str, wanted: pc.Expression | None, columns: tuple[str, ...]
-) -> Iterator[pa.RecordBatch]:
-    from pyarrow import dataset
-
-    for attempt in range(_TRIES):
+    statement = f"SELECT {quoted(columns)} FROM read_parquet($files, union_by_name=true)"
+    given: dict[str, Any] = {}
+    if where is not None:
+        statement += f" WHERE {identifier(where[0])} = $value"
+        given["value"] = where[1]
+    for _ in range(_TRIES):
         files = history.files(table)
         if not files:
             return
-        given = False
+        begun = False
         try:
-            rows = dataset.dataset(list(files), format="parquet", schema=_schema(table))
-            for batch in rows.scanner(columns=list(columns), filter=wanted, batch_size=5_000).to_batches():
-                given = True
-                yield batch
-        except FileNotFoundError:  # an erasure replaced files between listing and reading
-            if given or attempt == _TRIES - 1:
-                raise
+            with duckdb.connect() as database:
+                cursor = database.execute(statement, given | {"files": list(files)})
+                while rows := cursor.fetchmany(5_000):
+                    begun = True
+                    yield from (dict(zip(columns, row, strict=True)) for row in rows)
+        except duckdb.IOException:  # an erasure replaced files between listing and reading
+            if begun:
+                break
         else:
             return
+    raise StoreError(
+        "this history table was rewritten while it was read", mend="try again; an erasure may be running", where=table
+    )
 
 
 def _schema(table: str) -> pa.Schema:
@@ -264,7 +265,7 @@ def row_of(table: str, id: str, payload: bytes, segment: str) -> dict[str, Any]:
         record = msgspec.msgpack.decode(payload)
         text = msgspec.json.encode(record)
         exact = None if msgspec.json.decode(text) == record else payload
-    except (msgspec.MsgspecError, TypeError):
+    except _UNREADABLE:
         record, text, exact = None, None, payload
     if not isinstance(record, dict):
         record = {}
@@ -283,7 +284,7 @@ def decoded(exact: bytes | None, record: str | None, kind: type[T]) -> T:
         if exact is not None:
             return msgspec.msgpack.decode(exact, type=kind)
         return msgspec.json.decode(record or "", type=kind)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         raise Corrupt(
             f"a stored {kind.__name__.lower()} cannot be read", mend="it was written by a later Mainstay; use that one"
         ) from None

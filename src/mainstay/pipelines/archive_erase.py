@@ -64,7 +64,7 @@ def _all(journal: Journal, history: History, table: str) -> Iterator[tuple[str, 
         for entry, _ in journal.scan(segment.name):
             if _table_of(entry) == table:
                 yield entry.id, entry.payload
-    for row in history_rows(history, table, None, columns=("id", "record", "exact")):
+    for row in history_rows(history, table, ("id", "record", "exact")):
         yield row["id"], _payload(row)
 
 
@@ -88,7 +88,7 @@ def _everywhere(journal: Journal, history: History, table: str, change: Change) 
             ):
                 still_open.append(segment.name)
     rows = []
-    for row in history_rows(history, table, None, columns=("id", "segment", "record", "exact")):
+    for row in history_rows(history, table, ("id", "segment", "record", "exact")):
         new = change(row["id"], _payload(row))
         if new is not None:
             changed.add(row["id"])

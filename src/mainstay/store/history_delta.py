@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from mainstay.core.clock import HOUR
 from mainstay.core.errors import Conflict, StoreError
+from mainstay.core.sql import identifier
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROW_GROUP = 10_000
 """Rows per row group: what one look-up by id has to decompress."""
 
+_FILE_BYTES = 32 * 1024 * 1024  # bounds what an erasure has to rewrite, and the memory that it takes
 _TABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _PROPERTIES = {"delta.dataSkippingNumIndexedCols": "0", "delta.logRetentionDuration": "interval 7 days"}
 _LOG_FILE = re.compile(r"(\d{20})\.(?:json|crc|checkpoint.*\.parquet)")
@@ -92,7 +94,7 @@ class DeltaHistory:
                 return 0
             replaced = 0
             if rows.num_rows:
-                name = '"' + key.replace('"', '""') + '"'
+                name = identifier(key)
                 merge = there.merge(
                     _plain(rows),
                     predicate=f"target.{name} = source.{name}",
@@ -115,7 +117,7 @@ class DeltaHistory:
             there = self._open(table)
             if there is None:
                 return
-            there.optimize.compact(writer_properties=_writing())
+            there.optimize.compact(target_size=_FILE_BYTES, writer_properties=_writing())
             there.vacuum(retention_hours=self._keep_hours, enforce_retention_duration=False, dry_run=False)
 
     def _clear(self, table: str, there: DeltaTable) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import pyarrow as pa
-from pyarrow import dataset
 
 from mainstay.core.ports import History
 
@@ -15,9 +15,10 @@ def rows_of(history: History, table: str) -> list[dict[str, Any]]:
     files = history.files(table)
     if not files:
         return []
-    schema = pa.unify_schemas([dataset.dataset(file).schema for file in files])
-    rows: list[dict[str, Any]] = dataset.dataset(list(files), schema=schema).to_table().to_pylist()
-    return sorted(rows, key=lambda row: str(row["id"]))
+    with duckdb.connect() as database:
+        cursor = database.execute("SELECT * FROM read_parquet(?, union_by_name=true) ORDER BY id", [list(files)])
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _rows(*ids: str, **more: str) -> pa.Table:
