@@ -5,7 +5,7 @@ Pure: facts in, SQL text out. Every rule is written down in docs/cleaning.md; th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -21,6 +21,16 @@ _RULES = "1"
 """Raised when an expression below changes meaning, so that the digest of the cleaning changes with it."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """An expression that has a name, because others use it more than once."""
+
+    name: str
+    """Quoted."""
+    sql: str
+    depth: int
+    """1 over the raw relation, else one more than the deepest part that it uses."""
+
+
 class CleanColumn(msgspec.Struct, frozen=True):
     """One column of the cleaned relation, as two expressions over the raw relation."""
 
@@ -30,6 +40,10 @@ class CleanColumn(msgspec.Struct, frozen=True):
     """The cleaned value in the declared type's DuckDB type, or NULL."""
     bad_sql: str
     """Boolean, never NULL: there was a value, and it could not be read as declared."""
+    parts: tuple[Part, ...] = ()
+    value: str = ""
+    """`value_sql` in terms of the parts."""
+    bad: str = ""
 
 
 class CleaningSql(msgspec.Struct, frozen=True):
@@ -38,6 +52,27 @@ class CleaningSql(msgspec.Struct, frozen=True):
     columns: tuple[CleanColumn, ...]
     digest: str
     """Over steps, types, source kinds and time zone: equal digests clean equal rows to equal rows."""
+
+    def select(self, relation: str, *, keep: Sequence[str] = (), bad: bool = True) -> str:
+        """A query that cleans the whole relation, every part evaluated once: several times faster than `value_sql`.
+
+        Args:
+            relation: Name or bracketed query of the raw relation.
+            keep: Expressions over the raw relation that come first, e.g. `_ord` or `1 AS one`.
+            bad: Whether each column `c` is followed by its boolean `c__bad`.
+        """
+        parts = [part for column in self.columns for part in column.parts]
+        source = relation
+        for depth in range(1, 1 + max((part.depth for part in parts), default=0)):
+            layer = ", ".join(f"{part.sql} AS {part.name}" for part in parts if part.depth == depth)
+            source = f"(SELECT *, {layer} FROM {source})"
+        cleaned = [
+            f"{expression} AS {sql.name(column.name + suffix)}"
+            for column in self.columns
+            for expression, suffix in ((column.value, ""), (column.bad, "__bad"))
+            if bad or not suffix
+        ]
+        return f"SELECT {', '.join([*keep, *cleaned])} FROM {source}"
 
 
 def cleaning(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | None) -> CleaningSql:
@@ -53,7 +88,10 @@ def cleaning(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | 
         Refused: a column is not in the source, or no value of it could ever be read as declared; the mend says what
             to write in the file.
     """
-    columns = tuple(_column(dataset, column, kinds, timezone) for column in dataset.columns)
+    columns = tuple(
+        _column(dataset, column, kinds, timezone, prefix=f"__part_{number}_")
+        for number, column in enumerate(dataset.columns)
+    )
     declared = [
         msgspec.json.encode((column.name, column.source_name, kinds[column.source_name], column.type, column.clean))
         for column in dataset.columns
@@ -62,7 +100,9 @@ def cleaning(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | 
     return CleaningSql(columns, digest)
 
 
-def _column(dataset: Dataset, column: Column, kinds: Mapping[str, SourceKind], timezone: str | None) -> CleanColumn:
+def _column(
+    dataset: Dataset, column: Column, kinds: Mapping[str, SourceKind], timezone: str | None, *, prefix: str
+) -> CleanColumn:
     where = f"dataset {dataset.name}, column {column.name}"
     kind = kinds.get(column.source_name)
     if kind is None:
@@ -71,7 +111,16 @@ def _column(dataset: Dataset, column: Column, kinds: Mapping[str, SourceKind], t
             mend="correct its name, or remove the column from `columns:`",
             where=where,
         )
-    raw = Raw(kind=kind, type=column.type, timezone=timezone, where=where)
+    parts: dict[str, str] = {}
+
+    def let(expression: str) -> str:
+        if expression in parts:
+            return expression
+        name = sql.name(f"{prefix}{len(parts)}")
+        parts[name] = expression
+        return name
+
+    raw = Raw(kind=kind, type=column.type, timezone=timezone, where=where, let=let)
     value = raw_value(sql.name(column.source_name), kind)
     lost: list[str] = []
     for step in column.clean:
@@ -82,7 +131,15 @@ def _column(dataset: Dataset, column: Column, kinds: Mapping[str, SourceKind], t
     final = TYPES[column.type](value, raw)
     if final.may_lose:
         lost.append(_lost(value, final))
-    return CleanColumn(column.name, final.sql, sql.any_of(lost))
+    bad = sql.any_of(lost)
+    return CleanColumn(
+        column.name,
+        _alone(final.sql, parts),
+        _alone(bad, parts),
+        _layered(parts, final.sql + bad),
+        final.sql,
+        bad,
+    )
 
 
 def _unknown(kind: str, where: str) -> Value:
@@ -91,3 +148,24 @@ def _unknown(kind: str, where: str) -> Value:
 
 def _lost(before: Value, after: Value) -> str:
     return f"({before.sql} IS NOT NULL AND {after.sql} IS NULL)"
+
+
+def _alone(expression: str, parts: dict[str, str]) -> str:
+    """The expression without the parts around it: each is put in its place, or bound by a lambda when used twice."""
+    for name, part in reversed(parts.items()):
+        uses = expression.count(name)
+        if uses == 1:
+            expression = expression.replace(name, f"({part})")
+        elif uses > 1:
+            expression = f"list_transform([{part}], lambda {name}: {expression})[1]"
+    return expression
+
+
+def _layered(parts: dict[str, str], used: str) -> tuple[Part, ...]:
+    wanted: list[Part] = []
+    depths: dict[str, int] = {}
+    for name, part in parts.items():
+        depths[name] = 1 + max((depth for other, depth in depths.items() if other in part), default=0)
+        if name in used or any(name in later for later in parts.values()):
+            wanted.append(Part(name, part, depths[name]))
+    return tuple(wanted)

@@ -16,9 +16,9 @@ _ISO = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?"
 _OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)"
 
 
-def _string(value: Value, _raw: Raw) -> Value:
+def _string(value: Value, raw: Raw) -> Value:
     if value.form == "bytes":
-        return Value(f"TRY(decode({value.sql}))", may_lose=True)
+        return _lossy(f"TRY(decode({value.sql}))", raw)
     return Value(as_text(value))
 
 
@@ -29,15 +29,14 @@ def _integer(value: Value, raw: Raw) -> Value:
     if value.form == "boolean":
         return Value(f"CAST({value.sql} AS BIGINT)")
     if value.form == "float":
-        return _lossy(
-            f"CASE WHEN TRY_CAST({value.sql} AS BIGINT) = {value.sql} THEN TRY_CAST({value.sql} AS BIGINT) END"
-        )
+        whole = raw.let(f"TRY_CAST({value.sql} AS BIGINT)")
+        return _lossy(f"CASE WHEN {whole} = {value.sql} THEN {whole} END", raw)
     if value.form != "text":
         raise _never(value, raw, "an integer")
-    whole, number = f"TRY_CAST({value.sql} AS BIGINT)", plain_number(value.sql)
+    whole, number = raw.let(f"TRY_CAST({value.sql} AS BIGINT)"), plain_number(value.sql, raw)
     exact = f"({whole} BETWEEN -{_EXACT} AND {_EXACT} OR NOT contains({value.sql}, '.'))"
     # The double refuses what only BIGINT reads (0x1F, 0b11) and finds the fraction that BIGINT rounds away.
-    return _lossy(f"CASE WHEN {number} = CAST({whole} AS DOUBLE) AND {exact} THEN {whole} END")
+    return _lossy(f"CASE WHEN {number} = CAST({whole} AS DOUBLE) AND {exact} THEN {whole} END", raw)
 
 
 def _number(value: Value, raw: Raw) -> Value:
@@ -50,18 +49,18 @@ def _number(value: Value, raw: Raw) -> Value:
     if raw.kind == "numeric":
         # PostgreSQL's NUMERIC has NaN and Infinity, and they arrive as these words; digits never overflow unseen.
         words = "'NaN', 'Infinity', '-Infinity'"
-        special = f"WHEN {value.sql} IN ({words}) THEN TRY_CAST({value.sql} AS DOUBLE)"
-        return _lossy(f"CASE {special} ELSE {plain_number(value.sql)} END")
-    return _lossy(plain_number(value.sql))
+        number = raw.let(f"TRY_CAST({value.sql} AS DOUBLE)")
+        return _lossy(f"CASE WHEN isfinite({number}) OR {value.sql} IN ({words}) THEN {number} END", raw)
+    return _lossy(plain_number(value.sql, raw), raw)
 
 
 def _boolean(value: Value, raw: Raw) -> Value:
     if value.form == "boolean":
         return Value(value.sql)
     if value.form in ("integer", "float"):
-        return _lossy(f"CASE {value.sql} WHEN 1 THEN TRUE WHEN 0 THEN FALSE END")
+        return _lossy(f"CASE {value.sql} WHEN 1 THEN TRUE WHEN 0 THEN FALSE END", raw)
     if value.form == "text" and (value.worded or raw.kind == "boolean"):
-        return _lossy(f"CASE {value.sql} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END")
+        return _lossy(f"CASE {value.sql} WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END", raw)
     raise Refused(
         f"a {raw.kind} column does not say which of its values are true",
         mend="add `clean: [{boolean: {true: [yes], false: [no]}}]` with the words of this column",
@@ -72,20 +71,20 @@ def _boolean(value: Value, raw: Raw) -> Value:
 def _date(value: Value, raw: Raw) -> Value:
     """A day. A timestamp passes only at midnight (in the source's zone where it declares one): no time is cut off."""
     if value.form == "instant":
-        return _midnight(value.sql)
+        return _lossy(_midnight(value.sql), raw)
     if value.form != "text" or raw.kind in ("time", "interval"):
         raise _never(value, raw, "a date")
     if raw.kind == "date":
-        return _lossy(_day(value.sql))
-    moment = _plain(value.sql) if raw.kind == "timestamp" else _without_offset(value.sql)
+        return _lossy(_day(value.sql), raw)
+    if raw.kind == "timestamp":
+        return _lossy(_midnight(raw.let(_plain(value.sql))), raw)
     if raw.kind == "timestamptz":
-        moment = _utc(value.sql)
+        moment = raw.let(_utc(value.sql))
         if raw.timezone:
-            moment = f"timezone({sql.text(raw.timezone)}, timezone('UTC', {moment}))"
-    midnight = f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
-    if raw.kind in ("timestamp", "timestamptz"):
-        return _lossy(midnight)
-    return _lossy(f"CASE WHEN length({value.sql}) = 10 THEN {_day(value.sql)} ELSE {midnight} END")
+            moment = raw.let(f"timezone({sql.text(raw.timezone)}, timezone('UTC', {moment}))")
+        return _lossy(_midnight(moment), raw)
+    longer = _midnight(raw.let(_without_offset(value.sql)))
+    return _lossy(f"CASE WHEN length({value.sql}) = 10 THEN {_day(value.sql)} ELSE {longer} END", raw)
 
 
 def _timestamp(value: Value, raw: Raw) -> Value:
@@ -95,11 +94,11 @@ def _timestamp(value: Value, raw: Raw) -> Value:
     if value.form != "text" or raw.kind in ("date", "time", "interval"):
         raise _never(value, raw, "a timestamp")
     if raw.kind == "timestamptz":
-        return _lossy(_utc(value.sql))
+        return _lossy(_utc(value.sql), raw)
     if raw.kind == "timestamp":
-        return _lossy(_local(_plain(value.sql), raw, demanded=True))
+        return _lossy(_local(raw.let(_plain(value.sql)), raw, demanded=True), raw)
     naive = _local(_without_offset(value.sql), raw, demanded=False)
-    return _lossy(f"COALESCE({_with_offset(value.sql)}, {naive})")
+    return _lossy(f"COALESCE({_with_offset(value.sql)}, {naive})", raw)
 
 
 def _json(value: Value, raw: Raw) -> Value:
@@ -108,7 +107,7 @@ def _json(value: Value, raw: Raw) -> Value:
     text = as_text(value)
     if value.form in ("integer", "boolean"):
         return Value(text)
-    return _lossy(f"CASE WHEN json_valid({text}) THEN {text} END")
+    return _lossy(f"CASE WHEN json_valid({text}) THEN {text} END", raw)
 
 
 def _bytes(value: Value, _raw: Raw) -> Value:
@@ -116,8 +115,8 @@ def _bytes(value: Value, _raw: Raw) -> Value:
     return Value(value.sql) if value.form == "bytes" else Value(f"encode({as_text(value)})")
 
 
-def _lossy(expression: str) -> Value:
-    return Value(expression, may_lose=True)
+def _lossy(expression: str, raw: Raw) -> Value:
+    return Value(raw.let(expression), may_lose=True)
 
 
 def _never(value: Value, raw: Raw, wanted: str) -> Refused:
@@ -144,7 +143,7 @@ def _plain(text: str) -> str:
 def _utc(text: str) -> str:
     """A source's own timestamp with zone. Our sources write UTC, so that no zone table is asked."""
     shaped = f"{text} LIKE '____-__-__%' AND length({text}) > 15"
-    utc = f"TRY_CAST(left({text}, -3) AS TIMESTAMP)"
+    utc = f"TRY_CAST({text} AS TIMESTAMP)"  # which skips the offset; it is zero
     return f"CASE WHEN {shaped} AND ends_with({text}, '+00') THEN {utc} ELSE {_with_offset(text)} END"
 
 
@@ -176,8 +175,8 @@ def _local(moment: str, raw: Raw, *, demanded: bool) -> str:
     return "CAST(NULL AS TIMESTAMP)"
 
 
-def _midnight(moment: str) -> Value:
-    return _lossy(f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END")
+def _midnight(moment: str) -> str:
+    return f"CASE WHEN {moment} = date_trunc('day', {moment}) THEN CAST({moment} AS DATE) END"
 
 
 TYPES: dict[ColumnType, Callable[[Value, Raw], Value]] = {

@@ -195,8 +195,23 @@ def _complete(
     if missing:
         problems.append(_missing(view, {**mapping, **missing}, missing))
         return mapping
+    problems += _mixed(view, mapping, datasets)
     problems += [_fail(view, fault.sentence, fault.mend) for fault in feature_across.faults(keys, mapping, view.key)]
     return mapping
+
+
+def _mixed(view: FeatureView, mapping: Mapping[str, str], datasets: Mapping[str, Dataset]) -> list[Finding]:
+    """Key columns of two types: 1 and '01' may join, and yet are two keys once they are text."""
+    types = {
+        name: column.type
+        for name, value in mapping.items()
+        for column in datasets[name].columns
+        if column.name == value
+    }
+    if len(set(types.values())) < 2:
+        return []
+    shown = ", ".join(f"{name}.{mapping[name]} is {kind}" for name, kind in sorted(types.items()))
+    return [_fail(view, f"the key has several types: {shown}", "declare one type for them in `columns:`")]
 
 
 def _missing(view: FeatureView, proposed: Mapping[str, str], missing: Mapping[str, str]) -> Finding:
