@@ -28,31 +28,19 @@ from mainstay.pipelines.archive import (
 )
 from mainstay.store.history_delta import DeltaHistory
 from mainstay.store.journal import SegmentJournal
+from mainstay.testing.clock import FakeClock
 from mainstay.testing.history_suite import rows_of
 
 SECRET = b"s" * 32
 
 
-class Noon:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 20_780 * DAY + DAY // 2
-
-    def now_us(self) -> int:
-        return self.now
-
-    def monotonic_us(self) -> int:
-        return self.now
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(20_780 * DAY + DAY // 2)
 
 
 @pytest.fixture
-def clock() -> Noon:
-    return Noon()
-
-
-@pytest.fixture
-def journal(tmp_path: Path, clock: Noon) -> SegmentJournal:
+def journal(tmp_path: Path, clock: FakeClock) -> SegmentJournal:
     return SegmentJournal(tmp_path / "journal", secret=SECRET, clock=clock)
 
 
@@ -83,7 +71,7 @@ def decide(journal: SegmentJournal, receipt_id: str, at_us: int = 1, **body: Any
     return journal.append("event", msgspec.msgpack.encode(event))
 
 
-def test_receipts_and_events_move_once(journal: SegmentJournal, history: DeltaHistory, clock: Noon) -> None:
+def test_receipts_and_events_move_once(journal: SegmentJournal, history: DeltaHistory, clock: FakeClock) -> None:
     given_out = [answer(journal, f"k{number}") for number in range(3)]
     event = decide(journal, given_out[0])
     assert archive_journal(journal, history, clock=clock) == Archived(receipts=3, events=1)
@@ -103,7 +91,7 @@ def test_receipts_and_events_move_once(journal: SegmentJournal, history: DeltaHi
 
 
 def test_the_limit_bounds_a_pass_and_the_next_goes_on(
-    journal: SegmentJournal, history: DeltaHistory, clock: Noon
+    journal: SegmentJournal, history: DeltaHistory, clock: FakeClock
 ) -> None:
     for number in range(10):
         answer(journal, f"k{number}")
@@ -116,10 +104,10 @@ def test_the_limit_bounds_a_pass_and_the_next_goes_on(
 
 
 def test_a_segment_goes_only_when_sealed_past_retention_and_wholly_in_history(
-    journal: SegmentJournal, history: DeltaHistory, clock: Noon
+    journal: SegmentJournal, history: DeltaHistory, clock: FakeClock
 ) -> None:
     given_out = answer(journal)
-    clock.now += 30 * DAY
+    clock.advance(30 * DAY)
     assert archive_journal(journal, history, clock=clock, retention_us=DAY).removed == ()  # open
     journal.seal()
     name = journal.segments()[0].name
@@ -131,7 +119,7 @@ def test_a_segment_goes_only_when_sealed_past_retention_and_wholly_in_history(
 
 
 def test_a_segment_with_a_damaged_record_gives_the_others_and_stays(
-    journal: SegmentJournal, history: DeltaHistory, clock: Noon, tmp_path: Path
+    journal: SegmentJournal, history: DeltaHistory, clock: FakeClock, tmp_path: Path
 ) -> None:
     given_out = [answer(journal, f"k{number}") for number in range(3)]
     journal.seal()
@@ -141,7 +129,7 @@ def test_a_segment_with_a_damaged_record_gives_the_others_and_stays(
     data = bytearray(path.read_bytes())
     data[places[0] + 20] ^= 1
     path.write_bytes(data)
-    clock.now += 30 * DAY
+    clock.advance(30 * DAY)
     told = archive_journal(journal, history, clock=clock, retention_us=DAY)
     assert told.receipts == 2
     assert told.removed == ()
@@ -151,7 +139,7 @@ def test_a_segment_with_a_damaged_record_gives_the_others_and_stays(
 
 
 def test_a_receipt_is_read_from_the_journal_then_from_history(
-    journal: SegmentJournal, history: DeltaHistory, clock: Noon
+    journal: SegmentJournal, history: DeltaHistory, clock: FakeClock
 ) -> None:
     given_out = answer(journal, "k", inputs={"tenure": math.nan, "charge": math.inf})
     event = decide(journal, given_out)
@@ -182,7 +170,7 @@ def test_the_id_of_an_event_is_not_a_receipt(journal: SegmentJournal, history: D
 
 
 def test_decisions_are_found_wherever_they_are_and_once(
-    journal: SegmentJournal, history: DeltaHistory, clock: Noon
+    journal: SegmentJournal, history: DeltaHistory, clock: FakeClock
 ) -> None:
     mine, other = answer(journal), answer(journal)
     decide(journal, mine, at_us=5, note="second")
@@ -272,7 +260,7 @@ for line in sys.stdin:
 
 @pytest.mark.promise(1)
 def test_a_move_killed_at_any_step_neither_loses_nor_doubles(
-    journal: SegmentJournal, history: DeltaHistory, clock: Noon, tmp_path: Path
+    journal: SegmentJournal, history: DeltaHistory, clock: FakeClock, tmp_path: Path
 ) -> None:
     given_out: list[str] = []
     events = 0
@@ -297,7 +285,7 @@ def test_a_move_killed_at_any_step_neither_loses_nor_doubles(
         mover.stdin.close()
     assert ends == [-signal.SIGKILL] * 9 + [0]
     archive_journal(journal, history, clock=clock)
-    clock.now += 30 * DAY
+    clock.advance(30 * DAY)
     archive_journal(journal, history, clock=clock, retention_us=DAY)
     assert journal.segments() == ()
     rows = [row["id"] for row in rows_of(history, RECEIPTS)]

@@ -12,26 +12,19 @@ from mainstay.core.clock import DAY
 from mainstay.core.records import Event, Receipt
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.archive import RECEIPTS, archive_journal, events_for, read_receipt
-from mainstay.pipelines.archive_erase import Erased, erase_receipts
+from mainstay.pipelines.archive_erase import Erased, erase_receipts, receipt_traces
 from mainstay.store.history_delta import DeltaHistory
 from mainstay.store.journal import SegmentJournal
+from mainstay.testing.clock import FakeClock
 from mainstay.testing.history_suite import rows_of
 
 PERSON = "7590-VHVEG"
 NOW = 20_780 * DAY + DAY // 2
 
 
-class Noon:
-    def now_us(self) -> int:
-        return NOW
-
-    def monotonic_us(self) -> int:
-        return NOW
-
-
 @pytest.fixture
 def journal(tmp_path: Path) -> SegmentJournal:
-    return SegmentJournal(tmp_path / "journal", secret=b"s" * 32, clock=Noon())
+    return SegmentJournal(tmp_path / "journal", secret=b"s" * 32, clock=FakeClock(NOW))
 
 
 @pytest.fixture
@@ -74,15 +67,17 @@ def test_an_erased_person_is_nowhere_and_every_id_still_leads_somewhere(
     decide(journal, moved, reason=f"I know {PERSON}", id=f"crm-{PERSON}-1")
     decide(journal, moved, reason=f"I know {PERSON}", id=f"crm-{PERSON}-1")
     decide(journal, other, reason="good customer", id="crm-2")
-    archive_journal(journal, history, clock=Noon())
+    archive_journal(journal, history, clock=FakeClock(NOW))
     fresh = answer(journal, PERSON, inputs={"name": f"name of {PERSON}", "ratio": float("nan")})
     decide(journal, fresh, reason=f"still know {PERSON}")
     journal.seal()
     before = read_receipt(other, journal, history)
 
+    assert len(receipt_traces(journal, history, key_matches=of_person)) == 3  # one in the journal, one in both
     told = erase_receipts(journal, history, key_matches=of_person, at_us=NOW + 1)
 
     assert told == Erased(receipts=2, events=3, open=())
+    assert receipt_traces(journal, history, key_matches=of_person) == []
     assert holding(tmp_path, PERSON) == []
     for name in (moved, fresh):
         receipt = read_receipt(name, journal, history)
@@ -95,7 +90,7 @@ def test_an_erased_person_is_nowhere_and_every_id_still_leads_somewhere(
     (kept,) = events_for(other, journal, history)
     assert kept.body == {"decision": "overridden", "reason": "good customer", "id": "crm-2"}
     # What was rewritten in the journal is moved on as it is now, once.
-    archive_journal(journal, history, clock=Noon())
+    archive_journal(journal, history, clock=FakeClock(NOW))
     assert holding(tmp_path, PERSON) == []
     assert {row["id"]: row["key"] for row in rows_of(history, RECEIPTS)} == {moved: None, fresh: None, other: "another"}
 

@@ -14,31 +14,19 @@ from mainstay.core.clock import DAY
 from mainstay.core.errors import StoreError, StoreFull
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.segment import CorruptRecord
+from mainstay.testing.clock import FakeClock
 from mainstay.testing.journal_suite import JournalSuite
 
 SECRET = b"s" * 32
 
 
-class Noon:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 20_780 * DAY + DAY // 2
-
-    def now_us(self) -> int:
-        return self.now
-
-    def monotonic_us(self) -> int:
-        return self.now
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(20_780 * DAY + DAY // 2)
 
 
 @pytest.fixture
-def clock() -> Noon:
-    return Noon()
-
-
-@pytest.fixture
-def journal(tmp_path: Path, clock: Noon) -> SegmentJournal:
+def journal(tmp_path: Path, clock: FakeClock) -> SegmentJournal:
     return SegmentJournal(tmp_path / "journal", secret=SECRET, clock=clock)
 
 
@@ -48,11 +36,11 @@ class TestSegmentJournal(JournalSuite):
 
 class TestWithPower(JournalSuite):
     @pytest.fixture
-    def journal(self, tmp_path: Path, clock: Noon) -> SegmentJournal:
+    def journal(self, tmp_path: Path, clock: FakeClock) -> SegmentJournal:
         return SegmentJournal(tmp_path / "journal", secret=SECRET, clock=clock, durability="power")
 
 
-def test_writers_never_share_a_segment_and_read_each_other(tmp_path: Path, clock: Noon) -> None:
+def test_writers_never_share_a_segment_and_read_each_other(tmp_path: Path, clock: FakeClock) -> None:
     one = SegmentJournal(tmp_path, secret=SECRET, clock=clock)
     other = SegmentJournal(tmp_path, secret=SECRET, clock=clock)
     given = {one.append("receipt", b"one"): b"one", other.append("receipt", b"other"): b"other"}
@@ -64,18 +52,18 @@ def test_writers_never_share_a_segment_and_read_each_other(tmp_path: Path, clock
             assert entry.payload == payload
 
 
-def test_a_reader_does_not_append(tmp_path: Path, clock: Noon) -> None:
+def test_a_reader_does_not_append(tmp_path: Path, clock: FakeClock) -> None:
     reader = SegmentJournal(tmp_path / "none", secret=SECRET, clock=clock, writable=False)
     assert reader.segments() == ()
     with pytest.raises(StoreError, match="opened for reading"):
         reader.append("receipt", b"")
 
 
-def test_segments_roll_by_day_and_by_size(tmp_path: Path, clock: Noon) -> None:
+def test_segments_roll_by_day_and_by_size(tmp_path: Path, clock: FakeClock) -> None:
     journal = SegmentJournal(tmp_path, secret=SECRET, clock=clock, segment_bytes=200)
     first = journal.append("receipt", bytes(300))
     journal.append("receipt", b"two")
-    clock.now += DAY
+    clock.advance(DAY)
     journal.append("receipt", b"three")
     segments = journal.segments()
     assert [(segment.day, segment.number, segment.open) for segment in segments] == [
@@ -86,18 +74,18 @@ def test_segments_roll_by_day_and_by_size(tmp_path: Path, clock: Noon) -> None:
     assert journal.get(first) is not None
 
 
-def test_a_promised_id_is_kept_over_midnight(journal: SegmentJournal, clock: Noon) -> None:
+def test_a_promised_id_is_kept_over_midnight(journal: SegmentJournal, clock: FakeClock) -> None:
     promised = journal.next_id()
-    clock.now += DAY
+    clock.advance(DAY)
     assert journal.append("receipt", b"") == promised
     journal.append("receipt", b"")
     assert [segment.day for segment in journal.segments()] == [20_780, 20_781]
 
 
-def test_a_clock_that_goes_back_gives_no_number_twice(journal: SegmentJournal, clock: Noon) -> None:
+def test_a_clock_that_goes_back_gives_no_number_twice(journal: SegmentJournal, clock: FakeClock) -> None:
     first = journal.append("receipt", b"one")
     journal.seal()
-    clock.now -= 3 * DAY
+    clock.set_wall(clock.now_us() - 3 * DAY)
     second = journal.append("receipt", b"two")
     assert [segment.number for segment in journal.segments()] == [1, 2]
     assert journal.get(first) != journal.get(second)
@@ -144,7 +132,7 @@ def test_only_the_owner_may_read_the_files(journal: SegmentJournal, tmp_path: Pa
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
-def test_threads_share_one_journal(tmp_path: Path, clock: Noon, durability: str) -> None:
+def test_threads_share_one_journal(tmp_path: Path, clock: FakeClock, durability: str) -> None:
     journal = SegmentJournal(
         tmp_path,
         secret=SECRET,
@@ -201,7 +189,7 @@ def test_a_full_disk_refuses_the_record_and_tears_nothing(journal: SegmentJourna
     assert [entry.id for entry, _ in journal.scan(segment.name)] == [before, small, after]
 
 
-def test_no_right_to_write_is_told_like_a_full_disk(tmp_path: Path, clock: Noon) -> None:
+def test_no_right_to_write_is_told_like_a_full_disk(tmp_path: Path, clock: FakeClock) -> None:
     (tmp_path / "journal").write_text("a file where the folder should be")
     journal = SegmentJournal(tmp_path / "journal", secret=SECRET, clock=clock)
     with pytest.raises(StoreError, match="could not be written"):
@@ -252,7 +240,7 @@ while True:
 
 @pytest.mark.promise(2)
 @pytest.mark.parametrize("durability", ["process", "power"])
-def test_every_id_given_before_kill_9_is_readable_afterwards(tmp_path: Path, clock: Noon, durability: str) -> None:
+def test_every_id_given_before_kill_9_is_readable_afterwards(tmp_path: Path, clock: FakeClock, durability: str) -> None:
     told: dict[str, int] = {}
     for round_ in range(5):
         writer = subprocess.Popen(

@@ -47,25 +47,32 @@ def erase_receipts(journal: Journal, history: History, *, key_matches: Callable[
     )
 
 
+def receipt_traces(journal: Journal, history: History, *, key_matches: Callable[[Receipt], bool]) -> list[str]:
+    """Where receipts that match still are, one sentence without personal data each; empty when they are erased."""
+    return [
+        f"{where}: receipt {name}"
+        for where, name, payload in _all(journal, history, RECEIPTS)
+        if key_matches(decoded(payload, None, Receipt))
+    ]
+
+
 Change = Callable[[str, bytes], bytes | None]
 """(id, msgpack of a record) -> what takes its place; None: it stays."""
 
 
 def _matching(journal: Journal, history: History, key_matches: Callable[[Receipt], bool]) -> frozenset[str]:
-    found = set()
-    for name, payload in _all(journal, history, RECEIPTS):
-        if key_matches(decoded(payload, None, Receipt)):
-            found.add(name)
-    return frozenset(found)
+    everything = _all(journal, history, RECEIPTS)
+    return frozenset(name for _, name, payload in everything if key_matches(decoded(payload, None, Receipt)))
 
 
-def _all(journal: Journal, history: History, table: str) -> Iterator[tuple[str, bytes]]:
+def _all(journal: Journal, history: History, table: str) -> Iterator[tuple[str, str, bytes]]:
+    """(where, id, msgpack) of every record of the table's kind; one that is in both places comes twice."""
     for segment in journal.segments():
         for entry, _ in journal.scan(segment.name):
             if _table_of(entry) == table:
-                yield entry.id, entry.payload
+                yield f"journal segment {segment.name}", entry.id, entry.payload
     for row in history_rows(history, table, ("id", "record", "exact")):
-        yield row["id"], _payload(row)
+        yield f"history table {table}", row["id"], _payload(row)
 
 
 def _everywhere(journal: Journal, history: History, table: str, change: Change) -> tuple[set[str], list[str]]:
