@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole session, a database of its own for each test that asks."""
+"""One PostgreSQL for the whole session, an empty database for each test that asks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from mainstay.core.ids import new_id
 from mainstay.testing.postgres import Database, PostgresServer
 
 pytest.register_assert_rewrite("mainstay.testing.source_suite")
@@ -18,10 +17,14 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgres_kept(postgres: PostgresServer) -> Database:
+    return postgres.create_database("tests")
+
+
 @pytest.fixture
-def postgres_db(postgres: PostgresServer) -> Iterator[Database]:
+def postgres_db(postgres: PostgresServer, postgres_kept: Database) -> Iterator[Database]:
     postgres.start()  # a test before this one may have stopped it
-    database = postgres.create_database(new_id("t"))
-    yield database
+    yield postgres_kept
     postgres.start()
-    database.drop()
+    postgres_kept.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -97,6 +98,7 @@ class PostgresSource:
         self._clock = clock
         self._where = f"source {config.name}"
         self._pool_now: Pool | None = None
+        self._opening = threading.Lock()
 
     def health(self) -> SourceHealth:
         with self._pool().wire() as wire:
@@ -151,29 +153,34 @@ class PostgresSource:
             yield _CopyRead(wire, selects, schema, greatest, found.began_us, where=f"{self._where}, {request.table}")
 
     def close(self) -> None:
-        if self._pool_now is not None:
-            self._pool_now.close()
-            self._pool_now = None
+        with self._opening:
+            pool, self._pool_now = self._pool_now, None
+        if pool is not None:
+            pool.close()
 
     def _pool(self) -> Pool:
-        if self._pool_now is None:
-            try:
-                from mainstay.sources.postgres_wire import Pool, parse_url
+        with self._opening:  # two threads must not make two pools, or the cap would be twice as high
+            if self._pool_now is None:
+                self._pool_now = self._new_pool()
+            return self._pool_now
 
-                target = parse_url(
-                    self._options.url,
-                    application_name=self._options.application_name,
-                    guard=self._config.guard,
-                    where=self._where,
-                )
-            except ImportError as error:
-                raise SourceRefused(
-                    f"the PostgreSQL driver cannot be loaded: {error}",
-                    mend="pip install 'mainstay[postgres]'",
-                    where=self._where,
-                ) from error
-            self._pool_now = Pool(target)
-        return self._pool_now
+    def _new_pool(self) -> Pool:
+        try:
+            from mainstay.sources.postgres_wire import Pool, parse_url
+
+            target = parse_url(
+                self._options.url,
+                application_name=self._options.application_name,
+                guard=self._config.guard,
+                where=self._where,
+            )
+        except ImportError as error:
+            raise SourceRefused(
+                f"the PostgreSQL driver cannot be loaded: {error}",
+                mend="pip install 'mainstay[postgres]'",
+                where=self._where,
+            ) from error
+        return Pool(target)
 
     def _tables(self, wire: Wire) -> tuple[str, ...]:
         return tuple(str(name) for (name,) in wire.query(_TABLES_SQL, [self._options.schema]))

@@ -69,12 +69,17 @@ def array(values: Sequence[Any], column: SourceColumn, table: str, *, where: str
         return pa.array(values, pa.int64())
     if kind == "float":
         return pa.array(values, pa.float64())
+    types = set(map(type, values)) - {type(None)}
     if kind == "bytes":
-        if all(value is None or isinstance(value, bytes) for value in values):
+        if types <= {bytes}:
             return pa.array(values, pa.binary())
         raise _misfit(column, table, "a value that is not a BLOB", "typeof({}) NOT IN ('blob', 'null')", where)
-    if any(isinstance(value, bytes) for value in values):
+    if bytes in types:
         raise _misfit(column, table, "a BLOB", "typeof({}) = 'blob'", where)
+    if types <= {str}:
+        return pa.array(values, pa.string())
+    if types == {int}:
+        return pa.array(values, pa.int64()).cast(pa.string())
     return pa.array([text_of(value) for value in values], pa.string())
 
 
