@@ -58,7 +58,7 @@ class Registry(RegistryReader):
         self._token = token
 
     def add(self, draft: ModelVersion) -> ModelVersion:
-        """Stores the draft under the next number, whatever it carries; equal content gives the version that is there."""
+        """Stores the draft under the next number, whatever it carries; equal content gives the one that is there."""
         while True:
             versions = self.versions()
             for version in versions:

@@ -27,7 +27,7 @@ from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeo
 from mainstay.core.ids import digest_bytes
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row, RuntimeCapabilities
-from mainstay.models.inputs import check_rows, columns_of, required_of, wrong_type
+from mainstay.models.inputs import check_rows, columns_of, null, required_of, wrong_type
 from mainstay.models.runtimes.python_host import address_of, read_frame, to_stream, write_frame
 from mainstay.models.runtimes.python_process import PythonHost, kill_group, refusal_of
 
@@ -166,6 +166,8 @@ class PythonModel:
         self._connection = connection
 
     def _exchange(self, header: Mapping[str, Any], body: bytes, deadline_us: int) -> tuple[dict[str, Any], bytes]:
+        if self._left_s(deadline_us) <= 0:
+            raise ModelTimeout("the deadline had passed before the model was asked")
         if self._connection is None:
             self.connect(deadline_us)
         connection = self._connection
@@ -230,10 +232,7 @@ class PythonModel:
         columns = columns_of(rows, len(self._signature.inputs))
         for field, values in zip(self._signature.inputs, columns, strict=True):
             try:
-                if field.type == "number":
-                    arrays.append(pa.array([None if v is None else float(v) for v in values], pa.float64()))
-                else:
-                    arrays.append(pa.array(values, _arrow_type(field.type), from_pandas=True))
+                arrays.append(pa.array([_exact(value, field.type) for value in values], _arrow_type(field.type)))
             except (pa.ArrowException, TypeError, ValueError, OverflowError):
                 raise wrong_type(field) from None
         return to_stream(pa.record_batch(arrays, schema=self._schema))
@@ -255,6 +254,19 @@ class _Gone(Exception):
     def __init__(self, *, began: bool) -> None:
         super().__init__()
         self.began = began
+
+
+def _exact(value: Any, kind: str) -> Any:
+    """The value as its Arrow type takes it. Raises TypeError for one that Arrow would round or turn into text."""
+    if null(value):
+        return None
+    if kind == "number":
+        return float(value)
+    if kind in {"integer", "timestamp"}:
+        if isinstance(value, bool) or int(value) != value:
+            raise TypeError
+        return int(value)
+    return value
 
 
 def _arrow_type(name: str) -> Any:

@@ -10,8 +10,8 @@ a JSON header, and an Arrow IPC stream of one record batch (or nothing). No pick
     -> predict  {"op", "id", "deadline_us"} + rows  <- began   {"id"}     (its turn has come, it runs now)
                                                     <- result  {"id"} + rows   or error {"id", "code", "terminal"}
 
-Deadlines are on the machine's monotonic clock, which all its processes share. One request runs at a time. A request that
-outlives its deadline takes the whole process with it, by a timer in C that needs no lock of the interpreter's.
+Deadlines are on the machine's monotonic clock, which all its processes share. One request runs at a time. A request
+that outlives its deadline takes the whole process with it, by a timer in C that needs no lock of the interpreter's.
 Everything else that a header may ask for (`describe`, `splits`, `convert`) lives in python_lab.py beside this file.
 """
 
@@ -328,9 +328,9 @@ class Host:
         """Waits for its turn, runs, answers; an error is an answer too."""
         deadline = header["deadline_us"]
         left = (deadline - time.monotonic_ns() // 1_000) / 1e6
-        if not self.turn.acquire(timeout=max(left, 0)):
-            late = {"op": "error", "id": header["id"], "code": "deadline", "terminal": False}
-            write_frame(connection, {**late, "sentence": "the deadline passed while other requests ran"})
+        if left <= 0 or not self.turn.acquire(timeout=left):
+            late = Refusal("deadline", "the deadline passed before its turn came", terminal=False)
+            write_frame(connection, {**late.header, "id": header["id"]})
             return
         try:
             write_frame(connection, {"op": "began", "id": header["id"]})
