@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainstay.core.clock import Clock
-from mainstay.core.nouns import Integration
-from mainstay.core.ports import Artifacts, LoadedModel
-from mainstay.core.records import Applied, ModelVersion
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import WorkerView
@@ -17,9 +14,6 @@ from mainstay.store.home import Home
 
 if TYPE_CHECKING:
     from mainstay.store.journal import SegmentJournal
-
-INLINE = frozenset({"constant", "rule"})
-"""Runtimes whose versions are all options: there is no artifact to open."""
 
 
 class Worker:
@@ -48,11 +42,6 @@ def meters_folder(home: Home) -> Path:
     return home.folder / "meters"
 
 
-def model_socket(home: Home, version: int) -> Path:
-    """Where the host of a python model version listens."""
-    return home.sockets / f"model-{version}.sock"
-
-
 def open_worker(
     root: Path,
     integration: str,
@@ -74,6 +63,8 @@ def open_worker(
         env: Where `${VAR}` of the applied file is looked for.
         archive: Where receipts are found that have left the journal.
     """
+    from mainstay.app.place import read_applied
+    from mainstay.models.registry import load
     from mainstay.store.artifacts_local import LocalArtifacts
     from mainstay.store.journal import SegmentJournal
     from mainstay.store.online_sqlite import SqliteOnline
@@ -89,8 +80,8 @@ def open_worker(
 
     view = WorkerView(
         state,
-        lambda version: open_model(version, artifacts, home),
-        lambda applied: open_file(applied, env),
+        lambda version: load(version, artifacts, home.sockets, clock=clock),
+        lambda applied: read_applied(applied, env),
         clock,
     )
     view.refresh()
@@ -111,22 +102,3 @@ def _close(journal: SegmentJournal, *others: Callable[[], None]) -> None:
     finally:
         for other in others:
             other()
-
-
-def open_model(version: ModelVersion, artifacts: Artifacts, home: Home) -> LoadedModel:
-    """A model version ready to answer. Raises ModelError, Corrupt for a wrong digest, NotFound."""
-    from mainstay.models.runtimes import runtime_of
-
-    options = dict(version.options)
-    if version.runtime == "python":
-        options |= {"socket": str(model_socket(home, version.number)), "start": False, "digest": version.digest}
-    artifact = None if version.runtime in INLINE else artifacts.path(version.digest)
-    return runtime_of(version.runtime).load(artifact, version.signature, options)
-
-
-def open_file(applied: Applied, env: Mapping[str, str]) -> Integration:
-    """The applied file with its secrets resolved from `env`. Raises FileError."""
-    from mainstay import sources, spec
-
-    kinds = {name: sources.options_of(name) for name in sources.kinds()}
-    return spec.load_files(applied.files, Path(applied.folder), kinds=kinds, env=env)

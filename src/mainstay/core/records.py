@@ -16,6 +16,7 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `request`     | id                        | Request           | the CLI         |
 | `response`    | id                        | Response          | the loop        |
 | `suppressed`  | keyed hash of the key     | Suppressed        | erase           |
+| `seal`        | `wanted`                  | Seal              | erase           |
 | `process`     | name                      | ProcessState      | each process    |
 | `check_result`| dataset                   | list of Finding   | the loop        |
 """
@@ -226,6 +227,13 @@ class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
     at_us: int
     reason: str
     by: str = ""
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """Asks every process that writes the journal to close its open segment, because something in it is to be erased."""
+
+    v: int = 1
+    at_us: int
 
 
 class ProcessState(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,8 @@ class Desk:
         self.publish_plans = Shelf(self.state, "plan", PublishPlan)
         self.feature_sets = Shelf(self.state, "feature_set", FeatureSetState)
         self.suppressed = Shelf(self.state, "suppressed", Suppressed)
+        for dataset in self.integration.datasets.values():
+            self.current.ensure(dataset)
 
     def dataset_state(self, name: str) -> DatasetState:
         """The dataset's state; a fresh one when it was never read."""

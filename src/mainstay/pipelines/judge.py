@@ -204,11 +204,13 @@ class Gate:
             if check.kind != "unique":
                 continue
             column = identifier(check.column or "")
+            accepted = f"SELECT _k AS k, _ord, {column} FROM judged WHERE {self.accepted()}"
             relation = (
-                f"SELECT _k AS k, {column} FROM {self.rows_table} "
-                "WHERE NOT _deleted AND _k NOT IN (SELECT _k FROM judged WHERE " + self.accepted() + ")"
+                f"(SELECT _k AS k, {column} FROM {self.rows_table} "
+                f"WHERE NOT _deleted AND _k NOT IN (SELECT k FROM ({accepted})) "
+                f"UNION ALL SELECT k, {column} FROM ({accepted} AND _op = 'u'))"
             )
-            incoming = f"SELECT _k AS k, _ord, {column} FROM judged WHERE _op = 'u' AND {self.accepted()}"
+            incoming = f"{accepted} AND _op = 'u'"
             failures = unique_failures(check, relation_sql=relation, key="k", incoming_sql=incoming)
             found.append((check, self._fail_rows(index, f"_ord IN (SELECT _ord FROM ({failures}))")))
         return found

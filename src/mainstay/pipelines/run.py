@@ -133,7 +133,6 @@ class Runner:
         self.dataset = dataset
         self.source: Source = desk.sources[dataset.source]
         self.timezone = desk.integration.sources[dataset.source].timezone
-        desk.current.ensure(dataset)
 
     def run(self, *, dry: bool = False) -> RunResult:
         """One read, landed, judged and published. `dry` reads and judges, lands nothing, advances nothing."""
@@ -185,6 +184,8 @@ class Runner:
     def _settle_one(self, batch: BatchRecord, fresh: tuple[Shape, int] | None) -> BatchRecord:
         if self.desk.current.settled(batch.dataset, batch.number) is not None:
             return finish_batch(self.desk, batch)
+        if batch.status == "blocked":  # waits for a person; only ERROR lifts by itself
+            return batch
         if fresh is not None and fresh[1] == batch.number:
             form = fresh[0]
         else:
@@ -393,7 +394,13 @@ class Runner:
             cursor=manifest.cursor,
             counts={"erased": erased} if erased else {},
         )
-        state = msgspec.structs.replace(self._after_read(manifest), read=manifest.number)
+        state = self._after_read(manifest)
+        counts = {
+            **state.counts,
+            "waiting": state.counts.get("waiting", 0) + manifest.rows,
+            "landed": state.counts.get("landed", 0) + manifest.rows,
+        }
+        state = msgspec.structs.replace(state, read=manifest.number, counts=counts)
         desk.state.commit(
             [
                 desk.datasets.write(manifest.dataset, state),

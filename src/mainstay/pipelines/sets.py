@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from mainstay.core.errors import Refused
+from mainstay.core.nouns import Dataset, FeatureView
 from mainstay.core.records import FeatureSetState
+from mainstay.core.verdicts import Verdict
+from mainstay.pipelines import feature_sql
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.publish import recompute, resume
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import schema_of
+
+
+def describe_set(view: FeatureView, datasets: Mapping[str, Dataset]) -> FeatureSetState:
+    """The feature set that a view means over these datasets. Raises Refused with every problem of its SQL."""
+    analysis = feature_sql.analyse(view, datasets)
+    failed = [problem for problem in analysis.problems if problem.verdict is Verdict.FAIL]
+    if failed:
+        raise Refused(
+            "; ".join(problem.sentence for problem in failed),
+            where=view.path or f"features.{view.name}",
+            mend=next((problem.mend for problem in failed if problem.mend), ""),
+        )
+    key_type, columns = feature_sql.describe(view, datasets)
+    read = feature_sql.read_columns(view, datasets)
+    return FeatureSetState(
+        digest=feature_sql.feature_set_digest(view, analysis.mapping, read, columns),
+        view=view.name,
+        key=view.key,
+        key_type=key_type,
+        sql=feature_sql.bound_sql(view),
+        mapping=analysis.mapping,
+        columns=tuple((name, kind) for name, kind in columns if name.lower() != view.key.lower()),
+        uses_as_of=analysis.uses_as_of,
+        refresh_us=view.refresh_us,
+    )
 
 
 def moment(desk: Desk, names: tuple[str, ...]) -> Moment:
@@ -38,8 +69,6 @@ def build(desk: Desk, digest: str) -> FeatureSetState:
     state = desk.feature_sets.get(digest)
     if state is None:
         raise KeyError(digest)
-    for name in state.mapping:
-        desk.current.ensure(desk.integration.datasets[name])
     recompute(desk, {digest: None}, dataset="", cause="build", moment=moment(desk, tuple(state.mapping)))
     return desk.feature_sets.get(digest) or state
 

@@ -50,23 +50,25 @@ class Current:
     """An open DuckDB file. Not thread-safe: one loop owns it.
 
     Args:
-        path: The file; made with its folder when absent.
+        path: The file; made with its folder when absent. None: in memory, for looking at single rows.
         memory: What DuckDB may hold in memory before it spills to a folder beside the file.
         threads: Worker threads of a query.
     """
 
-    def __init__(self, path: Path, *, memory: str = "384MB", threads: int = 2) -> None:
+    def __init__(self, path: Path | None, *, memory: str = "384MB", threads: int = 2) -> None:
         import duckdb
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        self.path = path or Path(":memory:")
+        spill = {} if path is None else {"temp_directory": str(path.with_suffix(".tmp"))}
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self.db = duckdb.connect(
-                str(path),
+                str(self.path),
                 config={
                     "memory_limit": memory,
                     "threads": threads,
-                    "temp_directory": str(path.with_suffix(".tmp")),
+                    **spill,
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
                     "preserve_insertion_order": True,
@@ -75,7 +77,7 @@ class Current:
         except duckdb.IOException as error:
             raise StoreError(
                 f"current could not be opened: {error}",
-                where=str(path),
+                where=str(self.path),
                 mend="another process has it open; stop that process",
             ) from error
         self.sql("SET TimeZone = 'UTC'")

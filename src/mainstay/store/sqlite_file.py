@@ -75,13 +75,26 @@ class SqliteFile:
         schema: The schema number that this version writes and reads.
         tables: The statements that make an empty store.
         writable: Whether `writing` may be called. A reader raises NotFound when the file is not there.
+        page_size: Bytes, of a file that is made.
+        log_pages: How long the write-ahead log may grow before a commit moves it into the file.
     """
 
-    def __init__(self, path: Path, *, store: str, schema: int, tables: str, writable: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        store: str,
+        schema: int,
+        tables: str,
+        writable: bool,
+        page_size: int = 4096,
+        log_pages: int = 1000,
+    ) -> None:
         self.path = path
         self.writable = writable
         self.telling = _Telling(path)
-        self._store = store
+        self._page_size = page_size
+        self._log_pages = log_pages
         self._lock = threading.Lock()
         self._free: deque[sqlite3.Connection] = deque()
         self._all: list[sqlite3.Connection] = []
@@ -140,6 +153,15 @@ class SqliteFile:
         with self._lock, self.telling:
             self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
+    def scrub(self) -> None:
+        """Empties the write-ahead log, so that nothing removed is left in its old frames either (erasure).
+
+        Raises StoreBusy when a reader or writer would not let go of it.
+        """
+        with self._lock, self.telling:
+            if self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
+                raise StoreBusy("the log could not be emptied: somebody is reading it", where=str(self.path))
+
     def close(self) -> None:
         with self._lock:
             for connection in self._all:
@@ -168,7 +190,12 @@ class SqliteFile:
             connection.execute("PRAGMA query_only = ON")
         else:
             connection.execute("PRAGMA synchronous = FULL")
+            # What was removed or replaced is overwritten in the file: an erased person must not lie in free pages.
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -16000")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self._log_pages}")
+            # A log that a long reader let grow is cut when it starts anew.
+            connection.execute(f"PRAGMA journal_size_limit = {4 * self._log_pages * self._page_size}")
         return connection
 
     def _make(self, schema: int, tables: str) -> None:
@@ -178,6 +205,7 @@ class SqliteFile:
             with self.telling:
                 connection = sqlite3.connect(made, isolation_level=None)
                 try:
+                    connection.execute(f"PRAGMA page_size = {self._page_size}")
                     connection.execute("PRAGMA journal_mode = WAL")
                     connection.executescript(f"BEGIN; {tables} PRAGMA user_version = {schema}; COMMIT;")
                 finally:

@@ -88,6 +88,10 @@ class SqliteState:
                         (write.space, write.name, version + 1, write.body),
                     )
 
+    def scrub(self) -> None:
+        """Leaves no byte of what was removed or replaced, in the file or its log (erasure). Raises StoreBusy."""
+        self._file.scrub()
+
     def close(self) -> None:
         self._file.close()
 

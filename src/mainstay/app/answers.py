@@ -1,0 +1,301 @@
+"""Looking at answers: giving one as the API would, showing a receipt, verifying it, and telling why.
+
+None of this needs the lease: it reads state, journal, landing and history as they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mainstay.app.place import Place, applied_record, read_applied
+from mainstay.app.worker import open_worker
+from mainstay.core.clock import SystemClock, iso, span
+from mainstay.core.errors import MainstayError, NotFound
+from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.registry import load
+from mainstay.models.verify import reproduce
+from mainstay.pipelines import archive, stage
+from mainstay.pipelines.desk import batch_name
+from mainstay.serving import judge
+from mainstay.serving.answer import Call
+from mainstay.serving.reply import Answer, Batch, Refusal
+from mainstay.serving.request import PredictRequest
+from mainstay.store.artifacts_local import LocalArtifacts
+from mainstay.store.current import Current
+from mainstay.store.history_delta import DeltaHistory
+from mainstay.store.journal import SegmentJournal
+from mainstay.store.landing_local import LocalLanding
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Readers:
+    """The stores of an integration, opened for reading."""
+
+    place: Place
+    state: SqliteState
+    journal: SegmentJournal
+    history: DeltaHistory
+    landing: LocalLanding
+    artifacts: LocalArtifacts
+
+
+@contextmanager
+def readers(place: Place) -> Iterator[Readers]:
+    """Opens what is there. Raises NotFound when nothing was ever applied here."""
+    home = place.home
+    if not home.state.exists():
+        raise NotFound("nothing has been applied here yet", where=str(home.folder), mend="mainstay apply")
+    state = SqliteState(home.state)
+    journal = SegmentJournal(home.journal, secret=home.secret(), clock=SystemClock(), writable=False)
+    try:
+        yield Readers(
+            place,
+            state,
+            journal,
+            DeltaHistory(home.history),
+            LocalLanding(home.landing),
+            LocalArtifacts(home.artifacts),
+        )
+    finally:
+        journal.close()
+        state.close()
+
+
+def predict(place: Place, request: PredictRequest) -> Answer | Refusal | Batch:
+    """Answers as the API would, with a receipt, in this process."""
+    clock = SystemClock()
+    worker = open_worker(place.home.root, place.home.integration, slot="cli", clock=clock, env=os.environ)
+    try:
+        snap = worker.desk.view.now
+        if snap is None or worker.desk.not_ready():
+            raise MainstayError("; ".join(worker.desk.not_ready()) or worker.desk.view.problem, mend="mainstay status")
+        return worker.desk.answering.predict_now(snap, request, Call("cli", "cli", clock.monotonic_us()))
+    finally:
+        worker.close()
+
+
+def receipt(found: Readers, id: str) -> Receipt:
+    """The receipt. Raises NotFound when it is not ours or past its retention."""
+    one = archive.read_receipt(id, found.journal, found.history)
+    if one is None:
+        raise NotFound(
+            f"receipt {id} is past its retention", mend="raise `retention: {journal: ...}` for the next ones"
+        )
+    return one
+
+
+def verify(found: Readers, id: str) -> Finding:
+    """Whether the receipt's answer comes out again: the model from its inputs, a refusal from its recorded facts."""
+    one = receipt(found, id)
+    if one.outcome == "refused" or (one.outcome == "fallback" and one.reason != "on_error"):
+        return _verify_policy(one)
+    if one.outcome == "fallback":
+        return Finding(
+            check="receipt",
+            verdict=Verdict.UNKNOWN,
+            sentence="the fallback was given because the model failed; whether it would fail again cannot be told",
+        )
+    version = ShelfReader(found.state, "model", ModelVersion).get(f"{one.version:06d}")
+    return reproduce(one, version, lambda it: load(it, found.artifacts, found.place.home.sockets, start=True))
+
+
+def _verify_policy(one: Receipt) -> Finding:
+    if not one.policy:
+        return Finding(
+            check="receipt", verdict=Verdict.UNKNOWN, sentence="the facts of this judgement are not recorded"
+        )
+    again = judge.rejudge(one.policy)
+    wanted = {"answered": ("answer", "flag"), "fallback": ("fallback",), "refused": ("refuse",)}[one.outcome]
+    same = again.action in wanted and again.reason == one.reason and again.status == one.status
+    return Finding(
+        check="receipt",
+        verdict=Verdict.PASS if same else Verdict.FAIL,
+        sentence=f"judged again from the recorded facts: {again.action} ({again.reason or 'no policy'}); "
+        f"the receipt says {one.outcome} ({one.reason or 'no policy'})",
+    )
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One link of the chain from the source row to the outcome."""
+
+    what: str
+    sentence: str
+    details: tuple[tuple[str, str], ...] = ()
+
+
+def why(found: Readers, id: str) -> tuple[Link, ...]:
+    """The chain of one answer, each link with its numbers; a link that is gone says when and why."""
+    one = receipt(found, id)
+    links: list[Link] = []
+    for dataset, (batch, ordinal) in sorted((name, tuple(at)) for name, at in one.positions.items()):
+        links.extend(_row_links(found, dataset, batch, ordinal))
+    if not one.positions:
+        links.append(_no_row(one))
+    links.append(_features_link(one))
+    links.append(_model_link(found, one))
+    links.append(_answer_link(one))
+    events = archive.events_for(id, found.journal, found.history)
+    links.extend(_event_links(events))
+    return tuple(links)
+
+
+def _no_row(one: Receipt) -> Link:
+    if one.erased_us is not None:
+        return Link(what="source", sentence=f"erased on {iso(one.erased_us)}")
+    if one.key is None:
+        return Link(what="source", sentence="the inputs came with the request: no row was read")
+    return Link(what="source", sentence=f"no row was found for the key; {one.sentence}")
+
+
+def _row_links(found: Readers, dataset: str, number: int, ordinal: int) -> Iterator[Link]:
+    batch = ShelfReader(found.state, "batch", BatchRecord).get(batch_name(dataset, number))
+    where = f"{dataset} batch {number}, ordinal {ordinal}"
+    if batch is None:
+        yield Link(what="source", sentence=f"{where}: past retention; history keeps the row")
+        return
+    raw, cleaned = _row(found, dataset, number, ordinal)
+    yield Link(
+        what="source",
+        sentence=f"{where}: {batch.mode} read that began {iso(batch.began_us)}, landed {iso(batch.landed_us)}",
+        details=(("digest", batch.digest), ("cursor", batch.cursor or ""), *raw),
+    )
+    if cleaned:
+        changed = tuple((name, text) for name, text in cleaned if dict(raw).get(name) != text)
+        yield Link(
+            what="cleaning",
+            sentence=f"{dataset}: {len(changed)} of {len(cleaned)} values changed by cleaning"
+            if changed
+            else f"{dataset}: nothing to clean",
+            details=tuple((name, f"{dict(raw).get(name, '')!r} → {text!r}") for name, text in changed),
+        )
+    bad = [one for one in batch.findings if one.verdict is not Verdict.PASS]
+    yield Link(
+        what="checks",
+        sentence=f"{dataset} batch {number}: {len(batch.findings) - len(bad)} checks passed, {len(bad)} did not"
+        + (f"; released: {batch.reason}" if batch.released else ""),
+        details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in (*bad, *_passed(batch))),
+    )
+
+
+def _passed(batch: BatchRecord) -> list[Finding]:
+    return [one for one in batch.findings if one.verdict is Verdict.PASS]
+
+
+def _row(
+    found: Readers, dataset: str, number: int, ordinal: int
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """(raw values, cleaned values) of a landed version, as text; empty when landing no longer has it."""
+    manifest = found.landing.manifest(dataset, number)
+    applied = applied_record(found.state)
+    if manifest is None or applied is None:
+        return (), ()
+    integration = read_applied(applied)
+    contract = integration.datasets.get(dataset)
+    one = _pick(found.landing.open(dataset, number), ordinal)
+    if one is None or contract is None:
+        return (), ()
+    raw = tuple(
+        (name, "" if value is None else str(value))
+        for name, value in one.to_pylist()[0].items()
+        if not name.startswith("_")
+    )
+    kinds = {
+        field.name: (field.metadata or {}).get(b"kind", b"text").decode()
+        for field in one.schema
+        if not field.name.startswith("_")
+    }
+    current = Current(None)
+    try:
+        timezone = integration.sources[contract.source].timezone
+        form = stage.shape(contract, kinds, timezone)  # type: ignore[arg-type]
+        stage.fill(current, form, one.to_reader(), landed=True)
+        values = ", ".join(f"CAST({item.value_sql} AS VARCHAR)" for item in form.cleaning.columns)
+        row = current.one(f"SELECT {values} FROM stage")
+    except (MainstayError, KeyError):
+        return raw, ()
+    finally:
+        current.close()
+    names = [item.name for item in form.cleaning.columns]
+    return raw, tuple(
+        (name, "" if value is None else str(value))
+        for name, value in zip(names, row, strict=True)
+        if name != stage.EVENT
+    )
+
+
+def _pick(reader: pa.RecordBatchReader, ordinal: int) -> pa.Table | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for batch in reader:
+        table = pa.table(batch)
+        part: pa.Table = table.filter(pc.equal(table["_ord"], pa.scalar(ordinal)))
+        if part.num_rows:
+            return part
+    return None
+
+
+def _features_link(one: Receipt) -> Link:
+    if one.erased_us is not None and one.inputs is None:
+        return Link(what="features", sentence=f"erased on {iso(one.erased_us)}")
+    if one.inputs is None:
+        return Link(what="features", sentence="no feature row was used")
+    seen = (
+        f"as of {iso(one.as_of_us)}, {span(one.age_us or 0)} old when answering"
+        if one.as_of_us
+        else "given by the caller"
+    )
+    return Link(
+        what="features",
+        sentence=f"feature set {one.feature_set.removeprefix('sha256:')[:12]}, publish plan {one.plan}; {seen}",
+        details=tuple((name, "" if value is None else str(value)) for name, value in one.inputs.items()),
+    )
+
+
+def _model_link(found: Readers, one: Receipt) -> Link:
+    if not one.version:
+        return Link(what="model", sentence="no model was run")
+    version = ShelfReader(found.state, "model", ModelVersion).get(f"{one.version:06d}")
+    name = version.name if version else "a version that is gone"
+    return Link(
+        what="model",
+        sentence=f"version {one.version} of {name}, runtime {one.runtime}",
+        details=(("artifact", one.artifact), ("build", one.build)),
+    )
+
+
+def _answer_link(one: Receipt) -> Link:
+    output = ", ".join(f"{name} = {value}" for name, value in (one.output or {}).items())
+    reason = f" by {one.reason}" if one.reason else ""
+    return Link(
+        what="answer",
+        sentence=f"{one.outcome}{reason} at {iso(one.at_us)} in {one.latency_us / 1000:.2f} ms: {output or one.sentence}",
+        details=(
+            ("verdict", str(one.verdict)),
+            ("sentence", one.sentence),
+            ("status", str(one.status)),
+            ("caller", one.caller),
+        ),
+    )
+
+
+def _event_links(events: tuple[Event, ...]) -> Iterator[Link]:
+    for kind in ("decision", "outcome"):
+        mine = [event for event in events if event.kind == kind]
+        if not mine:
+            yield Link(what=kind, sentence=f"no {kind} has been recorded")
+        for event in mine:
+            text = ", ".join(f"{name}: {value}" for name, value in event.body.items() if value not in ("", None))
+            yield Link(what=kind, sentence=f"{iso(event.at_us)}: {text}")

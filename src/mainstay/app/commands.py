@@ -1,0 +1,294 @@
+"""Commands that need the lease, as one table: the CLI performs them itself when the lease is free, else asks its owner.
+
+A request stands in state under its id and is performed once; the answer stands beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from mainstay.app import apply as applying
+from mainstay.app.place import Place, applied_record, whoami
+from mainstay.app.wiring import Works, own
+from mainstay.core.clock import SECOND
+from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused
+from mainstay.core.ids import keyed_hash, new_id
+from mainstay.core.records import Receipt, Request, Response, Seal
+from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, sets
+from mainstay.pipelines.run import Runner
+from mainstay.store.shelf import Shelf, ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+Body = dict[str, Any]
+POLL_S = 0.05
+SEAL_S = 20.0
+"""How long workers may take to seal the segments that they write."""
+
+
+def _run(works: Works, args: Body) -> Body:
+    desk = works.desk
+    names = args.get("datasets") or list(desk.integration.datasets)
+    results = []
+    for name in names:
+        if name not in desk.integration.datasets:
+            raise NotFound(f"there is no dataset {name}", mend=f"one of {', '.join(desk.integration.datasets)}")
+        runner = Runner(desk, desk.integration.datasets[name])
+        if not args.get("dry_run"):
+            runner.settle()
+        results.append(msgspec.to_builtins(runner.run(dry=bool(args.get("dry_run")))))
+    if not args.get("dry_run"):
+        for one in desk.live_feature_sets():
+            if not one.complete:
+                sets.build(desk, one.digest)
+    return {"results": results}
+
+
+def _apply(works: Works, args: Body) -> Body:
+    new = applying.read(works)
+    planned = applying.plan(works, new)
+    expected = args.get("digest")
+    if expected is not None and expected != new.digest:
+        raise Refused("the file changed since its plan was shown", mend="run `mainstay apply` again")
+    return {"done": applying.perform(works, new, planned)}
+
+
+def _plan(works: Works, args: Body) -> Body:
+    del args
+    new = applying.read(works)
+    return {"digest": new.digest, **msgspec.to_builtins(applying.plan(works, new))}
+
+
+def _quarantine_list(works: Works, args: Body) -> Body:
+    rows = quarantine.list_rows(
+        works.desk,
+        dataset=args.get("dataset"),
+        state=args.get("state", "quarantined"),
+        key=args.get("key"),
+        limit=int(args.get("limit", 100)),
+    )
+    return {"rows": msgspec.to_builtins(rows)}
+
+
+def _quarantine_show(works: Works, args: Body) -> Body:
+    return {"row": msgspec.to_builtins(quarantine.row(works.desk, args["id"]))}
+
+
+def _quarantine_replay(works: Works, args: Body) -> Body:
+    names = [args["dataset"]] if args.get("dataset") else list(works.desk.integration.datasets)
+    ids = args.get("ids") or None
+    if ids:
+        names = sorted({quarantine.parse_id(one)[0] for one in ids})
+    results = {
+        name: msgspec.to_builtins(quarantine.replay(works.desk, dataset=name, ids=ids, key=args.get("key")))
+        for name in names
+    }
+    works.audit("quarantine.replay", {"datasets": names})
+    return {"results": results}
+
+
+def _quarantine_discard(works: Works, args: Body) -> Body:
+    done = {}
+    for name in sorted({quarantine.parse_id(one)[0] for one in args["ids"]}):
+        done[name] = quarantine.discard_rows(works.desk, dataset=name, ids=args["ids"], reason=args["reason"])
+    works.audit("quarantine.discard", {"rows": done, "reason": args["reason"]})
+    return {"discarded": done}
+
+
+def _batch_release(works: Works, args: Body) -> Body:
+    numbers = [args["number"]]
+    if args.get("through"):
+        numbers = [
+            one.number for one in works.desk.waiting(args["dataset"]) if args["number"] <= one.number <= args["through"]
+        ]
+    released = []
+    for number in numbers:
+        found = works.desk.batches.get(f"{args['dataset']}/{number:012d}")
+        if found is not None and found.status in ("published", "discarded"):
+            continue
+        released.append(
+            msgspec.to_builtins(
+                quarantine.release_batch(works.desk, dataset=args["dataset"], number=number, reason=args["reason"])
+            )
+        )
+    works.audit("batch.release", {"dataset": args["dataset"], "batches": numbers, "reason": args["reason"]})
+    return {"batches": released}
+
+
+def _batch_discard(works: Works, args: Body) -> Body:
+    batch = quarantine.discard_batch(works.desk, dataset=args["dataset"], number=args["number"], reason=args["reason"])
+    works.audit("batch.discard", {"dataset": args["dataset"], "batch": args["number"], "reason": args["reason"]})
+    return {"batch": msgspec.to_builtins(batch)}
+
+
+def _erase(works: Works, args: Body) -> Body:
+    key, reason = args["key"], args["reason"]
+    if not reason.strip():
+        raise Refused("an erasure says why", mend="add --reason '...'")
+    erased = erase.erase(works.desk, key, reason=reason, by=works.by)
+    receipts = _erase_receipts(works, key)
+    works.audit("erase", {"person": keyed_hash(works.desk.secret, key), "reason": reason})
+    return {"erased": msgspec.to_builtins(erased), "receipts": msgspec.to_builtins(receipts), **_verify(works, args)}
+
+
+def names(works: Works, receipt: Receipt, key: str) -> bool:
+    """Whether a receipt is about the person: by its key, or by the key among inputs that came with the request."""
+    view = works.desk.integration.features.get(works.desk.integration.model.input)
+    given = None if view is None or receipt.inputs is None else receipt.inputs.get(view.key)
+    return receipt.key == key or (given is not None and str(given) == key)
+
+
+def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
+    """Erases in journal and history. Segments that a live worker writes are sealed by it first, on request."""
+    at_us = works.clock.now_us()
+    works.journal.seal()
+    seals = Shelf(works.state, "seal", Seal)
+    seals.put("wanted", Seal(at_us=at_us), token=works.lease.token)
+    deadline = time.monotonic() + SEAL_S
+    while True:
+        done = archive_erase.erase_receipts(
+            works.journal, works.history, key_matches=lambda receipt: names(works, receipt, key), at_us=at_us
+        )
+        if not done.open:
+            return done
+        if time.monotonic() > deadline:
+            raise Refused(
+                f"{len(done.open)} journal segments are still being written and could not be erased",
+                mend="run the same command again; what is erased stays erased",
+            )
+        time.sleep(POLL_S)
+
+
+def _verify(works: Works, args: Body) -> Body:
+    key = args["key"]
+    traces = list(erase.traces(works.desk, key))
+    traces += archive_erase.receipt_traces(
+        works.journal, works.history, key_matches=lambda receipt: names(works, receipt, key)
+    )
+    return {"traces": traces, "clean": not traces}
+
+
+def _flush(works: Works, args: Body) -> Body:
+    del args
+    return flush(works)
+
+
+def flush(works: Works, *, at_least: int = 0) -> Body:
+    """Landing and journal to history."""
+    desk = works.desk
+    rows = {name: history.flush(desk, name, at_least=at_least) for name in desk.integration.datasets}
+    archived = archive.archive_journal(works.journal, works.history, clock=works.clock)
+    for name in desk.integration.datasets:
+        history.trim_landing(desk, name, works.clock.now_us())
+    return {"rows": rows, "journal": msgspec.to_builtins(archived)}
+
+
+COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
+    "run": _run,
+    "plan": _plan,
+    "apply": _apply,
+    "quarantine.list": _quarantine_list,
+    "quarantine.show": _quarantine_show,
+    "quarantine.replay": _quarantine_replay,
+    "quarantine.discard": _quarantine_discard,
+    "batch.release": _batch_release,
+    "batch.discard": _batch_discard,
+    "erase": _erase,
+    "erase.verify": _verify,
+    "flush": _flush,
+}
+
+
+def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND) -> Body:
+    """Performs a command: here, when the lease is free; else by its owner, waiting up to `timeout_us`.
+
+    Raises whatever the command raised, and LeaseOwned when the owner did not answer in time: the request then still
+    stands and is performed once.
+    """
+    by = whoami(f"mainstay {command.replace('.', ' ')}")
+    try:
+        with own(place, by) as works:
+            if applied_record(works.state) is not None:
+                sets.recover(works.desk)
+            return COMMANDS[command](works, args)
+    except LeaseOwned as owned:
+        return _ask_owner(place, command, args, by, owned, timeout_us)
+
+
+def _ask_owner(place: Place, command: str, args: Body, by: str, owned: LeaseOwned, timeout_us: int) -> Body:
+    state = SqliteState(place.home.state)
+    try:
+        request = Request(id=new_id("req"), command=command, args=args, by=by, at_us=time.time_ns() // 1000)
+        Shelf(state, "request", Request).put(request.id, request)
+        answers = ShelfReader(state, "response", Response)
+        deadline = time.monotonic() + timeout_us / SECOND
+        while time.monotonic() < deadline:
+            found = answers.get(request.id)
+            if found is not None:
+                return _body_of(found)
+            if not _locked(place):
+                break
+            time.sleep(POLL_S)
+    finally:
+        state.close()
+    raise LeaseOwned(
+        owned.owner, mend=f"it did not answer in time; request {request.id} stands and is performed once it can be"
+    )
+
+
+def _locked(place: Place) -> bool:
+    """Whether somebody still owns the lease."""
+    import fcntl
+
+    handle = os.open(place.home.lease, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+def _body_of(response: Response) -> Body:
+    if response.ok:
+        return response.body
+    error = Refused(response.error, mend=response.mend)
+    error.exit_code = response.exit_code
+    raise error
+
+
+def perform_requests(works: Works) -> int:
+    """Performs the requests that stand in state; returns how many. Each is performed once, whatever it raises."""
+    requests = Shelf(works.state, "request", Request)
+    answers = Shelf(works.state, "response", Response)
+    done = 0
+    for name, request in requests.all().items():
+        response = _answer(works, request)
+        works.state.commit([answers.write(name, response), requests.remove(name)], token=works.lease.token)
+        done += 1
+    return done
+
+
+def _answer(works: Works, request: Request) -> Response:
+    now = works.clock.now_us()
+    performer = COMMANDS.get(request.command)
+    if performer is None:
+        return Response(
+            id=request.id,
+            ok=False,
+            error=f"this process does not know the command {request.command}",
+            exit_code=1,
+            at_us=now,
+        )
+    works.by = request.by
+    try:
+        return Response(id=request.id, ok=True, body=performer(works, request.args), at_us=now)
+    except MainstayError as error:
+        sentence = f"{error.where}: {error.sentence}" if error.where else error.sentence
+        return Response(id=request.id, ok=False, error=sentence, mend=error.mend, exit_code=error.exit_code, at_us=now)

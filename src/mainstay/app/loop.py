@@ -1,0 +1,191 @@
+"""The heartbeat: what is due, performed, with its failures told and tried again.
+
+`due` is pure. One Loop runs per integration lease; everything it does it does with the same code as the CLI.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+import structlog
+
+from mainstay.app.commands import flush, perform_requests
+from mainstay.app.wiring import Works
+from mainstay.core.clock import MINUTE, SECOND
+from mainstay.core.errors import Fenced, MainstayError, SourceError
+from mainstay.core.ids import Random, system_random
+from mainstay.core.nouns import Dataset, Guard
+from mainstay.core.records import DatasetState, FeatureSetState, ProcessState
+from mainstay.pipelines import sets
+from mainstay.pipelines.run import Runner
+from mainstay.sources.guard import is_open, opens_us, retry_delay_us
+from mainstay.store.shelf import Shelf
+
+HISTORY_EVERY_US = 3 * MINUTE
+HISTORY_ROWS = 100_000
+HEARTBEAT_US = 1 * SECOND
+IDLE_US = 20_000
+
+
+def due(datasets: dict[str, Dataset], states: dict[str, DatasetState], now_us: int) -> list[str]:
+    """Names of datasets whose next run is due, the longest overdue first."""
+    waiting = {name: states.get(name, DatasetState()).next_us for name in datasets}
+    return sorted((name for name, at in waiting.items() if at <= now_us), key=lambda name: (waiting[name], name))
+
+
+def next_run_us(dataset: Dataset, began_us: int, now_us: int) -> int:
+    """When the dataset runs next: every `every` from the last beginning; missed beats are not made up for."""
+    planned = began_us + dataset.every_us
+    return max(now_us, planned)
+
+
+class Loop:
+    """Runs an integration's pipelines until `stop` says so.
+
+    Args:
+        works: The stores, owned.
+        random: For the spread of retries.
+    """
+
+    def __init__(self, works: Works, *, random: Random = system_random) -> None:
+        self.works = works
+        self.random = random
+        self.log = structlog.get_logger().bind(integration=works.desk.integration.name)
+        self._runners: dict[str, Runner] = {}
+        self._flushed_us = works.clock.monotonic_us()
+        self._seen_us = 0
+        self._since_us = works.clock.now_us()
+        self._state_seen: int | None = None
+        self._history_error = ""
+
+    def start(self) -> None:
+        """Repairs what a crash left."""
+        for sentence in sets.recover(self.works.desk):
+            self.log.info("recovered", what=sentence)
+            self.works.tell("process.recovered", {"what": sentence})
+
+    def run(self, stop: Callable[[], bool], sleep: Callable[[float], object]) -> None:
+        """Beats until `stop()`; between beats sleeps at most 20 ms, so that requests are answered at once."""
+        while not stop():
+            if not self.beat():
+                sleep(IDLE_US / SECOND)
+
+    def beat(self) -> bool:
+        """One round. Returns whether anything was done."""
+        self._heartbeat()
+        busy = self._requests()
+        desk = self.works.desk
+        now = self.works.clock.now_us()
+        states = desk.datasets.all()
+        for name in due(desk.integration.datasets, states, now):
+            self._run_dataset(name)
+            busy = True
+            self._requests()
+        for one in desk.live_feature_sets():
+            busy = self._feature_set(one) or busy
+        self._history()
+        return busy
+
+    def _requests(self) -> bool:
+        seen = self.works.state.changed()
+        if seen == self._state_seen:
+            return False
+        done = perform_requests(self.works)
+        self._state_seen = self.works.state.changed()
+        if done:
+            self._runners.clear()
+        return bool(done)
+
+    def _runner(self, name: str) -> Runner:
+        if name not in self._runners:
+            self._runners[name] = Runner(self.works.desk, self.works.desk.integration.datasets[name])
+        return self._runners[name]
+
+    def _run_dataset(self, name: str) -> None:
+        desk = self.works.desk
+        dataset = desk.integration.datasets[name]
+        guard = desk.integration.sources[dataset.source].guard
+        began = self.works.clock.now_us()
+        if not is_open(guard.allowed_hours, began):
+            self._schedule(name, next_us=opens_us(guard.allowed_hours, began))
+            return
+        try:
+            runner = self._runner(name)
+            runner.settle()
+            result = runner.run()
+        except Fenced:
+            raise
+        except MainstayError as error:
+            self._failed(name, error, guard)
+            return
+        self._schedule(name, next_us=next_run_us(dataset, began, self.works.clock.now_us()))
+        if result.status not in ("empty", "queued"):
+            self.log.info(
+                "run", dataset=name, mode=result.mode, batch=result.batch, status=result.status, published=result.published,
+                quarantined=result.quarantined,
+            )  # fmt: skip
+
+    def _schedule(self, name: str, *, next_us: int) -> None:
+        desk = self.works.desk
+        desk.datasets.put(name, msgspec.structs.replace(desk.dataset_state(name), next_us=next_us), token=desk.token)
+
+    def _failed(self, name: str, error: MainstayError, guard: Guard) -> None:
+        desk = self.works.desk
+        now = self.works.clock.now_us()
+        state = desk.dataset_state(name)
+        failures = state.failures + 1
+        first = state.error_since_us is None
+        delay = retry_delay_us(failures, guard, self.random)
+        desk.datasets.put(
+            name,
+            msgspec.structs.replace(
+                state,
+                failures=failures,
+                error=f"{error.sentence}" + (f" → {error.mend}" if error.mend else ""),
+                error_since_us=now if first else state.error_since_us,
+                next_us=now + delay,
+            ),
+            token=desk.token,
+        )
+        if first:
+            kind = "source" if isinstance(error, SourceError) else "run"
+            self.log.warning(f"{kind} failed", dataset=name, why=error.sentence, retry_in_ms=delay // 1000)
+            self.works.tell("dataset.failed", {"dataset": name, "why": error.sentence})
+
+    def _feature_set(self, one: FeatureSetState) -> bool:
+        desk = self.works.desk
+        ready = all(desk.dataset_state(name).as_of_us is not None for name in one.mapping)
+        if not one.complete and ready:
+            sets.build(desk, one.digest)
+            return True
+        if ready and sets.refresh_due(one, self.works.clock.now_us()):
+            sets.refresh(desk, one.digest)
+            return True
+        return False
+
+    def _history(self) -> None:
+        now = self.works.clock.monotonic_us()
+        every = HISTORY_EVERY_US
+        if now - self._flushed_us < every:
+            return
+        self._flushed_us = now
+        try:
+            flush(self.works)
+            self._history_error = ""
+        except MainstayError as error:
+            if error.sentence != self._history_error:
+                self.log.warning("history is behind", why=error.sentence)
+            self._history_error = error.sentence
+
+    def _heartbeat(self) -> None:
+        now = self.works.clock.now_us()
+        if now - self._seen_us < HEARTBEAT_US and now >= self._seen_us:
+            return
+        self._seen_us = now
+        Shelf(self.works.state, "process", ProcessState).put(
+            "loop",
+            ProcessState(name="loop", pid=os.getpid(), since_us=self._since_us, seen_us=now, note=self._history_error),
+            token=self.works.lease.token,
+        )

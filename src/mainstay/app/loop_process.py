@@ -1,0 +1,59 @@
+"""The loop as a process: `python -m mainstay.app.loop_process --home H --integration N [--file F]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from mainstay.app.loop import Loop
+from mainstay.app.place import Place, whoami
+from mainstay.app.wiring import own
+from mainstay.core.errors import MainstayError
+from mainstay.store.home import Home
+
+EXIT_AFTER_FAULT = 75
+"""Told to the supervisor: try again later (EX_TEMPFAIL)."""
+
+
+def main() -> None:
+    """Runs until SIGTERM or SIGINT; exits 0 then, and 75 when the stores or the lease are not to be had."""
+    options = argparse.ArgumentParser(prog="mainstay loop")
+    options.add_argument("--home", type=Path, required=True)
+    options.add_argument("--integration", required=True)
+    options.add_argument("--file", type=Path)
+    given = options.parse_args()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    place = Place(Home(given.home, given.integration), given.file)
+    log = structlog.get_logger()
+    try:
+        with own(place, whoami("mainstay up"), at=_dies_at(os.environ.get("MAINSTAY_DIE_AT", ""))) as works:
+            loop = Loop(works)
+            loop.start()
+            log.info("loop started", pid=os.getpid(), integration=given.integration)
+            loop.run(stopping.is_set, stopping.wait)
+    except MainstayError as error:
+        log.error("loop stopped", why=error.sentence, mend=error.mend)
+        sys.exit(EXIT_AFTER_FAULT)
+
+
+def _dies_at(point: str) -> Callable[[str], None]:
+    """For fault tests: this process kills itself at the named commit point, as kill -9 would."""
+
+    def at(now: str) -> None:
+        if point and now == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return at
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Model versions in and out of service: imported with proof, chosen, and taken back.
+
+Importing works beside the lease: it reads current feature rows from online and adds the version by compare-and-set, so that a
+proof that takes minutes never keeps the loop from its datasets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainstay.app import apply as applying
+from mainstay.app.place import Place, need_applied
+from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.errors import ModelRefused, NotFound, Refused
+from mainstay.core.nouns import Integration, Signature
+from mainstay.core.ports import Row
+from mainstay.core.records import Answering, DatasetState, Event, FeatureSetState, ModelVersion
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.adding import draft
+from mainstay.models.fitting import fits
+from mainstay.models.importing import examine
+from mainstay.models.registry import Registry
+from mainstay.quality.checks import freshness_finding
+from mainstay.serving import contract as api_contract
+from mainstay.serving.inputs import InputPlan
+from mainstay.store.artifacts_local import LocalArtifacts
+from mainstay.store.journal import SegmentJournal
+from mainstay.store.online_sqlite import SqliteOnline
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What working on models needs: state, the registry over it, artifacts."""
+
+    place: Place
+    state: SqliteState
+    registry: Registry
+    artifacts: LocalArtifacts
+    clock: Clock
+
+    def audit(self, what: str, body: dict[str, Any], by: str) -> None:
+        """Writes who changed what."""
+        home = self.place.home
+        journal = SegmentJournal(home.journal, secret=home.secret(), clock=self.clock)
+        try:
+            event = Event(kind=f"audit.{what}", at_us=self.clock.now_us(), by=by, body=body)
+            journal.append("event", msgspec.msgpack.encode(event))
+        finally:
+            journal.close()
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks of an import."""
+
+    file: Path
+    python: str | None = None
+    example: Path | None = None
+    outputs: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    convert: bool = True
+
+
+@contextmanager
+def shop(place: Place) -> Iterator[Shop]:
+    """Opens what there is. Raises NotFound before the first `apply`."""
+    if not place.home.state.exists():
+        raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
+    state = SqliteState(place.home.state)
+    try:
+        yield Shop(place, state, Registry(state), LocalArtifacts(place.home.artifacts), SystemClock())
+    finally:
+        state.close()
+
+
+def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str, ...]]:
+    """Examines, converts where parity is proved, and stores a version. Returns it with what to tell the person.
+
+    Raises ModelRefused when it does not fit the API contract or cannot be opened, Refused before its feature set is there.
+    """
+    integration = need_applied(at.state)
+    wanted = applying.feature_state(integration, integration.model.input)
+    if ShelfReader(at.state, "feature_set", FeatureSetState).get(wanted.digest) is None:
+        raise Refused("the feature set of the file is not built here yet", mend="mainstay apply, then mainstay run")
+    columns = (*wanted.columns, *((field.name, field.type) for field in integration.model.request_inputs))
+    examined = examine(
+        wish.file,
+        python=wish.python,
+        example=wish.example,
+        outputs=wish.outputs,
+        feature_columns=columns,
+        trusted=wish.trusted,
+        paths=wish.paths,
+        home=at.place.home.folder,
+        clock=at.clock,
+    )
+    misfits = _misfits(integration, wanted, examined.signature)
+    if misfits:
+        raise ModelRefused("; ".join(one.sentence for one in misfits), mend=misfits[0].mend)
+    rows = current_rows(at, wanted, integration, examined.signature)
+    made = draft(
+        wish.file,
+        examined,
+        name=integration.model.name,
+        feature_set=wanted.digest,
+        rows=rows,
+        artifacts=at.artifacts,
+        home=at.place.home.folder,
+        allow_conversion=wish.convert,
+        by=by,
+        clock=at.clock,
+    )
+    version = at.registry.add(made.version)
+    at.audit("model.add", {"version": version.number, "digest": version.digest}, by)
+    return version, made.told
+
+
+def _misfits(integration: Integration, wanted: FeatureSetState, signature: Signature) -> list[Finding]:
+    path = api_contract.path_of(integration.folder, integration.api)
+    standing = (
+        api_contract.read(path)
+        if path.is_file()
+        else api_contract.build(integration, wanted.columns, signature, key_type=wanted.key_type)
+    )
+    found = fits((*standing.columns, *standing.inputs, standing.key), standing.outputs, signature)
+    return [one for one in found if one.verdict is Verdict.FAIL]
+
+
+def current_rows(at: Shop, wanted: FeatureSetState, integration: Integration, signature: Signature) -> list[Row]:
+    """Every current feature row, as the model would be given it."""
+    online = SqliteOnline(at.place.home.online, writable=False)
+    plan = InputPlan(signature, wanted.columns, integration.model.request_inputs)
+    try:
+        rows: list[Row] = []
+        keys = list(online.keys(wanted.digest))
+        for start in range(0, len(keys), 1_000):
+            for row in online.get_many(wanted.digest, keys[start : start + 1_000]).values():
+                if row.values is not None:
+                    rows.append(plan.row(row.values))
+        return rows
+    finally:
+        online.close()
+
+
+def use_model(at: Shop, number: int, *, by: str) -> Answering:
+    """Lets a version answer, from the next request on. Raises Refused when its features are not ready."""
+    integration = need_applied(at.state)
+    version = at.registry.get(number)
+    path = api_contract.path_of(integration.folder, integration.api)
+    sets = ShelfReader(at.state, "feature_set", FeatureSetState)
+    state = sets.get(version.feature_set)
+    if state is not None and not path.is_file():
+        made = api_contract.build(integration, state.columns, version.signature, key_type=state.key_type)
+        api_contract.write(path, made)
+    answering = at.registry.use(
+        number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
+    )
+    at.audit("model.use", {"version": number, "previous": answering.previous}, by)
+    return answering
+
+
+def hindrance(at: Shop, integration: Integration, version: ModelVersion) -> str:
+    """Why a version's features are not ready: not complete, or past their freshness; empty when they are."""
+    if not version.feature_set:
+        return ""
+    state = ShelfReader(at.state, "feature_set", FeatureSetState).get(version.feature_set)
+    if state is None or state.retired:
+        return "its feature set is not kept current; apply the file that has it"
+    if not state.complete and version.signature.inputs:
+        return "its feature set is not complete yet"
+    now = at.clock.now_us()
+    datasets = ShelfReader(at.state, "dataset", DatasetState)
+    for name in state.mapping:
+        dataset = integration.datasets.get(name)
+        found = datasets.get(name)
+        if dataset is None or found is None or not version.signature.inputs:
+            continue
+        age = None if found.as_of_us is None else now - found.as_of_us
+        finding = freshness_finding(dataset.freshness, age, None)
+        if finding.verdict in (Verdict.FAIL, Verdict.ERROR):
+            return f"{name}: {finding.sentence}"
+    return ""

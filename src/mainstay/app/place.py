@@ -1,0 +1,100 @@
+"""Where an integration lives on this machine: its file, its home, its name."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from mainstay import spec
+from mainstay.core.errors import NotFound
+from mainstay.core.nouns import Integration
+from mainstay.core.records import Applied
+from mainstay.sources import kinds as source_kinds
+from mainstay.sources import options_of
+from mainstay.store.home import Home
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+
+@dataclass(frozen=True)
+class Place:
+    """An integration's file, if it is known, and the home of its state."""
+
+    home: Home
+    file: Path | None
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of the file start."""
+        return self.file.parent if self.file is not None else self.home.root.parent
+
+
+def locate(file: Path | None, root: Path) -> Place:
+    """The place of the integration that `file` is about, or of the only one under `root`.
+
+    Raises NotFound when there is none, or more than one and no file to choose by.
+    """
+    if file is not None:
+        return Place(Home(root, _name_in(file)), file.absolute())
+    there = sorted(path.parent.name for path in root.glob("*/state.sqlite")) if root.is_dir() else []
+    if len(there) != 1:
+        raise NotFound(
+            f"{len(there)} integrations have state here" + (f": {', '.join(there)}" if there else ""),
+            where=str(root),
+            mend="name the file: --file PATH",
+        )
+    return Place(Home(root, there[0]), None)
+
+
+def _name_in(file: Path) -> str:
+    """`integration:` of the file, read without judging the rest of it."""
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("integration:"):
+            name = line.removeprefix("integration:").split("#")[0].strip().strip("'\"")
+            if name:
+                return name
+    raise NotFound("the file does not say `integration: NAME`", where=str(file), mend="add it as the first line")
+
+
+def option_records() -> dict[str, type[msgspec.Struct]]:
+    """Kind of source -> its options record: what `spec` validates options with."""
+    return {kind: options_of(kind) for kind in source_kinds()}
+
+
+def read_file(file: Path) -> Integration:
+    """The file as it lies on disk, secrets resolved from this process's environment. Raises FileError."""
+    return spec.load(file, kinds=option_records(), env=os.environ)
+
+
+def read_applied(applied: Applied, env: Mapping[str, str] | None = None) -> Integration:
+    """The file as it was applied. Raises FileError, when a `${VAR}` is not set in this process (or in `env`)."""
+    return spec.load_files(
+        applied.files,
+        Path(applied.folder),
+        kinds=option_records(),
+        env=os.environ if env is None else env,
+        shown="mainstay.yaml (applied)",
+    )
+
+
+def applied_record(state: SqliteState) -> Applied | None:
+    """The applied file's record; None before the first `apply`."""
+    return ShelfReader(state, "applied", Applied).get("file")
+
+
+def need_applied(state: SqliteState) -> Integration:
+    """The applied integration. Raises NotFound before the first `apply`."""
+    applied = applied_record(state)
+    if applied is None:
+        raise NotFound("no file has been applied yet", mend="mainstay apply")
+    return read_applied(applied)
+
+
+def whoami(command: str) -> str:
+    """Who a process is, for the lease, for audits and for messages."""
+    return f"pid {os.getpid()} on {socket.gethostname()} ({command})"

@@ -1,0 +1,398 @@
+"""The page for the morning: what is wrong first, each with its mend, then everything else. Facts from state, never the source.
+
+`judge_status` is pure; `read_status` gathers the facts it judges.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from mainstay.app.place import Place, applied_record, read_applied
+from mainstay.app.worker import meters_folder
+from mainstay.core.clock import DAY, SECOND, Clock, iso, span
+from mainstay.core.errors import FileError, NotFound
+from mainstay.core.nouns import Integration
+from mainstay.core.records import (
+    Answering,
+    BatchRecord,
+    DatasetState,
+    FeatureSetState,
+    ModelVersion,
+    ProcessState,
+)
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.quality.checks import freshness_finding
+from mainstay.serving.meter import BUCKETS_US, Counts, merged
+from mainstay.store.home import Home
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+SILENT_US = 10 * SECOND
+SOON_DAYS = 7
+LOW_SHARE = 0.05
+
+
+class DiskSample(msgspec.Struct, frozen=True, kw_only=True):
+    """What the home took and what was left, at one instant."""
+
+    v: int = 1
+    at_us: int
+    used: int
+    free: int
+    total: int
+
+
+class DatasetLine(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    verdict: Verdict
+    age: str
+    age_seconds: float | None
+    promise: str
+    as_of: str
+    last_run: str
+    rows: int
+    quarantined: int
+    held: int
+    waiting: int
+    blocked: tuple[int, ...]
+    counts: dict[str, int]
+    owner: str
+
+
+class Traffic(msgspec.Struct, frozen=True, kw_only=True):
+    requests: int
+    errors: int
+    degraded_share: float | None
+    refused: int
+    mean_ms: float | None
+    p50_ms: float | None
+    """Upper bound of the bucket that holds the median."""
+    p99_ms: float | None
+    shed: int
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that status is judged from."""
+
+    integration: Integration
+    applied: str
+    on_disk: str | None
+    """Digest of the file as it lies on disk; None when it cannot be read."""
+    datasets: dict[str, DatasetState]
+    waiting: dict[str, tuple[BatchRecord, ...]]
+    feature_sets: tuple[FeatureSetState, ...]
+    version: ModelVersion | None
+    answering: Answering | None
+    processes: dict[str, ProcessState]
+    counts: Counts
+    disk: tuple[DiskSample, ...]
+    now_us: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What `mainstay status` shows."""
+
+    integration: str
+    at: str
+    verdict: Verdict
+    wrong: tuple[Finding, ...]
+    datasets: tuple[DatasetLine, ...]
+    model: dict[str, object]
+    traffic: Traffic
+    processes: dict[str, str]
+    disk: str
+    disk_days: float | None
+
+
+def read_status(place: Place, clock: Clock) -> Status:
+    """Gathers and judges. Needs neither the lease nor the source."""
+    if not place.home.state.exists():
+        raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
+    state = SqliteState(place.home.state)
+    try:
+        applied = applied_record(state)
+        if applied is None:
+            raise NotFound("no file has been applied yet", mend="mainstay apply")
+        integration = read_applied(applied)
+        batches = ShelfReader(state, "batch", BatchRecord)
+        answering = ShelfReader(state, "answering", Answering).get("champion")
+        models = ShelfReader(state, "model", ModelVersion)
+        facts = Facts(
+            integration=integration,
+            applied=applied.digest,
+            on_disk=_on_disk(place),
+            datasets=ShelfReader(state, "dataset", DatasetState).all(),
+            waiting={
+                name: tuple(
+                    one for one in batches.all(f"{name}/").values() if one.status in ("landed", "blocked", "error")
+                )
+                for name in integration.datasets
+            },
+            feature_sets=tuple(ShelfReader(state, "feature_set", FeatureSetState).all().values()),
+            version=models.get(f"{answering.version:06d}") if answering else None,
+            answering=answering,
+            processes=ShelfReader(state, "process", ProcessState).all(),
+            counts=merged(meters_folder(place.home)),
+            disk=(*ShelfReader(state, "disk", DiskSample).all().values(), sample_disk(place.home, clock.now_us())),
+            now_us=clock.now_us(),
+        )
+    finally:
+        state.close()
+    return judge_status(facts)
+
+
+def judge_status(facts: Facts) -> Status:
+    """Facts in, the page out."""
+    lines = tuple(_dataset_line(facts, name) for name in facts.integration.datasets)
+    wrong = [
+        *_process_findings(facts),
+        *_file_findings(facts),
+        *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
+        *_model_findings(facts),
+        *_disk_findings(facts),
+    ]
+    wrong = sorted((one for one in wrong if one.verdict is not Verdict.PASS), key=lambda one: -one.verdict.rank)
+    days = disk_days(facts.disk)
+    newest = facts.disk[-1]
+    return Status(
+        integration=facts.integration.name,
+        at=iso(facts.now_us),
+        verdict=max((one.verdict for one in wrong), key=lambda verdict: verdict.rank, default=Verdict.PASS),
+        wrong=tuple(wrong),
+        datasets=lines,
+        model=_model(facts),
+        traffic=traffic(facts.counts),
+        processes={
+            name: f"pid {one.pid}, seen {span(max(0, facts.now_us - one.seen_us))} ago, {max(one.restarts, 0)} restarts"
+            for name, one in facts.processes.items()
+        },
+        disk=f"{newest.used / 1e6:,.0f} MB used here, {newest.free / 1e9:,.1f} GB free"
+        + ("; growth not known yet" if days is None else f"; full in {days:,.0f} days at this pace"),
+        disk_days=days,
+    )
+
+
+def sample_disk(home: Home, now_us: int) -> DiskSample:
+    """What the home takes now, and what is left on its disk."""
+    usage = shutil.disk_usage(home.folder)
+    return DiskSample(at_us=now_us, used=_size(home.folder), free=usage.free, total=usage.total)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:  # a file that went while we looked takes nothing
+            continue
+    return total
+
+
+def disk_days(samples: tuple[DiskSample, ...]) -> float | None:
+    """Days until the disk is full at the pace of the samples; None while the pace is not known or nothing grows."""
+    first, last = samples[0], samples[-1]
+    elapsed = last.at_us - first.at_us
+    grown = last.used - first.used
+    if elapsed < 600 * SECOND or grown <= 0:
+        return None
+    return last.free / (grown / elapsed) / DAY
+
+
+def traffic(counts: Counts) -> Traffic:
+    """Requests, errors, latency and shares since the counters began."""
+    predict = {name.split("|")[1]: n for name, n in counts.requests.items() if name.startswith("predict|")}
+    total = sum(predict.values())
+    by_outcome: dict[str, int] = {}
+    flagged = 0
+    for name, n in counts.judged.items():
+        outcome, _reason, verdict = name.split("|")
+        by_outcome[outcome] = by_outcome.get(outcome, 0) + n
+        flagged += n if outcome == "answered" and verdict in ("WARN", "FAIL", "ERROR") else 0
+    given = by_outcome.get("answered", 0) + by_outcome.get("fallback", 0)
+    return Traffic(
+        requests=total,
+        errors=sum(n for status, n in predict.items() if status.startswith("5")),
+        degraded_share=(by_outcome.get("fallback", 0) + flagged) / given if given else None,
+        refused=by_outcome.get("refused", 0),
+        mean_ms=counts.latency_us / total / 1000 if total else None,
+        p50_ms=_quantile(counts, 0.50),
+        p99_ms=_quantile(counts, 0.99),
+        shed=counts.shed,
+    )
+
+
+def _quantile(counts: Counts, share: float) -> float | None:
+    total = sum(counts.buckets)
+    if not total:
+        return None
+    seen = 0
+    for bound, n in zip((*BUCKETS_US, BUCKETS_US[-1]), counts.buckets, strict=True):
+        seen += n
+        if seen >= share * total:
+            return bound / 1000
+    return None
+
+
+def _dataset_line(facts: Facts, name: str) -> DatasetLine:
+    dataset = facts.integration.datasets[name]
+    state = facts.datasets.get(name, DatasetState())
+    age = None if state.as_of_us is None else facts.now_us - state.as_of_us
+    promised = [
+        f"{word} {span(value)}"
+        for word, value in (
+            ("warn", dataset.freshness.warn_us), ("fail", dataset.freshness.fail_us), ("newest", dataset.freshness.newest_us)
+        )
+        if value is not None
+    ]  # fmt: skip
+    waiting = facts.waiting.get(name, ())
+    return DatasetLine(
+        name=name,
+        verdict=_freshness(facts, name).verdict,
+        age="never published" if age is None else span(age),
+        age_seconds=None if age is None else age / SECOND,
+        promise=", ".join(promised) or "none",
+        as_of="" if state.as_of_us is None else iso(state.as_of_us),
+        last_run="never" if state.last_read_us is None else f"{span(max(0, facts.now_us - state.last_read_us))} ago",
+        rows=state.rows,
+        quarantined=state.quarantined,
+        held=state.held,
+        waiting=len(waiting),
+        blocked=tuple(one.number for one in waiting if one.status == "blocked"),
+        counts=state.counts,
+        owner=dataset.owner,
+    )
+
+
+def _freshness(facts: Facts, name: str) -> Finding:
+    dataset = facts.integration.datasets[name]
+    state = facts.datasets.get(name, DatasetState())
+    age = None if state.as_of_us is None else facts.now_us - state.as_of_us
+    newest = None if state.newest_us is None else facts.now_us - state.newest_us
+    found = freshness_finding(dataset.freshness, age, newest)
+    return msgspec.structs.replace(found, check=f"{name}.freshness", sentence=f"{name}: {found.sentence}")
+
+
+def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
+    state = facts.datasets.get(name, DatasetState())
+    found = [_freshness(facts, name)]
+    if state.blocked:
+        found.append(
+            Finding(
+                check=f"{name}.schema", verdict=Verdict.FAIL, sentence=f"{name} cannot be read: {state.blocked}",
+                mend="mend the source; it lifts by itself. Or change the file and run `mainstay apply`",
+            )
+        )  # fmt: skip
+    elif state.error:
+        since = span(facts.now_us - state.error_since_us) if state.error_since_us else "a moment"
+        found.append(
+            Finding(
+                check=f"{name}.source", verdict=Verdict.ERROR,
+                sentence=f"{name} could not be read for {since}, {state.failures} tries: {state.error}",
+            )
+        )  # fmt: skip
+    for batch in facts.waiting.get(name, ()):
+        if batch.status in ("blocked", "error"):
+            why = "; ".join(
+                one.sentence for one in batch.findings if one.on_fail == "block" and one.verdict is not Verdict.PASS
+            )
+            found.append(
+                Finding(
+                    check=f"{name}.batch", verdict=Verdict.FAIL,
+                    sentence=f"batch {name}/{batch.number} is blocked: {why}",
+                    mend=f"mainstay batch release {name}/{batch.number} --reason '...', or batch discard",
+                )
+            )  # fmt: skip
+    if state.quarantined:
+        found.append(
+            Finding(
+                check=f"{name}.quarantine", verdict=Verdict.WARN,
+                sentence=f"{name} has {state.quarantined:,} quarantined rows; {state.held:,} keys are held",
+                mend=f"mainstay quarantine list --dataset {name}",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _process_findings(facts: Facts) -> list[Finding]:
+    loop = facts.processes.get("loop")
+    if loop is None or facts.now_us - loop.seen_us > SILENT_US:
+        seen = "has never run" if loop is None else f"was last seen {span(facts.now_us - loop.seen_us)} ago"
+        return [
+            Finding(
+                check="processes.loop", verdict=Verdict.FAIL, sentence=f"the loop {seen}: no dataset is kept current",
+                mend="mainstay up",
+            )
+        ]  # fmt: skip
+    found = []
+    if loop.note:
+        found.append(Finding(check="processes.loop", verdict=Verdict.WARN, sentence=f"the loop says: {loop.note}"))
+    for name, one in facts.processes.items():
+        if name != "loop" and one.note:
+            found.append(Finding(check=f"processes.{name}", verdict=Verdict.WARN, sentence=f"{name}: {one.note}"))
+    return found
+
+
+def _file_findings(facts: Facts) -> list[Finding]:
+    if facts.on_disk is not None and facts.on_disk != facts.applied:
+        return [
+            Finding(
+                check="file", verdict=Verdict.WARN, sentence="mainstay.yaml has changed and is not applied",
+                mend="mainstay apply",
+            )
+        ]  # fmt: skip
+    return []
+
+
+def _model_findings(facts: Facts) -> list[Finding]:
+    if facts.answering is None or facts.version is None:
+        return [
+            Finding(
+                check="model", verdict=Verdict.FAIL, sentence="no model version answers",
+                mend="mainstay model add FILE, then mainstay model use N",
+            )
+        ]  # fmt: skip
+    pinned = {one.digest: one for one in facts.feature_sets}.get(facts.version.feature_set)
+    if pinned is not None and pinned.warn:
+        return [Finding(check="features", verdict=Verdict.WARN, sentence=f"every answer carries WARN: {pinned.warn}")]
+    return []
+
+
+def _disk_findings(facts: Facts) -> list[Finding]:
+    newest = facts.disk[-1]
+    days = disk_days(facts.disk)
+    if newest.free < newest.total * LOW_SHARE or (days is not None and days < SOON_DAYS):
+        left = f"{newest.free / 1e9:.1f} GB free" + ("" if days is None else f", full in {days:.1f} days at this pace")
+        return [
+            Finding(
+                check="disk", verdict=Verdict.WARN, sentence=f"the disk fills up: {left}",
+                mend="lower `retention:` or give the home a larger disk",
+            )
+        ]  # fmt: skip
+    return []
+
+
+def _model(facts: Facts) -> dict[str, object]:
+    if facts.version is None or facts.answering is None:
+        return {}
+    return {
+        "version": facts.version.number,
+        "name": facts.version.name,
+        "runtime": facts.version.runtime,
+        "since": iso(facts.answering.since_us),
+        "by": facts.answering.by,
+        "previous": facts.answering.previous,
+    }
+
+
+def _on_disk(place: Place) -> str | None:
+    from mainstay import spec
+
+    if place.file is None:
+        return None
+    try:
+        return spec.digest(spec.file_texts(place.file))
+    except (FileError, OSError):
+        return None

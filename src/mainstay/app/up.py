@@ -1,0 +1,156 @@
+"""`mainstay up`: applies the file when nothing would break, then supervises the loop, the API workers and the model hosts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from mainstay.app import apply as applying
+from mainstay.app.place import Place, applied_record, read_applied, whoami
+from mainstay.app.supervisor import Child, Supervisor, listen
+from mainstay.app.wiring import own
+from mainstay.core.clock import SECOND, Clock, SystemClock
+from mainstay.core.errors import MainstayError
+from mainstay.core.nouns import Integration
+from mainstay.core.ports import StateReader
+from mainstay.core.records import ModelVersion
+from mainstay.models.registry import host_of
+from mainstay.models.runtimes.python_process import PythonHost
+from mainstay.store.artifacts_local import LocalArtifacts
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+LOOK_US = SECOND // 4
+"""How often `up` looks for model versions that need a host."""
+
+
+def up(place: Place, *, workers: int | None, port: int | None, say: Callable[[str], None]) -> int:
+    """Runs until SIGTERM or SIGINT. Returns the exit code.
+
+    Args:
+        place: The integration.
+        workers: API workers; None: as the file says.
+        port: Of the API; None: as the file says. 0: a free one.
+        say: Where lines for the operator go.
+    """
+    clock = SystemClock()
+    apply_at_start(place, say)
+    state = SqliteState(place.home.state)
+    try:
+        applied = applied_record(state)
+        if applied is None:
+            raise MainstayError("there is no applied file to run", mend="mainstay apply")
+        integration = read_applied(applied)
+        settings = integration.settings
+        listener = listen(settings.host, settings.port if port is None else port)
+        bound = int(listener.getsockname()[1])
+        count = settings.workers if workers is None else workers
+        children = [
+            _loop_child(place, integration),
+            *(_api_child(place, integration, listener.fileno(), bound, n) for n in range(1, count + 1)),
+        ]
+        hosts = ModelHosts(place, state, clock)
+        supervisor = Supervisor(children, state=state, clock=clock, say=say)
+        say(f"API on http://{settings.host}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
+        try:
+            return supervisor.run(hosts.look)
+        finally:
+            hosts.close()
+            listener.close()
+    finally:
+        state.close()
+
+
+def apply_at_start(place: Place, say: Callable[[str], None]) -> None:
+    """Applies a changed file when nothing would break; a breaking one is said, and the last applied file runs."""
+    if place.file is None:
+        return
+    with own(place, whoami("mainstay up")) as works:
+        before = applied_record(works.state)
+        try:
+            new = applying.read(works)
+            planned = applying.plan(works, new)
+            if planned.breaks:
+                raise MainstayError(
+                    "; ".join(finding.sentence for finding in planned.breaks), mend=planned.breaks[0].mend
+                )
+            if planned.steps:
+                for sentence in applying.perform(works, new, planned):
+                    say(f"applied: {sentence}")
+            for finding in planned.warnings:
+                say(f"{finding.verdict}: {finding.sentence}")
+        except MainstayError as error:
+            if before is None:
+                raise
+            say(f"the changed file is not applied, the last applied one runs: {error}")
+
+
+def _loop_child(place: Place, integration: Integration) -> Child:
+    argv = [
+        sys.executable,
+        "-m",
+        "mainstay.app.loop_process",
+        "--home",
+        str(place.home.root),
+        "--integration",
+        integration.name,
+    ]
+    if place.file is not None:
+        argv += ["--file", str(place.file)]
+    return Child(name="loop", argv=tuple(argv))
+
+
+def _api_child(place: Place, integration: Integration, fd: int, port: int, number: int) -> Child:
+    slot = f"api-{number}"
+    argv = (
+        sys.executable, "-m", "mainstay.http.serve", "--home", str(place.home.root), "--integration", integration.name,
+        "--fd", str(fd), "--slot", slot,
+    )  # fmt: skip
+    return Child(name=slot, argv=argv, fds=(fd,), ports={"http": port})
+
+
+class ModelHosts:
+    """One host process per python model version that is not retired.
+
+    Args:
+        place: The integration.
+        state: Where versions are found; its reader half is enough.
+        clock: For when to look again.
+    """
+
+    def __init__(self, place: Place, state: StateReader, clock: Clock) -> None:
+        self._place = place
+        self._state = state
+        self._clock = clock
+        self._hosts: dict[int, PythonHost] = {}
+        self._looked_us = -LOOK_US
+        self._artifacts = LocalArtifacts(place.home.artifacts)
+
+    def look(self) -> None:
+        """Starts what is missing, restarts what died, ends what was retired. Never waits."""
+        now = self._clock.monotonic_us()
+        if now - self._looked_us < LOOK_US:
+            return
+        self._looked_us = now
+        wanted = {
+            version.number: version
+            for version in ShelfReader(self._state, "model", ModelVersion).all().values()
+            if version.runtime == "python" and version.retired_us is None
+        }
+        for number in self._hosts.keys() - wanted.keys():
+            self._hosts.pop(number).close()
+        for number, version in wanted.items():
+            if number not in self._hosts:
+                self._hosts[number] = self._host(version)
+            self._hosts[number].ensure()
+
+    def _host(self, version: ModelVersion) -> PythonHost:
+        home = self._place.home
+        log = home.logs / f"model-{version.number}.log"
+        return host_of(version, self._artifacts, home.sockets, log=log, clock=self._clock)
+
+    def close(self) -> None:
+        """Ends every host."""
+        for host in self._hosts.values():
+            host.close()
+        self._hosts.clear()

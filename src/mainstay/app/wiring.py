@@ -1,0 +1,148 @@
+"""Who meets whom: the only module that opens every store and hands them to those who work with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainstay.app.place import Place, need_applied
+from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.nouns import Integration, SourceConfig
+from mainstay.core.ports import Source
+from mainstay.core.records import Event
+from mainstay.models.registry import Registry
+from mainstay.pipelines.desk import Desk
+from mainstay.sources import open_source
+from mainstay.store.artifacts_local import LocalArtifacts
+from mainstay.store.current import Current
+from mainstay.store.history_delta import DeltaHistory
+from mainstay.store.journal import SegmentJournal
+from mainstay.store.landing_local import LocalLanding
+from mainstay.store.lease import FileLease, take_lease
+from mainstay.store.online_sqlite import SqliteOnline
+from mainstay.store.state_sqlite import SqliteState
+
+
+@dataclass
+class Works:
+    """An integration in the hands of the process that owns its lease."""
+
+    place: Place
+    clock: Clock
+    state: SqliteState
+    lease: FileLease
+    journal: SegmentJournal
+    history: DeltaHistory
+    artifacts: LocalArtifacts
+    registry: Registry
+    by: str
+    at: Callable[[str], None] = lambda _point: None
+    _desk: Desk | None = field(default=None, init=False)
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+
+    @property
+    def desk(self) -> Desk:
+        """The desk of the applied integration."""
+        if self._desk is None:
+            self._desk = self.open_desk(need_applied(self.state))
+        return self._desk
+
+    def open_desk(self, integration: Integration) -> Desk:
+        """A desk for `integration` over this owner's stores; it takes the place of the one before."""
+        home = self.place.home
+        if self._desk is None:
+            current = Current(home.current)
+            self._closing.callback(current.close)
+            online = SqliteOnline(home.online)
+            self._closing.callback(online.close)
+        else:
+            current = self._desk.current
+            online = self._desk.online  # type: ignore[assignment]
+            for source in self._desk.sources.values():
+                source.close()
+        sources = open_sources(integration.sources, self.place.folder, self.clock)
+        self._desk = Desk(
+            integration=integration,
+            state=self.state,
+            online=online,
+            landing=LocalLanding(home.landing),
+            current=current,
+            history=self.history,
+            sources=sources,
+            plans=home.plans,
+            clock=self.clock,
+            token=self.lease.token,
+            secret=home.secret(),
+            tell=self.tell,
+            at=self.at,
+        )
+        return self._desk
+
+    def tell(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Writes an event into the journal."""
+        event = Event(kind=kind, at_us=self.clock.now_us(), by=self.by, body=dict(body))
+        self.journal.append("event", msgspec.msgpack.encode(event))
+
+    def audit(self, what: str, body: Mapping[str, Any]) -> None:
+        """Writes who changed what."""
+        self.tell(f"audit.{what}", body)
+
+    def close(self) -> None:
+        """Closes every store and lets the lease go."""
+        if self._desk is not None:
+            for source in self._desk.sources.values():
+                source.close()
+        self._closing.close()
+        self.journal.close()
+        self.state.close()
+        self.lease.release()
+
+
+def open_sources(configs: Mapping[str, SourceConfig], folder: Path, clock: Clock) -> dict[str, Source]:
+    """Every source of the file, not yet connected. A relative `path` option starts at the file's folder."""
+    return {name: open_source(_rooted(config, folder), clock) for name, config in configs.items()}
+
+
+def _rooted(config: SourceConfig, folder: Path) -> SourceConfig:
+    path = config.options.get("path")
+    if not isinstance(path, str) or Path(path).is_absolute():
+        return config
+    return msgspec.structs.replace(config, options={**config.options, "path": str(folder / path)})
+
+
+@contextlib.contextmanager
+def own(
+    place: Place, by: str, *, clock: Clock | None = None, at: Callable[[str], None] = lambda _point: None
+) -> Iterator[Works]:
+    """Takes the lease and opens the stores. Raises LeaseOwned when another process has it."""
+    clock = clock or SystemClock()
+    home = place.home
+    home.create()
+    state = SqliteState(home.state)
+    try:
+        lease = take_lease(home, owner=by, state=state)
+    except BaseException:
+        state.close()
+        raise
+    artifacts = LocalArtifacts(home.artifacts)
+    works = Works(
+        place=place,
+        clock=clock,
+        state=state,
+        lease=lease,
+        journal=SegmentJournal(home.journal, secret=home.secret(), clock=clock),
+        history=DeltaHistory(home.history),
+        artifacts=artifacts,
+        registry=Registry(state, token=lease.token),
+        by=by,
+        at=at,
+    )
+    try:
+        yield works
+    finally:
+        works.close()

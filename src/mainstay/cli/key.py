@@ -1,0 +1,97 @@
+"""`mainstay key`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainstay.cli.session import Session
+
+if TYPE_CHECKING:
+    from mainstay.store.state_sqlite import SqliteState
+
+app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+
+
+@contextmanager
+def _state(session: Session) -> Iterator[SqliteState]:
+    from mainstay.app.place import locate
+    from mainstay.store.state_sqlite import SqliteState
+
+    place = locate(session.find_file(), session.find_home())
+    place.home.create()
+    state = SqliteState(place.home.state)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(help="Who will use it.")],
+    role: Annotated[str, typer.Option(help="predict, operate (also metrics and receipts) or admin.")] = "predict",
+    days: Annotated[int | None, typer.Option(help="Days until it expires; never when left out.")] = None,
+) -> None:
+    """Create an API key. It is shown once and kept only as its hash.
+
+    Example: mainstay key create crm --role predict --days 365
+    """
+    from mainstay.core.clock import DAY, SystemClock, iso
+    from mainstay.serving.keys import create_key
+
+    session: Session = ctx.obj
+    clock = SystemClock()
+    expires = None if days is None else clock.now_us() + days * DAY
+    with _state(session) as state:
+        token, key = create_key(state, name, role, clock=clock, expires_us=expires)  # type: ignore[arg-type]
+    session.out.document(
+        {"key": token, "id": key.id, "name": key.name, "roles": key.roles, "expires_us": key.expires_us}
+    )
+    session.out.say(token, style="bold")
+    session.out.say(f"id {key.id}, roles {', '.join(key.roles)}" + (f", until {iso(expires)}" if expires else ""))
+    session.out.say("It is not shown again. Send it as `Authorization: Bearer ...`.")
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List API keys: never the keys themselves.
+
+    Example: mainstay key list
+    """
+    from mainstay.core.clock import iso
+    from mainstay.serving.keys import list_keys
+
+    session: Session = ctx.obj
+    with _state(session) as state:
+        found = list_keys(state)
+    session.out.document({"keys": found})
+    session.out.table(
+        ["id", "name", "roles", "created", "expires", "revoked"],
+        [
+            (one.id, one.name, ", ".join(one.roles), iso(one.created_us), iso(one.expires_us) if one.expires_us else None,
+             iso(one.revoked_us) if one.revoked_us else None)
+            for one in found
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def revoke(ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="The id from `mainstay key list`.")]) -> None:
+    """Revoke an API key: it is refused everywhere within a second.
+
+    Example: mainstay key revoke abc2def4
+    """
+    from mainstay.core.clock import SystemClock
+    from mainstay.serving.keys import revoke_key
+
+    session: Session = ctx.obj
+    with _state(session) as state:
+        key = revoke_key(state, id, clock=SystemClock())
+    session.out.document(key)
+    session.out.say(f"{key.name} ({key.id}) is revoked")

@@ -1,0 +1,155 @@
+"""`mainstay model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mainstay.cli.session import Session
+
+app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    *,
+    model: Annotated[Path, typer.Argument(help="An ONNX, joblib, pickle or skops file.")],
+    python: Annotated[
+        str | None, typer.Option(help="The lab's interpreter: a pickle needs the libraries it was made with.")
+    ] = None,
+    example: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(help="name=method[class]:unit, e.g. churn_probability=predict_proba[Yes]:probability"),
+    ] = None,
+    trust: Annotated[list[str] | None, typer.Option(help="skops: a type that may be loaded.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="A folder with the lab's own modules.")] = None,
+    convert: Annotated[
+        bool, typer.Option("--convert/--no-convert", help="Convert to ONNX where parity is proved.")
+    ] = True,
+) -> None:
+    """Import a trained model as a version. It does not answer before `mainstay model use`.
+
+    The original always runs as it is, in its own process; a conversion to ONNX takes its place only where both give the
+    same answers on every current row and around every split.
+
+    Example: mainstay model add churn.joblib --python lab/bin/python --example train.csv
+    --output churn_probability=predict_proba[Yes]:probability
+    """
+    from mainstay.app.models import Wish, add_model, shop
+    from mainstay.app.place import locate, whoami
+
+    session: Session = ctx.obj
+    wish = Wish(
+        file=model.absolute(),
+        python=python,
+        example=example.absolute() if example else None,
+        outputs=tuple(output or ()),
+        trusted=tuple(trust or ()),
+        paths=tuple(str(Path(one).absolute()) for one in path or ()),
+        convert=convert,
+    )
+    with shop(locate(session.find_file(), session.find_home())) as at:
+        version, told = add_model(at, wish, by=whoami("mainstay model add"))
+    session.out.document({"version": version, "told": told})
+    session.out.say(
+        f"version {version.number}: {version.name}, runtime {version.runtime}, {version.build}", style="bold"
+    )
+    for line in told:
+        session.out.say(f"  {line}")
+    session.out.say(f"It does not answer yet: mainstay model use {version.number}")
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List model versions, and which one answers.
+
+    Example: mainstay model list
+    """
+    from mainstay.app.models import shop
+    from mainstay.app.place import locate
+    from mainstay.core.clock import iso
+
+    session: Session = ctx.obj
+    with shop(locate(session.find_file(), session.find_home())) as at:
+        versions, answering = at.registry.versions(), at.registry.answering()
+    session.out.document({"models": versions, "answering": answering})
+    now = answering.version if answering else None
+    session.out.table(
+        ["", "number", "name", "runtime", "origin", "created", "artifact"],
+        [
+            (
+                "answers" if one.number == now else "retired" if one.retired_us else "",
+                one.number, one.name, one.runtime, one.origin, iso(one.created_us), one.digest.removeprefix("sha256:")[:12],
+            )
+            for one in versions
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def show(ctx: typer.Context, *, number: Annotated[int, typer.Argument(help="The version's number.")]) -> None:
+    """Show one version: signature, digests, and what its import measured.
+
+    Example: mainstay model show 2
+    """
+    from mainstay.app.models import shop
+    from mainstay.app.place import locate
+
+    session: Session = ctx.obj
+    with shop(locate(session.find_file(), session.find_home())) as at:
+        one = at.registry.get(number)
+    session.out.document(one)
+    session.out.say(f"version {one.number} of {one.name}: runtime {one.runtime}, {one.build}", style="bold")
+    session.out.say(f"artifact {one.digest}")
+    if one.original_digest and one.original_digest != one.digest:
+        session.out.say(f"original {one.original_digest}")
+    session.out.say(f"feature set {one.feature_set}")
+    rows = [
+        ("in", f.name, f.type, f.unit, f"{len(f.categories)} categories" if f.categories else "")
+        for f in one.signature.inputs
+    ]
+    rows += [("out", f.name, f.type, f.unit, f.meaning) for f in one.signature.outputs]
+    session.out.table(["", "field", "type", "unit", ""], rows)
+    if one.parity:
+        session.out.table(["measured at import", ""], list(one.parity.items()))
+
+
+@app.command()
+def use(ctx: typer.Context, *, number: Annotated[int, typer.Argument(help="The version that is to answer.")]) -> None:
+    """Let a version answer from the next request on. Going back is the same command.
+
+    Example: mainstay model use 2
+    """
+    from mainstay.app.models import shop, use_model
+    from mainstay.app.place import locate, whoami
+
+    session: Session = ctx.obj
+    with shop(locate(session.find_file(), session.find_home())) as at:
+        answering = use_model(at, number, by=whoami("mainstay model use"))
+    session.out.document(answering)
+    back = f"; back: mainstay model use {answering.previous}" if answering.previous else ""
+    session.out.say(f"version {answering.version} answers{back}", style="green")
+
+
+@app.command()
+def retire(
+    ctx: typer.Context, *, number: Annotated[int, typer.Argument(help="A version that no longer answers.")]
+) -> None:
+    """Take a version out of use: its process ends, and its feature set is no longer kept for it.
+
+    Example: mainstay model retire 1
+    """
+    from mainstay.app.models import shop
+    from mainstay.app.place import locate
+
+    session: Session = ctx.obj
+    with shop(locate(session.find_file(), session.find_home())) as at:
+        version = at.registry.retire(number, at_us=at.clock.now_us())
+    session.out.document(version)
+    session.out.say(f"version {number} is retired")

@@ -1,0 +1,56 @@
+"""`mainstay predict`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from mainstay.cli.session import Session
+
+
+def predict(
+    ctx: typer.Context,
+    *,
+    keys: Annotated[list[str] | None, typer.Argument(help="One business key, or several.")] = None,
+    row: Annotated[str | None, typer.Option(help="Model inputs as a JSON object, instead of a key.")] = None,
+) -> int:
+    """Answer for a key as the API would: same row, same policies, with a receipt. Exits 1 when it is refused.
+
+    Example: mainstay predict 7590-VHVEG
+    """
+    from mainstay.app.answers import predict as answer
+    from mainstay.app.place import locate
+    from mainstay.core.errors import Refused
+    from mainstay.serving.reply import Batch, item
+    from mainstay.serving.request import PredictRequest
+
+    session: Session = ctx.obj
+    if (row is None) == (not keys):
+        raise Refused("wanted a key, or --row with model inputs", mend="mainstay predict KEY")
+    request = PredictRequest(rows=[_object(row)]) if row is not None else PredictRequest(keys=list(keys or []))
+    place = locate(session.find_file(), session.find_home())
+    reply = answer(place, request)
+    results = reply.results if isinstance(reply, Batch) else [item(reply)]
+    session.out.document({"results": results})
+    for one in results:
+        said = ", ".join(f"{name} = {value}" for name, value in (one.output or {}).items()) or f"refused, {one.status}"
+        age = "" if one.age_seconds is None else f", {one.age_seconds:.1f} s old"
+        session.out.say(f"{one.key if one.key is not None else 'row'}: {said}  ({one.verdict}{age})", style="bold")
+        if one.sentence:
+            session.out.say(f"  {one.sentence}")
+        session.out.say(f"  receipt {one.receipt}")
+    return 0 if all(one.status == 200 for one in results) else 1
+
+
+def _object(text: str) -> dict[str, Any]:
+    from mainstay.core.errors import Refused
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise Refused(f"--row is not JSON: {error}", mend="""--row '{"tenure": 3}'""") from None
+    if not isinstance(found, dict):
+        raise Refused("--row wants a JSON object", mend="""--row '{"tenure": 3}'""")
+    return found

@@ -1,0 +1,52 @@
+"""`mainstay receipt`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mainstay.cli.session import Session
+
+app = typer.Typer(help="Show or verify the record of an answer.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="The receipt of an answer.")]
+
+
+@app.command()
+def show(ctx: typer.Context, *, id: Id) -> None:
+    """Show the record of one answer, whole.
+
+    Example: mainstay receipt show rAEb3...
+    """
+    import msgspec
+
+    from mainstay.app.answers import readers, receipt
+    from mainstay.app.place import locate
+
+    session: Session = ctx.obj
+    with readers(locate(session.find_file(), session.find_home())) as found:
+        one = receipt(found, id)
+    session.out.document(one)
+    session.out.table(["field", "value"], [(name, value) for name, value in msgspec.to_builtins(one).items()])
+
+
+@app.command()
+def verify(ctx: typer.Context, *, id: Id) -> int:
+    """Run the stored inputs on the stored artifact again: same version, same inputs, same output.
+
+    Exits 1 when the output differs, 2 when it cannot be told (inputs erased, artifact retired).
+
+    Example: mainstay receipt verify rAEb3...
+    """
+    from mainstay.app.answers import readers
+    from mainstay.app.answers import verify as run
+    from mainstay.app.place import locate
+    from mainstay.core.verdicts import Verdict
+
+    session: Session = ctx.obj
+    with readers(locate(session.find_file(), session.find_home())) as found:
+        finding = run(found, id)
+    session.out.document(finding)
+    session.out.findings([finding])
+    return {Verdict.PASS: 0, Verdict.UNKNOWN: 2}.get(finding.verdict, 1)

@@ -1,0 +1,77 @@
+"""`mainstay status`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainstay.cli.session import Session
+
+if TYPE_CHECKING:
+    from mainstay.app.status import Status
+    from mainstay.cli.output import Output
+
+
+def status(
+    ctx: typer.Context,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")] = False,
+) -> int:
+    """Show what is wrong first, each with its mend; then datasets, model, traffic and disk. Exits 1 on FAIL.
+
+    Example: mainstay status --watch
+    """
+    from mainstay.app.place import locate
+    from mainstay.app.status import read_status
+    from mainstay.core.clock import SystemClock
+    from mainstay.core.errors import NotFound
+    from mainstay.core.verdicts import Verdict
+
+    session: Session = ctx.obj
+    try:
+        file = session.find_file()
+    except NotFound:
+        if session.home is None:
+            raise
+        file = None
+    place = locate(file, session.find_home())
+    while True:
+        found = read_status(place, SystemClock())
+        if watch and not session.json:
+            session.out.console.clear()
+        session.out.document(found)
+        _show(session.out, found)
+        if not watch:
+            return 1 if found.verdict is Verdict.FAIL else 0
+        time.sleep(2)
+
+
+def _show(out: Output, found: Status) -> None:
+    if out.json:
+        return
+    out.say(f"{found.integration}  {found.verdict}  {found.at}", style="bold")
+    out.findings(found.wrong)
+    if not found.wrong:
+        out.say("nothing is wrong", style="green")
+    out.table(
+        ["dataset", "", "age", "promise", "last run", "rows", "quarantined", "held", "waiting", "blocked"],
+        [
+            (one.name, one.verdict, one.age, one.promise, one.last_run, one.rows, one.quarantined, one.held, one.waiting,
+             ", ".join(map(str, one.blocked)))
+            for one in found.datasets
+        ],
+    )  # fmt: skip
+    if found.model:
+        model = found.model
+        out.say(f"model    version {model['version']} of {model['name']} ({model['runtime']}) since {model['since']}")
+    traffic = found.traffic
+    latency = "" if traffic.p99_ms is None else f", p50 ≤ {traffic.p50_ms:g} ms, p99 ≤ {traffic.p99_ms:g} ms"
+    degraded = "" if traffic.degraded_share is None else f", {traffic.degraded_share:.1%} degraded"
+    out.say(
+        f"traffic  {traffic.requests:,} requests, {traffic.errors:,} errors, {traffic.refused:,} refused{degraded}{latency}"
+    )
+    for name, line in found.processes.items():
+        out.say(f"process  {name}: {line}")
+    out.say(f"disk     {found.disk}")
