@@ -10,7 +10,13 @@ from mainstay.core.clock import MINUTE, span
 from mainstay.core.nouns import Check, Dataset, Freshness
 from mainstay.core.verdicts import Finding, Verdict, worst
 from mainstay.quality import sql
-from mainstay.quality.conditions import CONDITIONS, checked_condition, engine_condition, literals_for
+from mainstay.quality.conditions import (
+    CONDITIONS,
+    checked_condition,
+    engine_condition,
+    literals_for,
+    refuse_unknown_pattern,
+)
 
 __all__ = [
     "BAD",
@@ -65,6 +71,8 @@ def _failed(dataset: Dataset, check: Check) -> str:
     column = dataset.column(check.column or "")
     quoted = sql.name(column.name)
     literal = literals_for(column.type, f"dataset {dataset.name}, check {check.name}")
+    if check.kind == "pattern":
+        refuse_unknown_pattern(str(check.args["regex"]), f"dataset {dataset.name}, check {check.name}")
     condition = CONDITIONS[check.kind](quoted, check.args, literal)
     if check.kind == "required":
         # A value that cannot be read is the business of `type`, not absent.

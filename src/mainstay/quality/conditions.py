@@ -89,6 +89,21 @@ def _instant(value: Any) -> str | None:
         return None
 
 
+def refuse_unknown_pattern(regex: str, where: str) -> None:
+    """Raises Refused when RE2, whose regular expressions `pattern` speaks, does not know this one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern=regex)
+    except pa.ArrowInvalid as error:
+        raise Refused(
+            f"{regex!r} is no regular expression of RE2: {str(error).rpartition(': ')[2]}",
+            mend="RE2 has no look-ahead, look-behind and back references",
+            where=where,
+        ) from error
+
+
 def checked_condition(dataset: Dataset, check: Check) -> str:
     """The user's condition of a `sql` check, proved to be one boolean expression over the dataset's columns.
 

@@ -1,4 +1,4 @@
-"""The one place where a name or a value becomes DuckDB SQL text, and the functions that SQL here may not call."""
+"""How values of the user's file become SQL, and the functions that SQL of the user may not call."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from mainstay.core.nouns import ColumnType
+from mainstay.core.sql import identifier
+from mainstay.core.sql import literal as quoted
 
 DUCKDB_TYPES: dict[ColumnType, str] = {
     "string": "VARCHAR",
@@ -55,14 +57,11 @@ AGGREGATES: frozenset[str] = frozenset(
 """DuckDB's aggregates that SQLGlot takes for functions it does not know."""
 
 
-def name(identifier: str) -> str:
-    """The identifier, quoted: `"`-delimited, inner quotes doubled. Also valid in PostgreSQL and SQLite."""
-    return '"' + identifier.replace('"', '""') + '"'
+name = identifier
+"""The name, quoted. Also valid in PostgreSQL and SQLite."""
 
-
-def text(value: str) -> str:
-    """The text as a literal: quotes doubled, nothing else has a meaning inside it."""
-    return "'" + value.replace("'", "''") + "'"
+text = quoted
+"""The text as a literal: nothing in it has a meaning but the quote, which is doubled."""
 
 
 def literal(value: Any) -> str:
