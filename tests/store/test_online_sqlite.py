@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.core.ports import OnlineRow
-from mainstay.core.verdicts import Verdict
 from mainstay.store.online_sqlite import AIM_US, FIRST_ROWS, LEAST_ROWS, MOST_ROWS, SqliteOnline, next_size
 from mainstay.testing.clock import FakeClock
 from mainstay.testing.online_suite import SET, online_row
@@ -19,28 +18,6 @@ def online(tmp_path: Path) -> Iterator[SqliteOnline]:
     store = SqliteOnline(tmp_path / "online.sqlite", clock=FakeClock())
     yield store
     store.close()
-
-
-def test_columns_and_rows_are_stored_alike(online: SqliteOnline) -> None:
-    held = OnlineRow("h", 2, None, None, 7, Verdict.WARN, "held", True, 5, True, None, b"{}")
-    rows = [*(online_row(f"k{number}", 3) for number in range(1000)), held]
-    columns = tuple([getattr(row, name) for row in rows] for name in OnlineRow.__struct_fields__)
-    assert online.put_columns(SET, columns, token=1) == 1001
-    assert online.get_many(SET, [row.key for row in rows]) == {row.key: row for row in rows}
-    assert online.put_columns(SET, tuple(column[:1] for column in columns), token=1) == 1
-    verdicts = tuple([str(cell) for cell in column] if column[0] is held.verdict else column for column in columns)
-    online.put_columns(SET, verdicts, token=1)
-    assert online.get(SET, "h") == held, "a verdict may be given as its text"
-
-
-def test_columns_that_do_not_fit_are_refused(online: SqliteOnline) -> None:
-    row = online_row("a")
-    columns = tuple([getattr(row, name)] for name in OnlineRow.__struct_fields__)
-    with pytest.raises(ValueError, match="11 columns, wanted 12"):
-        online.put_columns(SET, columns[:-1], token=1)
-    with pytest.raises(ValueError, match="shorter"):
-        online.put_columns(SET, (*columns[:-1], []), token=1)
-    assert online.count(SET) == 0
 
 
 def test_what_feeds_a_put_runs_outside_its_transactions(online: SqliteOnline, tmp_path: Path) -> None:
@@ -71,10 +48,12 @@ def test_a_feeder_that_breaks_leaves_whole_rows(online: SqliteOnline) -> None:
 
 
 def test_the_log_does_not_grow_with_what_is_written(online: SqliteOnline, tmp_path: Path) -> None:
-    for plan in (1, 2, 3):
+    """70 MB are written; the log starts anew from time to time and stays under the limit that its file is cut to."""
+    most = 0
+    for plan in range(1, 6):
         online.put(SET, (online_row(f"k{number:05d}", plan, b"x" * 600) for number in range(20_000)), token=1)
-    written = 3 * 20_000 * 600
-    assert (tmp_path / "online.sqlite-wal").stat().st_size < written / 2
+        most = max(most, (tmp_path / "online.sqlite-wal").stat().st_size)
+    assert most < 45_000_000
 
 
 def test_a_killed_drop_is_finished_by_the_next(online: SqliteOnline) -> None:

@@ -139,6 +139,53 @@ def test_a_damaged_file_is_corrupt(open_store: Callable[[Path], Store], tmp_path
     assert caught.value.mend
 
 
+def test_what_was_removed_leaves_no_byte(tmp_path: Path) -> None:
+    state, online = SqliteState(tmp_path / "s"), SqliteOnline(tmp_path / "o")
+    people = [f"person-{number}" for number in range(300)]
+    state.commit([Write(space="a", name=person, body=person.encode()) for person in people])
+    online.put(SET, [online_row(person, values=person.encode()) for person in people], token=1)
+    state.commit([Write(space="a", name=person, body=None) for person in people[::2]])
+    state.commit([Write(space="a", name=person, body=b"nobody") for person in people[1:-1:2]])
+    online.remove(SET, people[:-1], plan=1, token=1)
+    state.commit([Write(space="a", name=person, body=None) for person in people[:-1]])
+    for store in (state, online):
+        store.scrub()
+    kept = people[-1].encode()
+    for path in tmp_path.iterdir():
+        left = path.read_bytes().replace(kept, b"")
+        assert b"person-" not in left, path.name
+    assert has(online, 0) is False
+    assert online.get(SET, people[-1]) is not None
+    for store in (state, online):
+        store.close()
+
+
+def test_a_log_that_is_being_read_cannot_be_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.02)
+    store = SqliteState(tmp_path / "f")
+    write(store, 1)
+    other = sqlite3.connect(tmp_path / "f", isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM record").fetchone()
+    write(store, 2)
+    with pytest.raises(StoreBusy):
+        store.scrub()
+    other.close()
+    store.scrub()
+    assert (tmp_path / "f-wal").stat().st_size == 0
+    store.close()
+
+
+def test_a_row_that_is_no_row_is_corrupt(tmp_path: Path) -> None:
+    store = SqliteOnline(tmp_path / "f")
+    write(store, 1)
+    with store._file.writing() as connection:
+        connection.execute("UPDATE online SET row = x'ff'")
+    with pytest.raises(Corrupt, match="row cannot be read"):
+        store.get(SET, "1")
+    store.close()
+
+
 def test_a_reader_neither_makes_nor_writes(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no online store"):
         SqliteOnline(tmp_path / "f", writable=False)
