@@ -93,6 +93,7 @@ def test_a_name_that_could_lead_out_is_refused(name: str, tmp_path: Path) -> Non
         Home(tmp_path, name)
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize(("number", "error"), [(2, StoreTooNew), (0, StoreOld)])
 def test_another_versions_layout_is_refused(number: int, error: type[Exception], tmp_path: Path) -> None:
     home = Home(tmp_path, "churn")

@@ -97,6 +97,7 @@ def nursery() -> Iterator[Nursery]:
     one.close()
 
 
+@pytest.mark.promise(1)
 def test_state_has_all_of_a_commit_or_none(nursery: Nursery, tmp_path: Path) -> None:
     for _ in range(ROUNDS):
         done = nursery.run_and_kill("state", tmp_path)
@@ -107,6 +108,7 @@ def test_state_has_all_of_a_commit_or_none(nursery: Nursery, tmp_path: Path) -> 
         assert numbers <= {done, done + 1}
 
 
+@pytest.mark.promise(1)
 def test_online_rows_are_whole_and_a_redo_completes_them(nursery: Nursery, tmp_path: Path) -> None:
     for _ in range(ROUNDS):
         done = nursery.run_and_kill("online", tmp_path)
@@ -121,6 +123,7 @@ def test_online_rows_are_whole_and_a_redo_completes_them(nursery: Nursery, tmp_p
         online.close()
 
 
+@pytest.mark.promise(1)
 def test_a_batch_is_landed_whole_or_not_at_all(nursery: Nursery, tmp_path: Path) -> None:
     for _ in range(ROUNDS):
         done = nursery.run_and_kill("land", tmp_path)

@@ -96,6 +96,7 @@ def test_a_full_disk_leaves_the_batch_that_was_to_be_rewritten(small_disk: Path)
     assert {path.name for path in place(small_disk).iterdir()} == {"manifest.json", *landed.files}
 
 
+@pytest.mark.promise(8)
 def test_a_rewrite_removes_every_old_byte_and_keeps_unknown_fields(tmp_path: Path) -> None:
     landing = LocalLanding(tmp_path)
     landed = landing.land(batch_manifest(), batch_rows([(1, "the person")]))
@@ -126,6 +127,7 @@ def test_rows_are_read_and_written_batch_by_batch(tmp_path: Path) -> None:
     assert most < 10 * batch.nbytes
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize(("number", "error"), [(2, StoreTooNew), (0, StoreOld)])
 def test_another_versions_folder_is_refused(number: int, error: type[Exception], tmp_path: Path) -> None:
     LocalLanding(tmp_path)

@@ -66,6 +66,7 @@ def test_the_file_is_its_users_only_and_made_whole(open_store: Callable[[Path], 
     assert [path.name for path in tmp_path.iterdir()] == ["f"], "nothing is left beside it"
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize("open_store", STORES)
 @pytest.mark.parametrize(("number", "error"), [(2, StoreTooNew), (0, StoreOld)])
 def test_another_versions_file_is_refused(
@@ -139,6 +140,7 @@ def test_a_damaged_file_is_corrupt(open_store: Callable[[Path], Store], tmp_path
     assert caught.value.mend
 
 
+@pytest.mark.promise(7)
 def test_what_was_removed_leaves_no_byte(tmp_path: Path) -> None:
     state, online = SqliteState(tmp_path / "s"), SqliteOnline(tmp_path / "o")
     people = [f"person-{number}" for number in range(300)]
