@@ -39,7 +39,7 @@ class Screen:
 
     def command(self, text: str, output: str = "") -> None:
         """A command that the reader could type, and what it printed."""
-        self.console.print(Text("  $ ", style="dim") + Text(text, style="bold"))
+        self.console.print(Text("  $ ", style="dim") + Text(text, style="bold"), soft_wrap=True)
         for line in output.rstrip().splitlines():
             self.console.print(Text("    " + line, style="dim"), soft_wrap=True)
 

@@ -30,4 +30,4 @@ def churn(customer_id: str) -> dict[str, float | str]:
         tables["subscriptions"]["monthly_charges"] = None
     row = features(**tables)
     probability = model.predict_proba(row[FEATURES])[0, 1]
-    return {"customer": customer_id, "churn_probability": round(float(probability), 4)}
+    return {"customer": customer_id, "churn_probability": float(probability)}
