@@ -14,6 +14,7 @@ import pytest
 
 from mainstay.core.nouns import Field, Signature
 from mainstay.models.importing import Examined, examine
+from mainstay.models.inputs import null
 from mainstay.models.runtimes.python_process import PythonHost
 
 CATEGORIES = {"contract": ("Month-to-month", "One year", "Two year"), "gender": ("Female", "Male")}
@@ -105,8 +106,7 @@ class Trained:
         self.example = folder / f"{name}.csv"
         frame.to_csv(self.example, index=False)
         self.rows = [
-            tuple(None if value != value else value for value in row)
-            for row in frame.itertuples(index=False, name=None)
+            tuple(None if null(value) else value for value in row) for row in frame.itertuples(index=False, name=None)
         ]
 
     def examined(self) -> Examined:

@@ -51,14 +51,17 @@ def convert(
     Raises what opening the original raises; a conversion that fails or differs is an outcome, not an error.
     """
     clock = clock or SystemClock()
+    kept = Conversion(onnx=None, options={}, build="", signature=examined.signature, parity={}, reason="")
+    if not rows:
+        return _refused(kept, examined, "there are no current rows to prove a conversion on")
     options = dict(examined.options)
     side = side_folder(options["python"], ("pyarrow", "skl2onnx"), home) if home else None
     if side:
         options["side"] = str(side)
     with opened(file, examined.signature, options, clock) as original:
-        required, closed = probe(original, examined.signature, rows, clock) if rows else ((), ())
+        required, closed = probe(original, examined.signature, rows, clock)
         signature = marked(examined.signature, required)
-        kept = Conversion(onnx=None, options={}, build="", signature=signature, parity={}, reason="")
+        kept = msgspec.structs.replace(kept, signature=signature)
         hindrance = _hindrance(examined, rows, original, clock)
         if hindrance:
             return _refused(kept, examined, hindrance)
@@ -80,8 +83,6 @@ def marked(signature: Signature, required: Sequence[str]) -> Signature:
 
 def _hindrance(examined: Examined, rows: Sequence[Row], original: PythonModel, clock: Clock) -> str:
     """Why no conversion is even tried; empty when nothing stands against it."""
-    if not rows:
-        return "there are no current rows to prove a conversion on"
     strange = sorted({field.type for field in examined.signature.inputs} - CONVERTIBLE)
     if strange:
         return f"an input of type {strange[0]} has no tensor"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import floor
 from typing import Any
 
 import msgspec
@@ -145,6 +146,8 @@ def around(signature: Signature, rows: Sequence[Row], splits: Splits) -> Iterato
             near = max(after - 1, 0)
             far = 1e-4 * abs(split) or 1e-4
             candidates = [values[near], values[min(after, len(values) - 1)], split - far, split + far]
+            if field.type == "integer":
+                candidates.extend((floor(split), floor(split) + 1))
             for value in candidates:
                 fitting = _fitting(value, field.type)
                 if fitting is None or _close(fitting, known):

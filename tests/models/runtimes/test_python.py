@@ -129,7 +129,7 @@ def test_requests_that_wait_for_a_hung_model_time_out_too(lab: Path, host: Pytho
 
         hanging = threading.Thread(target=ask, args=((-1.0, 0.0), 0.5))
         hanging.start()
-        assert until(lambda: model._turn.locked())
+        assert until(model._turn.locked)
         waiting = threading.Thread(target=ask, args=((1.0, 1.0), 30))
         waiting.start()
         hanging.join()
@@ -145,7 +145,7 @@ def test_waiting_for_others_past_the_deadline_does_not_kill_them(lab: Path, host
         answers: list[object] = []
         thread = threading.Thread(target=lambda: answers.append(slow.predict([(-5.0, 6.0)])))
         thread.start()
-        assert until(lambda: slow._turn.locked())
+        assert until(slow._turn.locked)
         time.sleep(0.05)  # the slow request is on its way; should it still be behind, the assertions hold all the same
         with suppress(ModelTimeout):
             hasty.predict([(1.0, 1.0)], deadline_us=soon(0.05))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,7 @@ def _words(output: str, rule: str, volatile: set[str], columns: set[str]) -> set
         raise ModelRefused(f"the rule for {output} is not SQL: {_first_line(error)}") from error
     words: set[str] = set()
     depth = 0
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+    for token, following in zip_longest(tokens, tokens[1:]):
         depth += {TokenType.L_PAREN: 1, TokenType.R_PAREN: -1}.get(token.token_type, 0)
         if depth < 0 or token.token_type in {TokenType.SEMICOLON, TokenType.PARAMETER}:
             raise ModelRefused(
