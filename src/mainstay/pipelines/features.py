@@ -6,8 +6,8 @@ mapping is `all`, or every key is affected, the SQL sees everything: incremental
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -84,8 +84,8 @@ class FeatureWriter:
         self.state = state
         self.token = token
 
-    def write(self, keys: Iterable[str] | None, *, plan: int, moment: Moment) -> int:
-        """Computes the rows of `keys` (None: all) and writes them under the publish plan's number.
+    def write(self, keys: pa.Table | None, *, plan: int, moment: Moment) -> int:
+        """Computes the rows of `keys` (column `k`; None: all) and writes them under the publish plan's number.
 
         Returns:
             How many rows were written. Raises Refused when the SQL gives more than one row for a key.
@@ -96,18 +96,14 @@ class FeatureWriter:
         self._show_datasets(everything=everything)
         self._compute(moment)
         self._facts(everything=everything)
-        written = 0
-        for rows in self._online_rows(plan, moment, everything=everything):
-            written += self.online.put(self.state.digest, rows, token=self.token)
+        rows = self._online_rows(plan, moment, everything=everything)
+        written = self.online.put(self.state.digest, rows, token=self.token)
         self._remove_vanished(plan, everything=everything)
         self._hide_datasets()
         return written
 
-    def _load_keys(self, keys: Iterable[str]) -> None:
-        import pyarrow as pa
-
-        table = pa.table({"k": pa.array(list(keys), pa.string())})
-        self.current.db.register("affected_in", table)
+    def _load_keys(self, keys: pa.Table) -> None:
+        self.current.db.register("affected_in", keys)
         self.current.sql(
             "CREATE OR REPLACE TEMP TABLE affected AS SELECT DISTINCT k FROM affected_in WHERE k IS NOT NULL"
         )
@@ -188,7 +184,7 @@ class FeatureWriter:
             )
         return parts
 
-    def _online_rows(self, plan: int, moment: Moment, *, everything: bool) -> Iterator[list[OnlineRow]]:
+    def _online_rows(self, plan: int, moment: Moment, *, everything: bool) -> Iterator[OnlineRow]:
         keys = (
             "SELECT k FROM computed UNION SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted)"
             if everything
@@ -216,7 +212,7 @@ class FeatureWriter:
             CHUNK,
         )
         for batch in reader:
-            yield list(self._rows_of(batch, plan, moment))
+            yield from self._rows_of(batch, plan, moment)
 
     def _shared(self) -> str:
         names = [literal(name) for name, mapping in self.state.mapping.items() if mapping == ALL]
@@ -244,23 +240,14 @@ class FeatureWriter:
 
     def _remove_vanished(self, plan: int, *, everything: bool) -> None:
         if everything:
-            here = {k for (k,) in self._written_keys()}
-            gone: list[Any] = [key for key in self.online.keys(self.state.digest) if key not in here]
-        else:
-            gone = [
-                k
-                for (k,) in self.current.sql(
-                    "SELECT k FROM affected WHERE k NOT IN (SELECT k FROM computed) AND k NOT IN "
-                    "(SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted))"
-                )
-            ]
-        if gone:
-            self.online.remove(self.state.digest, gone, plan=plan, token=self.token)
-
-    def _written_keys(self) -> list[tuple[Any, ...]]:
-        return self.current.sql(
-            "SELECT k FROM computed UNION SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted)"
+            self.online.prune(self.state.digest, below=plan, token=self.token)
+            return
+        gone = self.current.sql(
+            "SELECT k FROM affected WHERE k NOT IN (SELECT k FROM computed) AND k NOT IN "
+            "(SELECT k FROM source_facts WHERE k IS NOT NULL AND (held OR deleted))"
         )
+        if gone:
+            self.online.remove(self.state.digest, [k for (k,) in gone], plan=plan, token=self.token)
 
 
 def blind_mappings(current: Current, datasets: dict[str, Dataset], state: FeatureSetState) -> str:

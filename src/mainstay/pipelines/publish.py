@@ -24,6 +24,8 @@ from mainstay.store.current import schema_of
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pyarrow as pa
+
 EVERY_KEY = -1
 
 
@@ -139,20 +141,16 @@ def _write_keys(desk: Desk, path: Path, sql: str) -> dict[str, int]:
     return counts
 
 
-def planned_keys(desk: Desk, plan: PublishPlan, digest: str) -> list[str] | None:
-    """The keys of a feature set that the plan touches; None for every key."""
+def planned_keys(desk: Desk, plan: PublishPlan, digest: str) -> pa.Table | None:
+    """The keys of a feature set that the plan touches, as column `k`; None for every key."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    count = plan.keys.get(digest, 0)
-    if count == EVERY_KEY:
+    if plan.keys.get(digest, 0) == EVERY_KEY:
         return None
-    if not count or not plan.file:
-        return []
     with pa.memory_map(str(desk.plans / plan.file)) as source:
-        columns = pa.ipc.open_file(source).read_all().to_pydict()
-    return [
-        str(key) for feature_set, key in zip(columns["feature_set"], columns["k"], strict=True) if feature_set == digest
-    ]
+        found: pa.Table = pa.ipc.open_file(source).read_all()
+    return found.filter(pc.equal(found["feature_set"], pa.scalar(digest)))
 
 
 def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, batch: BatchRecord) -> None:
@@ -232,18 +230,18 @@ def write_features(desk: Desk, plan: PublishPlan, moment: Moment) -> list[Featur
         state = desk.feature_sets.get(digest)
         if state is None or state.retired:
             continue
-        keys = planned_keys(desk, plan, digest)
+        keys = planned_keys(desk, plan, digest) if plan.keys[digest] else None
         writer = FeatureWriter(desk.current, desk.online, desk.integration.datasets, state, token=desk.token)
-        if keys is None or keys:
+        if plan.keys[digest]:
             writer.write(keys, plan=plan.number, moment=moment)
-        complete = state.complete or (keys is None and _all_published(desk, state, plan.dataset))
+        complete = state.complete or (plan.keys[digest] == EVERY_KEY and _all_published(desk, state, plan.dataset))
         changed.append(
             msgspec.structs.replace(
                 state,
                 plan=plan.number,
                 complete=complete,
                 warn=blind_mappings(desk.current, desk.integration.datasets, state),
-                refreshed_us=moment.ours_us if keys is None else state.refreshed_us,
+                refreshed_us=moment.ours_us if plan.keys[digest] == EVERY_KEY else state.refreshed_us,
                 rows=desk.online.count(digest),
             )
         )

@@ -127,6 +127,15 @@ class MemoryOnline:
                 del standing[key]
             return len(going)
 
+    def prune(self, feature_set: str, *, below: int, token: int) -> int:
+        with self._lock:
+            self._fence.move(token)
+            standing = self._sets.get(feature_set, {})
+            going = [key for key, row in standing.items() if row.plan < below]
+            for key in going:
+                del standing[key]
+            return len(going)
+
     def drop(self, feature_set: str, *, token: int) -> None:
         with self._lock:
             self._fence.move(token)

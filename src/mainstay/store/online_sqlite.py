@@ -45,6 +45,8 @@ _GET = f"SELECT row FROM online WHERE feature_set = {_SET} AND key = ?"
 _COUNT = f"SELECT count(*) FROM online WHERE feature_set = {_SET}"
 _KEYS = f"SELECT key FROM online WHERE feature_set = {_SET} AND key > ? ORDER BY key LIMIT 10000"
 _FIRST_KEYS = f"SELECT key FROM online WHERE feature_set = {_SET} ORDER BY key LIMIT 10000"
+_PLANS = f"SELECT key, plan FROM online WHERE feature_set = {_SET} AND key > ? ORDER BY key LIMIT 10000"
+_FIRST_PLANS = f"SELECT key, plan FROM online WHERE feature_set = {_SET} ORDER BY key LIMIT 10000"
 # An equal plan is a redo after a crash and writes again.
 _PUT = (
     "INSERT INTO online VALUES ({}, ?, ?, ?) ON CONFLICT (feature_set, key)"
@@ -116,6 +118,10 @@ class SqliteOnline:
 
         return self._in_chunks(keys, write, token)
 
+    def prune(self, feature_set: str, *, below: int, token: int) -> int:
+        going = (key for key, plan in self._plans(feature_set) if plan < below)
+        return self.remove(feature_set, going, plan=below - 1, token=token)
+
     def drop(self, feature_set: str, *, token: int) -> None:
         """Forgets the set at once, then removes its rows bit by bit, and those that an earlier, killed drop left."""
         with self._file.writing() as connection:
@@ -136,6 +142,13 @@ class SqliteOnline:
 
     def close(self) -> None:
         self._file.close()
+
+    def _plans(self, feature_set: str) -> Iterator[tuple[str, int]]:
+        """(key, plan) of every row, in pages, so that rows may go while we look."""
+        page = self._file.rows(_FIRST_PLANS, (feature_set,))
+        while page:
+            yield from page
+            page = self._file.rows(_PLANS, (feature_set, page[-1][0]))
 
     def _row(self, data: bytes) -> OnlineRow:
         try:

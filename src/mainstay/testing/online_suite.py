@@ -94,6 +94,15 @@ def remove_leaves_higher_plans(open_online: OpenOnline) -> None:
         assert online.remove(OTHER, ["b"], plan=9, token=1) == 0
 
 
+def prune_removes_lower_plans(open_online: OpenOnline) -> None:
+    online = open_online()
+    online.put("one", [online_row(f"k{number}", plan=number) for number in range(1, 6)], token=1)
+    online.put("two", [online_row("k1", plan=1)], token=1)
+    assert online.prune("one", below=4, token=1) == 3
+    assert list(online.keys("one")) == ["k4", "k5"]
+    assert online.count("two") == 1
+
+
 def drop_forgets_one_set(open_online: OpenOnline) -> None:
     with closing(open_online()) as online, closing(open_online()) as reader:
         online.put(SET, (online_row(f"k{number}", 9) for number in range(1000)), token=1)
@@ -169,6 +178,7 @@ ONLINE_SUITE: tuple[Callable[[OpenOnline], None], ...] = (
     get_many_returns_what_is_there,
     keys_and_count_are_of_one_set,
     remove_leaves_higher_plans,
+    prune_removes_lower_plans,
     drop_forgets_one_set,
     a_lower_token_is_fenced,
     many_rows_are_all_written,
