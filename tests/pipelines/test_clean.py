@@ -145,6 +145,12 @@ def test_what_each_type_takes(
     assert dict(zip(expected, cleaned(kind, type, list(expected), *steps), strict=True)) == expected
 
 
+def test_an_underscore_groups_only_where_it_is_declared() -> None:
+    assert cleaned("text", "integer", ["1_000", "1_00"], step("number", thousands="_")) == ["1000", BAD]
+    with pytest.raises(Refused, match="two different separators"):
+        of("text", "integer", step("number", decimal="5"))
+
+
 def test_ambiguous_dates_take_the_first_format_that_fits() -> None:
     american = step("date", formats=["%m/%d/%Y", "%d/%m/%Y"])
     assert cleaned("text", "date", ["02/03/2024", "28/03/2024"], american) == ["2024-02-03", "2024-03-28"]

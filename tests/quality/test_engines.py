@@ -75,16 +75,18 @@ def test_postgresql_counts_the_same(postgres_db: Database) -> None:
     patterns = [
         Check(name="p", kind="pattern", column="plan", args={"regex": "[Oo]ne year|x"}),
         Check(name="q", kind="pattern", column="plan", args={"regex": "it's"}),
+        Check(name="r", kind="pattern", column="plan", args={"regex": "two.lines"}),
     ]
     postgres_db.exec(CREATE)
-    for values in ROWS:
+    rows = [*ROWS, (5, 1.0, "two\nlines", None), (6, 1.0, "two lines", None)]
+    for values in rows:
         postgres_db.exec("INSERT INTO t VALUES (%s, %s, %s, %s)", values)
     checks = [*CHECKS, *patterns]
     found = [
         postgres_db.exec(f"SELECT count(*) FROM t WHERE {engine_condition(check, 'postgres')}".replace("%", "%%"))
         for check in checks
     ]
-    assert [count[0][0] for count in found] == in_duckdb(checks, ROWS)
+    assert [count[0][0] for count in found] == in_duckdb(checks, rows)
 
 
 def test_an_engine_without_the_means_is_refused() -> None:

@@ -196,7 +196,12 @@ def _word(word: Any) -> str:
 def _number(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
     """The number's text in plain form. Separators must stand where they belong: 12.5 is not 125 in Germany."""
     decimal, thousands = str(args.get("decimal", ".")), str(args.get("thousands") or "")
-    if len(decimal) != 1 or len(thousands) > 1 or decimal == thousands or re.match(r"[\w+-]", decimal + thousands):
+    if (
+        len(decimal) != 1
+        or len(thousands) > 1
+        or decimal == thousands
+        or re.search(r"[^\W_]|[+-]", decimal + thousands)
+    ):
         raise Refused(
             "`number` needs two different separators of one character each",
             mend='write `number: {decimal: ",", thousands: "."}`',

@@ -229,7 +229,8 @@ def engine_condition(check: Check, dialect: str) -> str:
             continue
         if dialect != "postgres":
             raise Refused(f"{dialect} has no regular expressions", where=f"check {check.name}")
-        anchored = exp.Literal.string(f"^(?:{match.expression.name})$")
+        # (?p): a dot is no line break, as with RE2.
+        anchored = exp.Literal.string(f"(?p)^(?:{match.expression.name})$")
         match.replace(exp.RegexpLike(this=match.this.copy(), expression=anchored))
     return tree.sql(dialect=dialect)
 
