@@ -281,7 +281,8 @@ def _answer_link(one: Receipt) -> Link:
     reason = f" by {one.reason}" if one.reason else ""
     return Link(
         what="answer",
-        sentence=f"{one.outcome}{reason} at {iso(one.at_us)} in {one.latency_us / 1000:.2f} ms: {output or one.sentence}",
+        sentence=f"{one.outcome}{reason} at {iso(one.at_us)} in {one.latency_us / 1000:.2f} ms: "
+        + (output or one.sentence),
         details=(
             ("verdict", str(one.verdict)),
             ("sentence", one.sentence),

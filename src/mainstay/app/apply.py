@@ -54,8 +54,11 @@ def plan(works: Works, new: Integration) -> Plan:
     steps: list[Step] = []
     for name, dataset in new.datasets.items():
         steps.extend(_dataset_steps(works, None if old is None else old.datasets.get(name), dataset))
-    for name in () if old is None else old.datasets.keys() - new.datasets.keys():
-        steps.append(Step(kind="drop_dataset", name=name, sentence=f"stop reading {name}; what was stored stays"))
+    dropped = set() if old is None else old.datasets.keys() - new.datasets.keys()
+    steps.extend(
+        Step(kind="drop_dataset", name=name, sentence=f"stop reading {name}; what was stored stays")
+        for name in sorted(dropped)
+    )
     breaks: list[Finding] = list(_broken_sets(works, new))
     wanted = feature_state(new, new.model.input)
     known = works.state.get("feature_set", wanted.digest)

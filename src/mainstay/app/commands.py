@@ -15,7 +15,7 @@ import msgspec
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.wiring import Works, own
-from mainstay.core.clock import SECOND
+from mainstay.core.clock import SECOND, SystemClock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.records import Receipt, Request, Response, Seal
@@ -181,7 +181,8 @@ def flush(works: Works, *, at_least: int = 0) -> Body:
     """Landing and journal to history."""
     desk = works.desk
     rows = {name: history.flush(desk, name, at_least=at_least) for name in desk.integration.datasets}
-    archived = archive.archive_journal(works.journal, works.history, clock=works.clock)
+    keep = desk.integration.settings.retention_us.get("journal", archive.RETENTION_US)
+    archived = archive.archive_journal(works.journal, works.history, clock=works.clock, retention_us=keep)
     for name in desk.integration.datasets:
         history.trim_landing(desk, name, works.clock.now_us())
     return {"rows": rows, "journal": msgspec.to_builtins(archived)}
@@ -216,13 +217,13 @@ def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND
                 sets.recover(works.desk)
             return COMMANDS[command](works, args)
     except LeaseOwned as owned:
-        return _ask_owner(place, command, args, by, owned, timeout_us)
+        request = Request(id=new_id("req"), command=command, args=args, by=by, at_us=SystemClock().now_us())
+        return _ask_owner(place, request, owned, timeout_us)
 
 
-def _ask_owner(place: Place, command: str, args: Body, by: str, owned: LeaseOwned, timeout_us: int) -> Body:
+def _ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:
     state = SqliteState(place.home.state)
     try:
-        request = Request(id=new_id("req"), command=command, args=args, by=by, at_us=time.time_ns() // 1000)
         Shelf(state, "request", Request).put(request.id, request)
         answers = ShelfReader(state, "response", Response)
         deadline = time.monotonic() + timeout_us / SECOND

@@ -12,8 +12,9 @@ import msgspec
 import structlog
 
 from mainstay.app.commands import flush, perform_requests
+from mainstay.app.status import DiskSample, sample_disk
 from mainstay.app.wiring import Works
-from mainstay.core.clock import MINUTE, SECOND
+from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 from mainstay.core.errors import Fenced, MainstayError, SourceError
 from mainstay.core.ids import Random, system_random
 from mainstay.core.nouns import Dataset, Guard
@@ -26,6 +27,7 @@ from mainstay.store.shelf import Shelf
 HISTORY_EVERY_US = 3 * MINUTE
 HISTORY_ROWS = 100_000
 HEARTBEAT_US = 1 * SECOND
+COMPACT_EVERY_US = 1 * HOUR
 IDLE_US = 20_000
 
 
@@ -57,6 +59,7 @@ class Loop:
         self._flushed_us = works.clock.monotonic_us()
         self._seen_us = 0
         self._since_us = works.clock.now_us()
+        self._compacted_us = works.clock.monotonic_us()
         self._state_seen: int | None = None
         self._history_error = ""
 
@@ -123,9 +126,14 @@ class Loop:
         self._schedule(name, next_us=next_run_us(dataset, began, self.works.clock.now_us()))
         if result.status not in ("empty", "queued"):
             self.log.info(
-                "run", dataset=name, mode=result.mode, batch=result.batch, status=result.status, published=result.published,
+                "run",
+                dataset=name,
+                mode=result.mode,
+                batch=result.batch,
+                status=result.status,
+                published=result.published,
                 quarantined=result.quarantined,
-            )  # fmt: skip
+            )
 
     def _schedule(self, name: str, *, next_us: int) -> None:
         desk = self.works.desk
@@ -150,8 +158,8 @@ class Loop:
             token=desk.token,
         )
         if first:
-            kind = "source" if isinstance(error, SourceError) else "run"
-            self.log.warning(f"{kind} failed", dataset=name, why=error.sentence, retry_in_ms=delay // 1000)
+            what = "source failed" if isinstance(error, SourceError) else "run failed"
+            self.log.warning(what, dataset=name, why=error.sentence, retry_in_ms=delay // 1000)
             self.works.tell("dataset.failed", {"dataset": name, "why": error.sentence})
 
     def _feature_set(self, one: FeatureSetState) -> bool:
@@ -173,11 +181,32 @@ class Loop:
         self._flushed_us = now
         try:
             flush(self.works)
+            self._compact(now)
+            self._sample_disk()
             self._history_error = ""
         except MainstayError as error:
             if error.sentence != self._history_error:
                 self.log.warning("history is behind", why=error.sentence)
             self._history_error = error.sentence
+
+    def _compact(self, now: int) -> None:
+        """Once an hour, small files of history become few."""
+        if now - self._compacted_us < COMPACT_EVERY_US:
+            return
+        self._compacted_us = now
+        for table in self.works.history.tables():
+            self.works.history.compact(table)
+
+    def _sample_disk(self) -> None:
+        """Notes what the home takes, so that `status` can tell when the disk is full; two days are kept."""
+        now = self.works.clock.now_us()
+        samples = Shelf(self.works.state, "disk", DiskSample)
+        old = [name for name, one in samples.all().items() if one.at_us < now - 2 * DAY]
+        sample = sample_disk(self.works.place.home, now)
+        self.works.state.commit(
+            [samples.write(f"{now:020d}", sample), *(samples.remove(name) for name in old)],
+            token=self.works.lease.token,
+        )
 
     def _heartbeat(self) -> None:
         now = self.works.clock.now_us()

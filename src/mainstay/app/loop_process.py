@@ -41,7 +41,7 @@ def main() -> None:
             log.info("loop started", pid=os.getpid(), integration=given.integration)
             loop.run(stopping.is_set, stopping.wait)
     except MainstayError as error:
-        log.error("loop stopped", why=error.sentence, mend=error.mend)
+        log.warning("loop stopped", why=error.sentence, mend=error.mend)
         sys.exit(EXIT_AFTER_FAULT)
 
 

@@ -1,7 +1,7 @@
 """Model versions in and out of service: imported with proof, chosen, and taken back.
 
-Importing works beside the lease: it reads current feature rows from online and adds the version by compare-and-set, so that a
-proof that takes minutes never keeps the loop from its datasets.
+Importing works beside the lease: it reads current feature rows from online and adds the version by compare-and-set, so
+that a proof that takes minutes never keeps the loop from its datasets.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def shop(place: Place) -> Iterator[Shop]:
 def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str, ...]]:
     """Examines, converts where parity is proved, and stores a version. Returns it with what to tell the person.
 
-    Raises ModelRefused when it does not fit the API contract or cannot be opened, Refused before its feature set is there.
+    Raises ModelRefused when it does not fit the API contract or cannot be opened, Refused before its feature set is
+    there.
     """
     integration = need_applied(at.state)
     wanted = applying.feature_state(integration, integration.model.input)
@@ -142,9 +143,8 @@ def current_rows(at: Shop, wanted: FeatureSetState, integration: Integration, si
         rows: list[Row] = []
         keys = list(online.keys(wanted.digest))
         for start in range(0, len(keys), 1_000):
-            for row in online.get_many(wanted.digest, keys[start : start + 1_000]).values():
-                if row.values is not None:
-                    rows.append(plan.row(row.values))
+            found = online.get_many(wanted.digest, keys[start : start + 1_000]).values()
+            rows.extend(plan.row(row.values) for row in found if row.values is not None)
         return rows
     finally:
         online.close()

@@ -1,4 +1,6 @@
-"""The page for the morning: what is wrong first, each with its mend, then everything else. Facts from state, never the source.
+"""The page for the morning: what is wrong first, each with its mend, then everything else.
+
+Facts come from state, never from the source.
 
 `judge_status` is pure; `read_status` gathers the facts it judges.
 """
@@ -240,13 +242,12 @@ def _dataset_line(facts: Facts, name: str) -> DatasetLine:
     dataset = facts.integration.datasets[name]
     state = facts.datasets.get(name, DatasetState())
     age = None if state.as_of_us is None else facts.now_us - state.as_of_us
-    promised = [
-        f"{word} {span(value)}"
-        for word, value in (
-            ("warn", dataset.freshness.warn_us), ("fail", dataset.freshness.fail_us), ("newest", dataset.freshness.newest_us)
-        )
-        if value is not None
-    ]  # fmt: skip
+    promises = {
+        "warn": dataset.freshness.warn_us,
+        "fail": dataset.freshness.fail_us,
+        "newest": dataset.freshness.newest_us,
+    }
+    promised = [f"{word} {span(value)}" for word, value in promises.items() if value is not None]
     waiting = facts.waiting.get(name, ())
     return DatasetLine(
         name=name,

@@ -1,4 +1,4 @@
-"""`mainstay up`: applies the file when nothing would break, then supervises the loop, the API workers and the model hosts."""
+"""`mainstay up`: applies the file when nothing would break, then supervises loop, API workers and model hosts."""
 
 from __future__ import annotations
 
@@ -70,11 +70,7 @@ def apply_at_start(place: Place, say: Callable[[str], None]) -> None:
         try:
             new = applying.read(works)
             planned = applying.plan(works, new)
-            if planned.breaks:
-                raise MainstayError(
-                    "; ".join(finding.sentence for finding in planned.breaks), mend=planned.breaks[0].mend
-                )
-            if planned.steps:
+            if planned.steps or planned.breaks:
                 for sentence in applying.perform(works, new, planned):
                     say(f"applied: {sentence}")
             for finding in planned.warnings:

@@ -74,11 +74,17 @@ def list_(ctx: typer.Context) -> None:
     session.out.table(
         ["id", "name", "roles", "created", "expires", "revoked"],
         [
-            (one.id, one.name, ", ".join(one.roles), iso(one.created_us), iso(one.expires_us) if one.expires_us else None,
-             iso(one.revoked_us) if one.revoked_us else None)
+            (
+                one.id,
+                one.name,
+                ", ".join(one.roles),
+                iso(one.created_us),
+                iso(one.expires_us) if one.expires_us else None,
+                iso(one.revoked_us) if one.revoked_us else None,
+            )
             for one in found
         ],
-    )  # fmt: skip
+    )
 
 
 @app.command()

@@ -8,30 +8,35 @@ from typing import Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.nouns import Field
 
 app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_help=True)
+
+
+Model = Annotated[Path, typer.Argument(help="An ONNX, joblib, pickle or skops file.")]
+Python = Annotated[str | None, typer.Option(help="The lab's interpreter: a pickle needs its own libraries.")]
+Example = Annotated[Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option(help="name=method[class]:unit, e.g. churn_probability=predict_proba[Yes]:probability"),
+]
+Trust = Annotated[list[str] | None, typer.Option(help="skops: a type that may be loaded.")]
+Folders = Annotated[list[str] | None, typer.Option(help="A folder with the lab's own modules.")]
+Convert = Annotated[bool, typer.Option("--convert/--no-convert", help="Convert to ONNX where parity is proved.")]
+Number = Annotated[int, typer.Argument(help="The version's number.")]
 
 
 @app.command()
 def add(
     ctx: typer.Context,
     *,
-    model: Annotated[Path, typer.Argument(help="An ONNX, joblib, pickle or skops file.")],
-    python: Annotated[
-        str | None, typer.Option(help="The lab's interpreter: a pickle needs the libraries it was made with.")
-    ] = None,
-    example: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(help="name=method[class]:unit, e.g. churn_probability=predict_proba[Yes]:probability"),
-    ] = None,
-    trust: Annotated[list[str] | None, typer.Option(help="skops: a type that may be loaded.")] = None,
-    path: Annotated[list[str] | None, typer.Option(help="A folder with the lab's own modules.")] = None,
-    convert: Annotated[
-        bool, typer.Option("--convert/--no-convert", help="Convert to ONNX where parity is proved.")
-    ] = True,
+    model: Model,
+    python: Python = None,
+    example: Example = None,
+    output: Outputs = None,
+    trust: Trust = None,
+    path: Folders = None,
+    convert: Convert = True,
 ) -> None:
     """Import a trained model as a version. It does not answer before `mainstay model use`.
 
@@ -85,15 +90,20 @@ def list_(ctx: typer.Context) -> None:
         [
             (
                 "answers" if one.number == now else "retired" if one.retired_us else "",
-                one.number, one.name, one.runtime, one.origin, iso(one.created_us), one.digest.removeprefix("sha256:")[:12],
+                one.number,
+                one.name,
+                one.runtime,
+                one.origin,
+                iso(one.created_us),
+                one.digest.removeprefix("sha256:")[:12],
             )
             for one in versions
         ],
-    )  # fmt: skip
+    )
 
 
 @app.command()
-def show(ctx: typer.Context, *, number: Annotated[int, typer.Argument(help="The version's number.")]) -> None:
+def show(ctx: typer.Context, *, number: Number) -> None:
     """Show one version: signature, digests, and what its import measured.
 
     Example: mainstay model show 2
@@ -120,8 +130,12 @@ def show(ctx: typer.Context, *, number: Annotated[int, typer.Argument(help="The 
         session.out.table(["measured at import", ""], list(one.parity.items()))
 
 
+def _seen(field: Field) -> str:
+    return f"{len(field.categories)} categories" if field.categories else ""
+
+
 @app.command()
-def use(ctx: typer.Context, *, number: Annotated[int, typer.Argument(help="The version that is to answer.")]) -> None:
+def use(ctx: typer.Context, *, number: Number) -> None:
     """Let a version answer from the next request on. Going back is the same command.
 
     Example: mainstay model use 2

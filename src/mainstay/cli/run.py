@@ -32,14 +32,8 @@ def run(
     args: dict[str, Any] = {"datasets": datasets or [], "dry_run": dry_run}
     done = ask(place, "run", args, timeout_us=timeout * SECOND)
     session.out.document(done)
-    session.out.table(
-        ["dataset", "mode", "read", "no-ops", "landed", "published", "quarantined", "batch", "status"],
-        [
-            (one["dataset"], one["mode"], one["read"], one["noops"], one["landed"], one["published"], one["quarantined"],
-             one["batch"], one["status"])
-            for one in done["results"]
-        ],
-    )  # fmt: skip
+    columns = ["dataset", "mode", "read", "noops", "landed", "published", "quarantined", "batch", "status"]
+    session.out.table(columns, [[one[name] for name in columns] for one in done["results"]])
     for one in done["results"]:
         found = msgspec.convert(one["findings"], list[Finding])
         session.out.findings(finding for finding in found if finding.verdict is not Verdict.PASS)

@@ -58,20 +58,29 @@ def _show(out: Output, found: Status) -> None:
     out.table(
         ["dataset", "", "age", "promise", "last run", "rows", "quarantined", "held", "waiting", "blocked"],
         [
-            (one.name, one.verdict, one.age, one.promise, one.last_run, one.rows, one.quarantined, one.held, one.waiting,
-             ", ".join(map(str, one.blocked)))
+            (
+                one.name,
+                one.verdict,
+                one.age,
+                one.promise,
+                one.last_run,
+                one.rows,
+                one.quarantined,
+                one.held,
+                one.waiting,
+                ", ".join(map(str, one.blocked)),
+            )
             for one in found.datasets
         ],
-    )  # fmt: skip
+    )
     if found.model:
         model = found.model
         out.say(f"model    version {model['version']} of {model['name']} ({model['runtime']}) since {model['since']}")
     traffic = found.traffic
     latency = "" if traffic.p99_ms is None else f", p50 ≤ {traffic.p50_ms:g} ms, p99 ≤ {traffic.p99_ms:g} ms"
     degraded = "" if traffic.degraded_share is None else f", {traffic.degraded_share:.1%} degraded"
-    out.say(
-        f"traffic  {traffic.requests:,} requests, {traffic.errors:,} errors, {traffic.refused:,} refused{degraded}{latency}"
-    )
+    said = f"{traffic.requests:,} requests, {traffic.errors:,} errors, {traffic.refused:,} refused"
+    out.say(f"traffic  {said}{degraded}{latency}")
     for name, line in found.processes.items():
         out.say(f"process  {name}: {line}")
     out.say(f"disk     {found.disk}")

@@ -1,7 +1,7 @@
 """Erasing a person by key from every store that the loop owns: landing, current, online, history, quarantine.
 
-The key's versions are counted as erased from then on, and a suppression list (keyed hashes, never keys) stops the next overlap
-from bringing them back. Receipts are the journal's part (pipelines/archive).
+The key's versions are counted as erased from then on, and a suppression list (keyed hashes, never keys) stops the next
+overlap from bringing them back. Receipts are the journal's part (pipelines/archive_erase).
 """
 
 from __future__ import annotations

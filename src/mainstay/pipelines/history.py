@@ -1,4 +1,4 @@
-"""History follows landing: settled batches are appended to a Delta table per dataset, once each, with what became of them.
+"""History follows landing: settled batches are appended to a Delta table per dataset, once each, with what came of it.
 
 | column                      | what                                                                |
 |-----------------------------|---------------------------------------------------------------------|

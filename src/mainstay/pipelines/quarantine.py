@@ -1,7 +1,7 @@
 """Quarantine and batches in the hands of a person: list, show, replay, discard, release.
 
-A replayed row is judged again by today's cleaning and checks; it is published only if it is newer than what current shows,
-else marked superseded. Doing it twice changes nothing.
+A replayed row is judged again by today's cleaning and checks; it is published only if it is newer than what current
+shows, else marked superseded. Doing it twice changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mainstay.pipelines.features import ALL, Moment, affected_sql
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import recompute
 from mainstay.pipelines.run import Runner
-from mainstay.store.current import schema_of
+from mainstay.store.current import ROW_COLUMNS, schema_of
 
 
 class QuarantinedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +82,7 @@ def list_rows(
                     landed=iso(landed),
                     note=note or "",
                     raw=json.loads(raw),
-                )  # fmt: skip
+                )
             )
     return found
 
@@ -128,7 +128,8 @@ def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str |
     desk.current.sql(
         "CREATE OR REPLACE TEMP TABLE replayed AS "
         f"SELECT j.*, q._batch AS _from, q._ord AS _from_ord, q._landed AS _was, {gate.accepted()} AS ok, "
-        f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = j._k AND row(r._batch, r._ord) > row(q._batch, q._ord)) "
+        f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = j._k "
+        "AND row(r._batch, r._ord) > row(q._batch, q._ord)) "
         f"AND row(q._batch, q._ord) >= (SELECT max(row(p._batch, p._ord)) FROM replaying p WHERE p._k = j._k) AS newer "
         "FROM judged j JOIN replaying q ON q._n = j._ord"
     )
@@ -164,13 +165,13 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
     with current.transaction():
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM replayed WHERE ok AND newer)")
         current.sql(
-            f"INSERT INTO {schema}.rows (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, {names}) "
+            f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
             f"SELECT _k, _from, _from_ord, _digest, _event, _was, _cursor, {gate.reasons('warn')}, FALSE, {names} "
             "FROM replayed WHERE ok AND newer"
         )
         current.sql(
-            f"DELETE FROM {schema}.held h WHERE EXISTS (SELECT 1 FROM replayed p WHERE p._k = h._k AND p.ok AND p.newer "
-            "AND row(p._from, p._from_ord) >= row(h._batch, h._ord))"
+            f"DELETE FROM {schema}.held h WHERE EXISTS (SELECT 1 FROM replayed p WHERE p._k = h._k AND p.ok "
+            "AND p.newer AND row(p._from, p._from_ord) >= row(h._batch, h._ord))"
         )
         current.sql(
             f"DELETE FROM {schema}.newest n WHERE EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = n._k "
@@ -244,7 +245,7 @@ def release_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> Batc
 
 
 def discard_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> BatchRecord:
-    """What current has stands instead of the batch: keys that it would have changed carry WARN until their next version."""
+    """What current has stands instead: keys that the batch would have changed carry WARN until their next version."""
     _need_reason(reason)
     contract = _dataset(desk, dataset)
     batch = _waiting_batch(desk, dataset, number)

@@ -9,14 +9,14 @@ from mainstay.pipelines.features import Moment
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import apply_to_current, recompute
 from mainstay.pipelines.run import Runner
-from mainstay.store.current import schema_of
+from mainstay.store.current import ROW_COLUMNS, schema_of
 
 
 def rebuild(desk: Desk, runner: Runner) -> int:
     """Applies every settled batch again, in order, to empty tables. Returns how many batches.
 
-    Rows whose batches have left landing come from history. What a person replayed or discarded row by row after its batch
-    settled is in quarantine again: the safe side, since held rows are not served as fresh.
+    Rows whose batches have left landing come from history. What a person replayed or discarded row by row after its
+    batch settled is in quarantine again: the safe side, since held rows are not served as fresh.
     """
     name = runner.dataset.name
     schema = schema_of(name)
@@ -57,19 +57,19 @@ def _from_history(desk: Desk, dataset: Dataset, before: int) -> None:
             quoted = identifier(stored)
             values.append(f"make_timestamp({quoted})" if column.type == "timestamp" else quoted)
     desk.current.sql(
-        f"INSERT INTO {schema}.rows (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, {', '.join(names)}) "
+        f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {', '.join(names)}) "
         f"SELECT key, batch, ordinal, 0, event_us, known_us, NULL, NULL, op = 'd', {', '.join(values)} "
         f"FROM read_parquet({listed}, union_by_name => true) WHERE batch < {before} AND state = 'published' "
         "QUALIFY row_number() OVER (PARTITION BY key ORDER BY batch DESC, ordinal DESC) = 1"
     )
     desk.current.sql(
-        f"INSERT INTO {schema}.settled SELECT batch, state, count(*) FROM read_parquet({listed}, union_by_name => true) "
-        f"WHERE batch < {before} GROUP BY ALL"
+        f"INSERT INTO {schema}.settled SELECT batch, state, count(*) "
+        f"FROM read_parquet({listed}, union_by_name => true) WHERE batch < {before} GROUP BY ALL"
     )
 
 
 def reclean(desk: Desk, runner: Runner, moment: Moment) -> int:
-    """After the cleaning or the checks changed: current and quarantine are made again from raw. Returns the batches used."""
+    """After cleaning or checks changed: current and quarantine are made again from raw. Returns the batches used."""
     count = rebuild(desk, runner)
     wanted: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(runner.dataset.name)}
     recompute(desk, wanted, dataset=runner.dataset.name, cause="reclean", moment=moment)

@@ -45,6 +45,9 @@ VERSION_COLUMNS = (
     "_batch BIGINT, _ord BIGINT, _digest UHUGEINT, _event BIGINT, _landed BIGINT, _cursor VARCHAR, _warn VARCHAR"
 )
 
+ROW_COLUMNS = "_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted"
+"""Our columns of `rows`, in the order in which rows are inserted; the contract's columns follow."""
+
 
 class Current:
     """An open DuckDB file. Not thread-safe: one loop owns it.
@@ -137,14 +140,27 @@ class Current:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All statements inside, or none."""
+        """All statements inside, or none. One inside another is part of it."""
+        if self._inside:
+            yield
+            return
         self.sql("BEGIN")
+        self._inside = True
         try:
             yield
+            self.sql("COMMIT")
         except BaseException:
-            self.db.execute("ROLLBACK")
+            self._roll_back()
             raise
-        self.sql("COMMIT")
+        finally:
+            self._inside = False
+
+    def _roll_back(self) -> None:
+        """DuckDB rolls back by itself when a COMMIT fails; a second ROLLBACK is then refused, and nothing is lost."""
+        import duckdb
+
+        with suppress(duckdb.Error):
+            self.db.execute("ROLLBACK")
 
     # --- one dataset's tables ----------------------------------------------------------------------------------
 
@@ -175,14 +191,13 @@ class Current:
                 self._add_columns(schema, table, dataset)
 
     def _add_columns(self, schema: str, table: str, dataset: Dataset) -> None:
-        there = {
-            name: kind
-            for name, kind in self.sql(
+        there: dict[str, str] = dict(
+            self.sql(
                 "SELECT column_name, data_type FROM information_schema.columns "
                 "WHERE table_schema = ? AND table_name = ?",
                 [schema.strip('"'), table],
             )
-        }
+        )
         for column in dataset.columns:
             kind = DUCKDB_TYPES[column.type]
             if column.name not in there:
