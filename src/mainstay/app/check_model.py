@@ -1,0 +1,211 @@
+"""What `mainstay check` makes of the model that answers, or would: its signature against the feature columns.
+
+Pure, but for trying a rule on the sample's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mainstay.core.errors import ModelError
+from mainstay.core.nouns import ColumnType, Field, Integration, Signature
+from mainstay.core.records import FeatureSetState, ModelVersion
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.fitting import fits
+from mainstay.models.inputs import null
+from mainstay.models.registry import inline_draft
+from mainstay.models.runtimes import runtime_of
+from mainstay.serving import contract as api_contract
+from mainstay.serving.contract import ApiContract
+from mainstay.spec.plain import fits as fits_type
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of the model."""
+
+    integration: Integration
+    features: FeatureSetState | None
+    """The feature set that `model.input` means; None: its SQL cannot be served."""
+    answering: ModelVersion | None = None
+    """The version that answers now; None: none does."""
+    contract: ApiContract | None = None
+    """The API contract that stands in git; None: none was written yet."""
+    rows: Sequence[Sequence[Any]] = ()
+    """Feature rows of the sample, values in the order of the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The model that answers once the file is applied."""
+
+    signature: Signature
+    shown: str
+    imported: bool
+
+
+def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
+    """The findings about the model, and the one that will answer; None when none will, or it cannot be loaded."""
+    found: list[Finding] = []
+    candidate: Candidate | None = None
+    inline, columns = facts.integration.model.inline, _columns(facts)
+    if inline is not None and facts.features is not None:
+        try:
+            draft = inline_draft(
+                inline,
+                name=facts.integration.model.name,
+                inputs=tuple(Field(name=name, type=kind) for name, kind in columns),
+                feature_set=facts.features.digest,
+                at_us=0,
+                by="",
+            )
+        except ModelError as error:
+            found.append(_finding(f"model.{inline.kind}", Verdict.FAIL, error.sentence, error.mend))
+        else:
+            candidate = Candidate(draft.signature, f"the {inline.kind} of the file", imported=False)
+            found.append(_finding(f"model.{inline.kind}", Verdict.PASS, f"the {inline.kind} loads"))
+            found.extend(try_inline(draft, facts.rows))
+    version = facts.answering
+    if version is not None and (version.origin == "imported" or inline is None):
+        candidate = Candidate(version.signature, f"version {version.number} of {version.name}", imported=True)
+    if candidate is None:
+        if inline is None:
+            mend = "mainstay apply, then mainstay model add FILE; or write a `constant:` to try everything else first"
+            found.append(_finding("model.version", Verdict.WARN, "no model answers yet", mend))
+        return found, None
+    if facts.features is not None:
+        found.extend(_fitting(facts, candidate, columns))
+        found.extend(_unused(candidate, columns))
+        if candidate.imported:
+            found.extend(_values(candidate.signature, columns, facts.rows))
+    return found, candidate
+
+
+def _columns(facts: ModelFacts) -> tuple[tuple[str, ColumnType], ...]:
+    return () if facts.features is None else facts.features.columns
+
+
+def _fitting(facts: ModelFacts, candidate: Candidate, columns: Sequence[tuple[str, ColumnType]]) -> Iterator[Finding]:
+    given = [Field(name=name, type=kind) for name, kind in columns]
+    outputs = candidate.signature.outputs if facts.contract is None else facts.contract.outputs
+    yield from fits([*given, *facts.integration.model.request_inputs], outputs, candidate.signature)
+    if facts.contract is None or facts.features is None:
+        return
+    now = api_contract.build(facts.integration, columns, candidate.signature, key_type=facts.features.key_type)
+    broken = api_contract.breaks(facts.contract, now)
+    yield from broken
+    if not broken:
+        yield _finding("api.contract", Verdict.PASS, f"contracts/api-{facts.contract.api}.json is kept")
+
+
+def _unused(candidate: Candidate, columns: Sequence[tuple[str, ColumnType]]) -> Iterator[Finding]:
+    if not candidate.imported or not candidate.signature.inputs:
+        return  # a constant reads nothing, and a rule may use every column
+    read = {field.name for field in candidate.signature.inputs}
+    unused = [name for name, _ in columns if name not in read]
+    if unused:
+        yield _finding(
+            "model.unused",
+            Verdict.WARN,
+            f"{candidate.shown} does not read {', '.join(unused)}",
+            "leave them out of the feature SQL, or keep them for the next version",
+        )
+
+
+def _values(
+    signature: Signature, columns: Sequence[tuple[str, ColumnType]], rows: Sequence[Sequence[Any]]
+) -> Iterator[Finding]:
+    """Nulls where the model takes none, and categories that it never saw, among the sample's rows."""
+    places = {name: index for index, (name, _) in enumerate(columns)}
+    for field in signature.inputs:
+        place = places.get(field.name)
+        if place is None or not rows:
+            continue
+        values = [row[place] for row in rows]
+        empty = sum(map(null, values))
+        if field.required and empty:
+            sentence = f"{field.name} is null in {empty:,} of {len(rows):,} rows, and the model takes no null there"
+            mend = f"clean it, give it a value in the feature SQL, or make {field.name} `required` in the dataset"
+            yield _finding(f"model.{field.name}.required", Verdict.WARN, sentence, mend)
+        known = set(field.categories)
+        strange = sum(1 for value in values if known and not null(value) and str(value) not in known)
+        if strange:
+            sentence = (
+                f"{field.name} is none of the {len(known)} categories of training in {strange:,} of {len(rows):,} rows"
+            )
+            mend = f"map it with `clean: [{{map: ...}}]`, or check it with `values:` on {field.name}"
+            yield _finding(f"model.{field.name}.categories", Verdict.WARN, sentence, mend)
+
+
+def try_inline(draft: ModelVersion, rows: Sequence[Sequence[Any]]) -> Iterator[Finding]:
+    """A rule's answers for the sample's rows: whether it takes them, and what it gives is as declared."""
+    if draft.runtime == "constant" or not rows:
+        return
+    loaded = runtime_of(draft.runtime).load(None, draft.signature, draft.options)
+    try:
+        answers = loaded.predict(rows)
+    except ModelError as error:
+        yield _finding("model.rule.rows", Verdict.FAIL, error.sentence, error.mend or "guard it: CASE, TRY_CAST")
+        return
+    finally:
+        loaded.close()
+    strange = False
+    for index, field in enumerate(draft.signature.outputs):
+        values = [row[index] for row in answers]
+        for why, count in (
+            ("null", sum(map(null, values))),
+            ("outside its own min and max", sum(1 for value in values if _outside(field, value))),
+        ):
+            if count:
+                strange = True
+                sentence = f"{field.name} is {why} for {count:,} of {len(rows):,} rows"
+                mend = "let the rule say what it answers there: coalesce, least, greatest"
+                yield _finding(f"model.rule.{field.name}", Verdict.WARN, sentence, mend)
+    if not strange:
+        yield _finding("model.rule.rows", Verdict.PASS, f"the rule answers {len(rows):,} rows of the sample")
+
+
+def _outside(field: Field, value: Any) -> bool:
+    if null(value) or not isinstance(value, int | float):
+        return False
+    low = field.minimum is not None and value < field.minimum
+    return low or (field.maximum is not None and value > field.maximum)
+
+
+def judge_answer(integration: Integration, candidate: Candidate | None) -> Iterator[Finding]:
+    """The policies, and the fallback against the outputs."""
+    policies, fallback = integration.answer, integration.fallback
+    falling = [name for name in policies.__struct_fields__ if getattr(policies, name) == "fallback"]
+    if fallback is None:
+        if falling:
+            sentence = f"{', '.join(falling)}: fallback, and the file has none, so it refuses"
+            yield _finding("answer.fallback", Verdict.WARN, sentence, "add `fallback: {OUTPUT: VALUE, reason: WHY}`")
+    elif candidate is not None:
+        wanted = {field.name: field for field in candidate.signature.outputs}
+        wrong = [
+            *(f"no value for {name}" for name in wanted if name not in fallback.values),
+            *(f"{name}, which is no output" for name in fallback.values if name not in wanted),
+            *(
+                f"{name}, which is not of type {wanted[name].type}"
+                for name, value in fallback.values.items()
+                if name in wanted and not fits_type(value, wanted[name].type)
+            ),
+        ]
+        if wrong:
+            sentence = f"the fallback has {'; '.join(wrong)}"
+            outputs = ", ".join(f"{field.name} ({field.type})" for field in wanted.values())
+            yield _finding("answer.fallback", Verdict.FAIL, sentence, f"{candidate.shown} gives: {outputs}")
+        else:
+            yield _finding("answer.fallback", Verdict.PASS, "a fallback is given for each output")
+    flagged = [name for name in ("on_stale", "on_held") if getattr(policies, name) == "flag"]
+    if flagged:
+        sentence = f"{', '.join(flagged)}: flag answers from such rows; whoever calls must read `verdict`"
+        yield _finding("answer.flagged", Verdict.WARN, sentence, "write refuse or fallback unless every caller does")
+    shown = ", ".join(f"{name}: {getattr(policies, name)}" for name in policies.__struct_fields__)
+    yield _finding("answer.policies", Verdict.PASS, shown)
+
+
+def _finding(check: str, verdict: Verdict, sentence: str, mend: str = "") -> Finding:
+    return Finding(check=check, verdict=verdict, sentence=sentence, mend=mend)

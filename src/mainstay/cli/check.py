@@ -1,0 +1,53 @@
+"""`mainstay check`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainstay.cli.session import Session
+
+if TYPE_CHECKING:
+    from mainstay.app.check import Report
+    from mainstay.cli.output import Output
+
+
+def check(
+    ctx: typer.Context,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Show what passed as well.")] = False,
+) -> int:
+    """Find out all that can be known before going live: connections, columns, rows, features, model, promises.
+
+    Reads the file on disk and a few rows of each dataset; changes nothing. Exits 1 on FAIL, and on ERROR: something
+    could not be looked at.
+
+    Example: mainstay check --all
+    """
+    from mainstay.app.check import check as look
+    from mainstay.app.place import Place, read_file
+    from mainstay.core.clock import SystemClock
+    from mainstay.store.home import Home
+
+    session: Session = ctx.obj
+    file = session.find_file().absolute()
+    integration = read_file(file)
+    place = Place(Home(session.find_home(), integration.name), file)
+    found = look(place, integration, SystemClock())
+    session.out.document(found)
+    _show(session.out, found, everything=everything)
+    return 0 if found.ready else 1
+
+
+def _show(out: Output, found: Report, *, everything: bool) -> None:
+    from mainstay.core.verdicts import Verdict
+
+    for area in found.areas:
+        shown = [one for one in area.findings if everything or one.verdict is not Verdict.PASS]
+        passed = len(area.findings) - len(shown)
+        more = f"{passed} passed" if passed else ""
+        out.say(f"{area.name:<10}{area.verdict:<9}{more}".rstrip(), style="bold")
+        out.findings(shown)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)
+    out.say(f"{found.integration}: {counts}" + ("" if everything else "   (--all shows what passed)"))
