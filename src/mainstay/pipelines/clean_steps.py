@@ -80,13 +80,13 @@ def _on_text(build: Callable[[str, Raw], str]) -> Step:
 
 def _trim(text: str, raw: Raw) -> str:
     """DuckDB's trim with a list of characters costs ten times one of blanks alone, so it is asked last."""
-    blanks = raw.let(f"CASE WHEN {_solid(text)} THEN {text} ELSE trim({text}) END")
+    blanks = raw.let(f"trim({text})")
     return f"CASE WHEN {_solid(blanks)} OR {blanks} = '' THEN {blanks} ELSE trim({blanks}, {sql.text(WHITESPACE)}) END"
 
 
 def _solid(text: str) -> str:
     """Whether the text begins and ends with visible ASCII, so that there is nothing to trim."""
-    return f"({text} >= '!' AND {text} < chr(127) AND right({text}, 1) BETWEEN '!' AND '~')"
+    return f"({text} >= '!' AND {text} < chr(127) AND {text}[-1] BETWEEN '!' AND '~')"
 
 
 def _title(text: str, _raw: Raw) -> str:
