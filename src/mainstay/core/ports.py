@@ -254,6 +254,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     deletes: int = 0
     noops: int = 0
+    erased: int = 0
+    """Versions of erased people that this read brought back and that were not landed."""
     cursor: str | None = None
     digest: str
     """Over the files' bytes, in order."""

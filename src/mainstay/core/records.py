@@ -102,6 +102,8 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Why a person released or discarded it."""
     released: tuple[str, ...] = ()
     """Checks whose findings a release overrides for this batch."""
+    before_us: int | None = None
+    """The dataset's as-of when this batch was published: what the keys that it holds keep."""
     counts: dict[str, int] = {}
 
 

@@ -13,12 +13,12 @@ import msgspec
 
 from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import Dataset
-from mainstay.core.records import Suppressed
+from mainstay.core.records import BatchRecord, Suppressed
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, mapping_sql
-from mainstay.pipelines.publish import current_facts
+from mainstay.pipelines.publish import current_facts, settle_counts
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import schema_of
 
@@ -90,42 +90,32 @@ def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
         lost = desk.current.one(f"DELETE FROM {schema}.quarantine WHERE _k IN ({listed})")[0]
         desk.current.sql(f"DELETE FROM {schema}.held WHERE _k IN ({listed})")
         desk.current.sql(f"DELETE FROM {schema}.newest WHERE _k IN ({listed})")
-        for batch, by_state in landed.items():
-            for before, n in by_state.items():
-                desk.current.move(dataset.name, batch, before, "erased", n)
+        _recount(desk, runner)
     desk.current.sql("CHECKPOINT")
-    state = msgspec.structs.replace(desk.dataset_state(dataset.name), **current_facts(desk, dataset.name))
-    desk.datasets.put(dataset.name, state, token=desk.token)
-    return Erased(
-        current=rows, quarantine=lost, landing=sum(sum(one.values()) for one in landed.values()), history=history
-    )
+    desk.at("current-written")
+    _note_counts(desk, dataset)
+    return Erased(current=rows, quarantine=lost, landing=landed, history=history)
 
 
-def _erase_landing(desk: Desk, runner: Runner, key: str, keys: set[str]) -> dict[int, dict[str, int]]:
-    """Rewrites landed batches without the person's versions. Returns versions removed by batch and state."""
-    removed: dict[int, dict[str, int]] = {}
+def _erase_landing(desk: Desk, runner: Runner, key: str, keys: set[str]) -> int:
+    """Rewrites landed batches without the person's versions, whose keys join `keys`. Returns versions removed."""
+    removed = 0
     for number in desk.landing.numbers(runner.dataset.name):
         batch = desk.batches.get(batch_name(runner.dataset.name, number))
         manifest = desk.landing.manifest(runner.dataset.name, number)
         if batch is None or manifest is None:
             continue
         form = runner.load(batch)
-        mine = suppressed_keys(desk, form, lambda person: person == key)
-        keys |= mine
-        counts = _states_of(desk, runner, number, batch.status, keys)
-        if not counts:
+        keys |= suppressed_keys(desk, form, lambda person: person == key)
+        gone = stage.suppress(desk.current, keys)
+        if not gone:
             continue
-        stage.suppress(desk.current, keys)
         left = int(desk.current.one("SELECT count(*) FROM stage")[0])
-        rows = _marked(desk, form)
-        rewritten = desk.landing.rewrite(msgspec.structs.replace(manifest, rows=left), rows)
-        desk.batches.put(
-            batch_name(runner.dataset.name, number),
-            msgspec.structs.replace(batch, digest=rewritten.digest, rows=left),
-            token=desk.token,
-        )
-        if batch.status in ("published", "discarded"):
-            removed[number] = counts
+        deletes = int(desk.current.one("SELECT count(*) FROM stage WHERE _op = 'd'")[0])
+        shrunk = msgspec.structs.replace(manifest, rows=left, deletes=deletes, erased=manifest.erased + gone)
+        desk.landing.rewrite(shrunk, _marked(desk, form))
+        desk.at("landing-rewritten")
+        removed += gone
     return removed
 
 
@@ -135,33 +125,58 @@ def _marked(desk: Desk, form: stage.Shape) -> pa.RecordBatchReader:
     return marked(stage.landing_reader(desk.current, form), form)
 
 
-def _states_of(desk: Desk, runner: Runner, number: int, status: str, keys: set[str]) -> dict[str, int]:
-    """How many of the staged versions of `keys` are in which state."""
-    if not keys:
-        return {}
-    listed = ", ".join(literal(one) for one in sorted(keys))
-    total = int(desk.current.one(f"SELECT count(*) FROM stage WHERE _k IN ({listed})")[0])
-    if total == 0:
-        return {}
-    if status == "discarded":
+def _recount(desk: Desk, runner: Runner) -> None:
+    """What became of each batch's versions, counted again where landing holds fewer than `settled` says.
+
+    Counted from what is left, so that an erasure that was killed and is done again comes to the same numbers.
+    """
+    name = runner.dataset.name
+    for number in desk.landing.numbers(name):
+        batch = desk.batches.get(batch_name(name, number))
+        manifest = desk.landing.manifest(name, number)
+        before = desk.current.settled(name, number)
+        if batch is None or manifest is None or before is None or before.get("erased", 0) == manifest.erased:
+            continue
+        runner.load(batch)
+        settle_counts(desk, batch, {**_left(desk, batch), "erased": manifest.erased})
+
+
+def _left(desk: Desk, batch: BatchRecord) -> dict[str, int]:
+    """The versions of the batch in `stage`, by state."""
+    total = int(desk.current.one("SELECT count(*) FROM stage")[0])
+    if batch.status == "discarded":
         return {"discarded": total}
-    schema = schema_of(runner.dataset.name)
-    counts: dict[str, int] = {}
-    for state, n in desk.current.sql(
-        f"SELECT q.state, count(*) FROM {schema}.quarantine q JOIN stage s ON s._ord = q._ord "
-        f"WHERE q._batch = {number} AND q._k IN ({listed}) GROUP BY 1"
-    ):
-        counts[str(state)] = int(n)
-    losers = 0
-    if stage.repeats(desk.current, "stage"):
-        distinct = int(desk.current.one(f"SELECT count(DISTINCT _k) FROM stage WHERE _k IN ({listed})")[0])
-        losers = total - distinct
-    if losers:
-        counts["superseded"] = counts.get("superseded", 0) + losers
-    rest = total - sum(counts.values())
-    if rest:
-        counts["published"] = counts.get("published", 0) + rest
+    mine = f"FROM {schema_of(batch.dataset)}.quarantine WHERE _batch = {batch.number}"
+    counts = {str(state): int(n) for state, n in desk.current.sql(f"SELECT state, count(*) {mine} GROUP BY state")}
+    losers = int(
+        desk.current.one(f"SELECT count(*) - count(DISTINCT _k) FROM stage WHERE _k NOT IN (SELECT _k {mine})")[0]
+    ) + int(
+        desk.current.one(
+            f"SELECT count(*) FROM stage WHERE _k IN (SELECT _k {mine}) AND _ord NOT IN (SELECT _ord {mine})"
+        )[0]
+    )
+    counts["superseded"] = counts.get("superseded", 0) + losers
+    counts["published"] = counts.get("published", 0) + total - sum(counts.values())
     return counts
+
+
+def _note_counts(desk: Desk, dataset: Dataset) -> None:
+    """Tells state, in one commit, what landing and current hold now."""
+    name = dataset.name
+    writes = []
+    for number in desk.landing.numbers(name):
+        batch = desk.batches.get(batch_name(name, number))
+        manifest = desk.landing.manifest(name, number)
+        if batch is None or manifest is None or batch.digest == manifest.digest:
+            continue
+        counts = desk.current.settled(name, number) or {**batch.counts, "erased": manifest.erased}
+        changed = msgspec.structs.replace(
+            batch, rows=manifest.rows, deletes=manifest.deletes, digest=manifest.digest, counts=counts
+        )
+        writes.append(desk.batches.write(batch_name(name, number), changed))
+    desk.state.commit(writes, token=desk.token)
+    state = msgspec.structs.replace(desk.dataset_state(name), **current_facts(desk, name))
+    desk.datasets.put(name, state, token=desk.token)
 
 
 def traces(desk: Desk, key: str) -> Iterator[str]:

@@ -31,8 +31,9 @@ EVERY_KEY = -1
 
 def publish_batch(desk: Desk, gate: Gate, judgement: Judgement, batch: BatchRecord) -> BatchRecord:
     """Publishes the batch in `judged`; returns its settled record."""
-    batch = msgspec.structs.replace(batch, findings=judgement.findings)
-    plan = _plan_of(desk, batch) or _record_plan(desk, gate.form, batch)
+    before = desk.dataset_state(batch.dataset).as_of_us
+    batch = msgspec.structs.replace(batch, findings=judgement.findings, before_us=before)
+    plan = _record_plan(desk, gate.form, batch)
     desk.at("plan-recorded")
     apply_to_current(desk, gate.form, gate, judgement, batch)
     desk.at("current-written")
@@ -41,7 +42,7 @@ def publish_batch(desk: Desk, gate: Gate, judgement: Judgement, batch: BatchReco
 
 def finish_batch(desk: Desk, batch: BatchRecord) -> BatchRecord:
     """After a crash: the batch is in current, so only online and the published position are behind."""
-    plan = _plan_of(desk, batch)
+    plan = plan_of(desk, batch)
     if plan is None:  # current holds the batch but its plan is gone: compute everything again
         every: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(batch.dataset)}
         plan = record_plan(desk, every, dataset=batch.dataset, batch=batch.number, cause="batch")
@@ -54,9 +55,10 @@ def _show(desk: Desk, batch: BatchRecord, plan: PublishPlan) -> BatchRecord:
     return _advance(desk, batch, plan, sets)
 
 
-def _plan_of(desk: Desk, batch: BatchRecord) -> PublishPlan | None:
+def plan_of(desk: Desk, batch: BatchRecord) -> PublishPlan | None:
+    """The recorded plan by which the batch is published or discarded; None when there is none."""
     for plan in desk.publish_plans.all().values():
-        if plan.cause == "batch" and plan.dataset == batch.dataset and plan.batch == batch.number:
+        if plan.dataset == batch.dataset and plan.batch == batch.number:
             return plan
     return None
 
@@ -80,8 +82,11 @@ def _record_plan(desk: Desk, form: Shape, batch: BatchRecord) -> PublishPlan:
         if mapping == dataset.key:
             parts.append("SELECT _k AS k FROM judged WHERE NOT _super AND _k NOT LIKE chr(1) || '%'")
         wanted[one.digest] = " UNION ".join(parts)
-    found = desk.batches.write(batch_name(dataset.name, batch.number), batch)
-    return record_plan(desk, wanted, dataset=dataset.name, batch=batch.number, cause="batch", also=(found,))
+    also = [desk.batches.write(batch_name(dataset.name, batch.number), batch)]
+    earlier = plan_of(desk, batch)
+    if earlier is not None:  # nothing was written under it; what it saw of current may have changed since
+        also.append(desk.publish_plans.remove(plan_name(earlier)))
+    return record_plan(desk, wanted, dataset=dataset.name, batch=batch.number, cause="batch", also=tuple(also))
 
 
 def record_plan(
@@ -164,8 +169,7 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
         warn = f"nullif(concat_ws('; ', {note}, {gate.reasons('warn', 'block', 'quarantine')}), '')"
     version = f"_k, {batch.number}, _ord, _digest, _event, {batch.landed_us}, _cursor"
     accepted = gate.accepted()
-    before = desk.dataset_state(batch.dataset).as_of_us
-    as_of = "NULL" if before is None else str(before)
+    as_of = "NULL" if batch.before_us is None else str(batch.before_us)
     with current.transaction():
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
         current.sql(
@@ -182,10 +186,27 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
             "published": judgement.passed,
             "superseded": judgement.superseded,
             "quarantined": judgement.quarantined,
-            **batch.counts,
+            "erased": batch.counts.get("erased", 0),
         }
-        lines = ", ".join(f"({batch.number}, {literal(state)}, {n})" for state, n in counts.items())
-        current.sql(f"INSERT INTO {schema}.settled VALUES {lines}")
+        settle_counts(desk, batch, counts)
+
+
+def discard_in_current(desk: Desk, batch: BatchRecord) -> None:
+    """One transaction: the keys of the batch in `stage` carry WARN, and its versions are settled as discarded."""
+    schema = schema_of(batch.dataset)
+    with desk.current.transaction():
+        desk.current.sql(
+            f"UPDATE {schema}.rows SET _warn = 'a newer version was discarded' WHERE _k IN (SELECT _k FROM stage)"
+        )
+        settle_counts(desk, batch, {"discarded": batch.rows, "erased": batch.counts.get("erased", 0)})
+
+
+def settle_counts(desk: Desk, batch: BatchRecord, counts: dict[str, int]) -> None:
+    """Says what became of the batch's versions, by state, in place of what was said before."""
+    schema = schema_of(batch.dataset)
+    lines = ", ".join(f"({batch.number}, {literal(state)}, {n})" for state, n in counts.items())
+    desk.current.sql(f"DELETE FROM {schema}.settled WHERE batch = {batch.number}")
+    desk.current.sql(f"INSERT INTO {schema}.settled VALUES {lines}")
 
 
 def _quarantine(desk: Desk, form: Shape, gate: Gate, batch: BatchRecord, as_of: str) -> None:
@@ -238,7 +259,7 @@ def write_features(desk: Desk, plan: PublishPlan, moment: Moment) -> list[Featur
         changed.append(
             msgspec.structs.replace(
                 state,
-                plan=plan.number,
+                plan=max(plan.number, state.plan),
                 complete=complete,
                 warn=blind_mappings(desk.current, desk.integration.datasets, state),
                 refreshed_us=moment.ours_us if plan.keys[digest] == EVERY_KEY else state.refreshed_us,
@@ -297,15 +318,18 @@ def current_facts(desk: Desk, dataset: str, *, settling: int = 0) -> dict[str, o
     held = desk.current.one(f"SELECT count(*) FROM {schema}.held")[0]
     quarantined = desk.current.one(f"SELECT count(*) FROM {schema}.quarantine WHERE state = 'quarantined'")[0]
     counts = {name: n for name, n in desk.current.counts(dataset).items() if name != "noop"}
-    counts["waiting"] = sum(one.rows for one in desk.waiting(dataset) if one.number != settling)
+    waiting = [one for one in desk.waiting(dataset) if one.number != settling]
+    counts["waiting"] = sum(one.rows for one in waiting)
+    counts["erased"] = counts.get("erased", 0) + sum(one.counts.get("erased", 0) for one in waiting)
     counts["landed"] = sum(counts.values())
     counts["noop"] = desk.dataset_state(dataset).counts.get("noop", 0)
     return {"rows": rows, "newest_us": newest, "held": held, "quarantined": quarantined, "counts": counts}
 
 
 def recompute(desk: Desk, wanted: dict[str, str | None], *, dataset: str, cause: str, moment: Moment) -> PublishPlan:
-    """Recomputes feature rows for a change that is already in current (replay, discard, build, refresh, erasure)."""
+    """Recomputes feature rows for a change that is already in current (build, refresh)."""
     plan = record_plan(desk, wanted, dataset=dataset, batch=0, cause=cause)
+    desk.at("plan-recorded")
     resume(desk, plan, moment)
     return plan
 
@@ -313,11 +337,13 @@ def recompute(desk: Desk, wanted: dict[str, str | None], *, dataset: str, cause:
 def resume(desk: Desk, plan: PublishPlan, moment: Moment) -> None:
     """Performs a recorded plan whose cause is not a batch, from the beginning or after a crash."""
     sets = write_features(desk, plan, moment)
+    desk.at("online-written")
     writes = []
     if plan.dataset and plan.dataset in desk.integration.datasets:
         state = msgspec.structs.replace(desk.dataset_state(plan.dataset), **current_facts(desk, plan.dataset))
         writes.append(desk.datasets.write(plan.dataset, state))
     finish_plan(desk, plan, sets, writes)
+    desk.at("published")
 
 
 def next_state(desk: Desk, dataset: str, **changes: object) -> DatasetState:

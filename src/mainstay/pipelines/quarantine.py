@@ -21,7 +21,15 @@ from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, Moment, affected_sql
 from mainstay.pipelines.judge import Gate
-from mainstay.pipelines.publish import recompute
+from mainstay.pipelines.publish import (
+    current_facts,
+    discard_in_current,
+    finish_plan,
+    plan_of,
+    record_plan,
+    resume,
+    write_features,
+)
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import ROW_COLUMNS, schema_of
 
@@ -133,10 +141,13 @@ def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str |
         f"AND row(q._batch, q._ord) >= (SELECT max(row(p._batch, p._ord)) FROM replaying p WHERE p._k = j._k) AS newer "
         "FROM judged j JOIN replaying q ON q._n = j._ord"
     )
-    published, superseded = _apply_replay(desk, contract, gate)
-    if affected and (published or superseded):
-        moment = _moment(desk, dataset)
-        recompute(desk, affected, dataset=dataset, cause="discard", moment=moment)
+    published = superseded = 0
+    if desk.current.one("SELECT count(*) FROM replayed WHERE ok")[0]:
+        plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
+        desk.at("plan-recorded")
+        published, superseded = _apply_replay(desk, contract, gate)
+        desk.at("current-written")
+        resume(desk, plan, _moment(desk, dataset))
     desk.tell("quarantine.replayed", {"dataset": dataset, "published": published, "superseded": superseded})
     return ReplayResult(
         tried=tried, published=published, superseded=superseded, still_rejected=tried - published - superseded
@@ -203,10 +214,12 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
         desk, contract, f"(SELECT * FROM {schema}.quarantine WHERE {condition})",
         f"SELECT _k FROM {schema}.quarantine WHERE {condition}",
     )  # fmt: skip
+    counted = desk.current.sql(f"SELECT _batch, count(*) FROM {schema}.quarantine WHERE {condition} GROUP BY _batch")
+    if not counted:
+        return 0
+    plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
+    desk.at("plan-recorded")
     with desk.current.transaction():
-        counted = desk.current.sql(
-            f"SELECT _batch, count(*) FROM {schema}.quarantine WHERE {condition} GROUP BY _batch"
-        )
         for batch, n in counted:
             desk.current.move(dataset, int(batch), "quarantined", "discarded", int(n))
         desk.current.sql(
@@ -218,10 +231,10 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
             f"UPDATE {schema}.quarantine SET state = 'discarded', changed = {desk.clock.now_us()}, "
             f"note = {literal(reason)} WHERE {condition}"
         )
+    desk.at("current-written")
+    resume(desk, plan, _moment(desk, dataset))
     count = sum(int(n) for _, n in counted)
-    if count:
-        recompute(desk, affected, dataset=dataset, cause="discard", moment=_moment(desk, dataset))
-        desk.tell("quarantine.discarded", {"dataset": dataset, "rows": count, "reason": reason})
+    desk.tell("quarantine.discarded", {"dataset": dataset, "rows": count, "reason": reason})
     return count
 
 
@@ -258,29 +271,50 @@ def discard_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> Batc
     runner.load(batch)
     schema = schema_of(dataset)
     affected = affected_keys(desk, contract, f"(SELECT * FROM {schema}.rows WHERE FALSE)", "SELECT _k FROM stage")
+    marked = msgspec.structs.replace(batch, status="discarded", reason=reason)
+    also = (desk.batches.write(batch_name(dataset, number), marked),)
+    record_plan(desk, affected, dataset=dataset, batch=number, cause="discard", also=also)
+    desk.at("plan-recorded")
+    settled = finish_discard(desk, marked)
+    runner.settle()
+    return settled
+
+
+def unfinished_discards(desk: Desk, dataset: str) -> list[BatchRecord]:
+    """Batches that a person discarded and whose discarding a crash cut short."""
+    published = desk.dataset_state(dataset).published
+    return [
+        batch
+        for batch in desk.batches.all(f"{dataset}/").values()
+        if batch.status == "discarded" and batch.number > published
+    ]
+
+
+def finish_discard(desk: Desk, batch: BatchRecord) -> BatchRecord:
+    """Performs a recorded discard of a batch, also after a crash: current, then online, then the position."""
+    dataset, number = batch.dataset, batch.number
     if desk.current.settled(dataset, number) is None:
-        with desk.current.transaction():
-            desk.current.sql(
-                f"UPDATE {schema}.rows SET _warn = 'a newer version was discarded' WHERE _k IN (SELECT _k FROM stage)"
-            )
-            desk.current.sql(f"INSERT INTO {schema}.settled VALUES ({number}, 'discarded', {batch.rows})")
-    now = desk.clock.now_us()
+        Runner(desk, desk.integration.datasets[dataset]).load(batch)
+        discard_in_current(desk, batch)
+    desk.at("current-written")
+    plan = plan_of(desk, batch)
+    if plan is None:  # its state went without its plan: everything is computed again
+        every: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(dataset)}
+        plan = record_plan(desk, every, dataset=dataset, batch=number, cause="discard")
+    sets = write_features(desk, plan, _moment(desk, dataset))
+    desk.at("online-written")
     settled = msgspec.structs.replace(
-        batch, status="discarded", reason=reason, settled_us=now, counts=desk.current.settled(dataset, number) or {}
+        batch, settled_us=desk.clock.now_us(), counts=desk.current.settled(dataset, number) or {}
     )
-    state = desk.dataset_state(dataset)
+    state = msgspec.structs.replace(
+        desk.dataset_state(dataset), published=number, **current_facts(desk, dataset, settling=number)
+    )
     if batch.trail_us is not None:
         state = msgspec.structs.replace(state, as_of_us=batch.trail_us, as_of_source_us=batch.trail_source_us)
-    desk.state.commit(
-        [
-            desk.batches.write(batch_name(dataset, number), settled),
-            desk.datasets.write(dataset, msgspec.structs.replace(state, published=number)),
-        ],
-        token=desk.token,
-    )
-    recompute(desk, affected, dataset=dataset, cause="discard", moment=_moment(desk, dataset))
-    desk.tell("batch.discarded", {"dataset": dataset, "batch": number, "rows": batch.rows, "reason": reason})
-    runner.settle()
+    writes = [desk.batches.write(batch_name(dataset, number), settled), desk.datasets.write(dataset, state)]
+    finish_plan(desk, plan, sets, writes)
+    desk.at("published")
+    desk.tell("batch.discarded", {"dataset": dataset, "batch": number, "rows": batch.rows, "reason": batch.reason})
     return settled
 
 

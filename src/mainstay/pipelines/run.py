@@ -160,14 +160,15 @@ class Runner:
             rows=left,
             deletes=int(self.desk.current.one("SELECT count(*) FROM stage WHERE _op = 'd'")[0]),
             noops=noops,
+            erased=erased,
             cursor=read_cursor,
             digest="",
             files=(),
             source_schema=tuple((column.name, column.native) for column in info.columns),
         )
         if left == 0:
-            return self._empty(form, result, manifest, erased)
-        return self._land(form, result, manifest, erased)
+            return self._empty(form, result, manifest)
+        return self._land(form, result, manifest)
 
     def settle(self, *, fresh: tuple[Shape, int] | None = None) -> BatchRecord | None:
         """Judges and publishes what waits, in order, until something blocks. Returns the last batch looked at.
@@ -175,6 +176,7 @@ class Runner:
         `fresh`: the shape and number of the batch that is in `stage` already.
         """
         last = None
+        self.adopt_landed()
         for batch in self.desk.waiting(self.dataset.name):
             last = self._settle_one(batch, fresh)
             if last.status not in ("published", "discarded"):
@@ -310,7 +312,7 @@ class Runner:
             published=judgement.passed,
         )
 
-    def _empty(self, form: Shape, result: RunResult, manifest: Manifest, erased: int) -> RunResult:
+    def _empty(self, form: Shape, result: RunResult, manifest: Manifest) -> RunResult:
         """An empty read advances as-of; behind a waiting batch it merges with it."""
         desk, name = self.desk, self.dataset.name
         waiting = desk.waiting(name)
@@ -323,7 +325,7 @@ class Runner:
             desk.state.commit(writes, token=desk.token)
             return msgspec.structs.replace(result, status="queued")
         if state.as_of_us is None:  # nothing was ever published: an empty table is judged like any other
-            return self._land(form, result, manifest, erased)
+            return self._land(form, result, manifest)
         state = msgspec.structs.replace(
             state,
             as_of_us=manifest.began_us,
@@ -350,16 +352,16 @@ class Runner:
             counts={**state.counts, "noop": state.counts.get("noop", 0) + manifest.noops},
         )
 
-    def _land(self, form: Shape, result: RunResult, manifest: Manifest, erased: int) -> RunResult:
+    def _land(self, form: Shape, result: RunResult, manifest: Manifest) -> RunResult:
         desk, name = self.desk, self.dataset.name
         desk.at("before-landing")
         landed = desk.landing.land(manifest, marked(stage.landing_reader(desk.current, form), form))
         desk.at("landed")
         queued = bool(desk.waiting(name))
-        batch = self.adopt(landed, erased=erased)
+        if queued:  # before state knows the batch: a crash between the two is repaired by `adopt_landed`
+            stage.remember(desk.current, form, landed.number)
+        batch = self.adopt(landed)
         desk.at("batch-recorded")
-        if queued:
-            stage.remember(desk.current, form, batch.number)
         self.settle(fresh=None if queued else (form, batch.number))
         mine = desk.batches.get(batch_name(name, batch.number)) or batch
         status = {"published": "published", "blocked": "blocked", "error": "error"}.get(mine.status, "queued")
@@ -376,7 +378,7 @@ class Runner:
             RunResult,
         )
 
-    def adopt(self, manifest: Manifest, *, erased: int = 0) -> BatchRecord:
+    def adopt(self, manifest: Manifest) -> BatchRecord:
         """Records a landed batch in state: after landing it, or after a crash between the two."""
         desk = self.desk
         batch = BatchRecord(
@@ -392,13 +394,14 @@ class Runner:
             noops=manifest.noops,
             digest=manifest.digest,
             cursor=manifest.cursor,
-            counts={"erased": erased} if erased else {},
+            counts={"erased": manifest.erased} if manifest.erased else {},
         )
         state = self._after_read(manifest)
         counts = {
             **state.counts,
             "waiting": state.counts.get("waiting", 0) + manifest.rows,
-            "landed": state.counts.get("landed", 0) + manifest.rows,
+            "erased": state.counts.get("erased", 0) + manifest.erased,
+            "landed": state.counts.get("landed", 0) + manifest.rows + manifest.erased,
         }
         state = msgspec.structs.replace(state, read=manifest.number, counts=counts)
         desk.state.commit(
@@ -409,6 +412,19 @@ class Runner:
             token=desk.token,
         )
         return batch
+
+    def adopt_landed(self) -> list[int]:
+        """Records batches that are in landing and not in state: what a crash or a failed commit left between the two.
+
+        Their versions are remembered at once, since an earlier batch may keep them waiting.
+        """
+        desk, name = self.desk, self.dataset.name
+        adopted: list[int] = []
+        while (manifest := desk.landing.manifest(name, desk.dataset_state(name).read + 1)) is not None:
+            batch = self.adopt(manifest)
+            stage.remember(desk.current, self.load(batch), batch.number)
+            adopted.append(batch.number)
+        return adopted
 
     def _block(self, form: Shape, batch: BatchRecord, judgement: Judgement) -> BatchRecord:
         status: Literal["blocked", "error"] = "blocked" if judgement.waits_for_a_person else "error"

@@ -14,6 +14,7 @@ from mainstay.pipelines import feature_sql
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.publish import recompute, resume
+from mainstay.pipelines.quarantine import finish_discard, unfinished_discards
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import schema_of
 
@@ -101,19 +102,16 @@ def recover(desk: Desk) -> list[str]:
     done = []
     for name, dataset in desk.integration.datasets.items():
         runner = Runner(desk, dataset)
-        for number in desk.landing.numbers(name):
-            if number <= desk.dataset_state(name).read:
-                continue
-            manifest = desk.landing.manifest(name, number)
-            if manifest is not None:
-                runner.adopt(manifest)
-                done.append(f"batch {name}/{number} was landed but not recorded; recorded")
         done.extend(_rebuild(desk, runner))
+        done.extend(f"batch {name}/{number} was landed but not recorded; recorded" for number in runner.adopt_landed())
+        for batch in unfinished_discards(desk, name):
+            finish_discard(desk, batch)
+            done.append(f"batch {name}/{batch.number} was half discarded; discarded")
         before = [batch.number for batch in desk.waiting(name) if batch.status == "landed"]
         runner.settle()
         done.extend(f"batch {name}/{number} was landed but not published; taken up again" for number in before)
     for plan in desk.publish_plans.all().values():
-        if plan.cause != "batch":
+        if plan.cause != "batch":  # what was to be discarded is done by now
             resume(desk, plan, moment(desk, tuple(desk.integration.datasets)))
             done.append(f"plan {plan.number} ({plan.cause}) performed again")
     if desk.plans.is_dir():
@@ -131,6 +129,6 @@ def _rebuild(desk: Desk, runner: Runner) -> list[str]:
     name = runner.dataset.name
     if desk.current.last_applied(name) >= desk.dataset_state(name).published:
         return []
-    count = rebuild(desk, runner)
+    count = rebuild(desk, runner, after=desk.current.last_applied(name))
     rows = desk.current.one(f"SELECT count(*) FROM {schema_of(name)}.rows")[0]
     return [f"current of {name} was behind; rebuilt from {count} batches, {rows} keys"]

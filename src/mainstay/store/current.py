@@ -16,7 +16,7 @@ A batch is applied in one transaction with its line in `settled`, so after kill 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class Current:
         import duckdb
 
         self.path = path or Path(":memory:")
+        self._inside = False
         spill = {} if path is None else {"temp_directory": str(path.with_suffix(".tmp"))}
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
