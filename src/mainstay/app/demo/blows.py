@@ -51,6 +51,7 @@ def garbage(scene: Scene) -> None:
     with world.crm() as connection:
         toy_crm.mend_garbage(connection)
     world.until(lambda: scene.fresh(scene.watched), 30, "the mended row is published")
+    world.until(lambda: scene.agree([scene.watched]), 30, "the glue has copied the mended row")
     scene.both("mended")
     screen.expect(kept=True, sentence="the mended row ended the hold by itself; the rejected one lies in quarantine")
 
@@ -76,6 +77,7 @@ def column_dropped(scene: Scene) -> None:
     with world.crm() as connection:
         toy_crm.restore_column(connection)
     world.until(lambda: scene.fresh(scene.watched), 60, "Mainstay is fresh again")
+    world.until(lambda: scene.agree([scene.watched]), 30, "the glue has copied the column")
     scene.both("column is back")
     screen.expect(kept=True, sentence="the column came back, and the answers with it")
 

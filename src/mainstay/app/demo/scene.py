@@ -44,11 +44,11 @@ class Scene:
         if "traffic" in self.__dict__:
             self.traffic.close()
 
-    def show(self, *args: str, timeout_s: float = 120.0, check: bool = True) -> Ran:
-        """Runs a command of the CLI and shows both."""
+    def show(self, *args: str, timeout_s: float = 120.0, check: bool = True, lines: int = 30) -> Ran:
+        """Runs a command of the CLI and shows it with the first lines of what it printed."""
         ran = self.world.cli(*args, timeout_s=timeout_s, check=check)
         shown = " ".join(arg.replace(f"{self.world.folder}/", "") for arg in args)
-        self.screen.command(f"mainstay {shown}", _short(ran.out))
+        self.screen.command(f"mainstay {shown}", _short(ran.out, lines))
         return ran
 
     def train(self) -> dict[str, Any]:
@@ -102,8 +102,14 @@ class Scene:
 
 
 def pick(scene: Scene, keys: Sequence[str]) -> str:
-    """A customer at high risk: there a wrong answer costs most."""
-    risks = {key: scene.world.mainstay(key).probability or 0.0 for key in keys if key != scene.leaving}
+    """A customer at high risk who pays much: there a wrong answer costs most."""
+    with scene.world.crm() as connection:
+        rows = connection.execute(
+            "SELECT customer_id FROM subscriptions WHERE customer_id = ANY(%s) ORDER BY monthly_charges DESC LIMIT 15",
+            ([key for key in keys if key != scene.leaving],),
+        )
+        dear = [row[0] for row in rows.fetchall()]
+    risks = {key: scene.world.mainstay(key).probability or 0.0 for key in dear}
     return max(risks, key=lambda key: risks[key])
 
 
@@ -111,7 +117,7 @@ def _items(listed: Any, name: str) -> list[dict[str, Any]]:
     return list(listed[name] if isinstance(listed, dict) else listed)
 
 
-def _short(text: str, lines: int = 30) -> str:
+def _short(text: str, lines: int) -> str:
     """The first lines of a long output."""
     all_lines = text.rstrip().splitlines()
     if len(all_lines) <= lines:

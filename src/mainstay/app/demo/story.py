@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from mainstay.app.demo import blows
+from mainstay.app.demo.ask import ask
 from mainstay.app.demo.menu import menu
 from mainstay.app.demo.scene import Scene, pick
 from mainstay.app.demo.screen import Screen
@@ -102,10 +103,15 @@ def same_as_the_lab(scene: Scene) -> None:
 
 def why(scene: Scene) -> None:
     """One answer, from the source row to the receipt."""
-    said = scene.world.mainstay(scene.watched)
-    ran = scene.show("why", said.receipt)
+    world = scene.world
+    said = world.until(lambda: scene.fresh(scene.watched), 60, "a fresh answer")
+    decision = {"receipt": said.receipt, "decision": "accepted", "by": "demo", "reason": "called the customer"}
+    taken = ask(f"{world.url}/v1/churn/decisions", decision, headers=world.headers)
+    scene.screen.expect(taken.status in (200, 201), "an account manager accepts the answer, and that is kept with it")
+    ran = scene.show("why", said.receipt, lines=120)
     scene.screen.expect(
-        ran.code == 0 and "customers" in ran.out, "`mainstay why` leads from the answer back to the source rows"
+        ran.code == 0 and "customers" in ran.out and "accepted" in ran.out,
+        "`mainstay why` leads from the answer back to the source rows and forward to the decision",
     )
     ran = scene.show("receipt", "verify", said.receipt)
     scene.screen.expect(ran.code == 0, "the receipt verifies: same version, same inputs, same output")
