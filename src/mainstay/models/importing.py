@@ -91,21 +91,34 @@ def examine(
     side = side_folder(python, ("pyarrow",), home) if home else None
     if side:
         options["side"] = str(side)
-    clock = clock or SystemClock()
+    return _original(
+        file, options, asked, example=example, feature_columns=feature_columns, clock=clock or SystemClock()
+    )
+
+
+def _original(
+    file: Path,
+    options: Mapping[str, Any],
+    asked: tuple[Output, ...],
+    *,
+    example: Path | None,
+    feature_columns: tuple[tuple[str, ColumnType], ...],
+    clock: Clock,
+) -> Examined:
+    """What the model says of itself, in a process of its own."""
     with opened(file, _EMPTY, options, clock) as model:
         told = ask(model, {"op": "describe", "example": str(example.absolute()) if example else None}, clock)[0]
         inputs, frame = _inputs(told, feature_columns, example)
         fields, plan = _outputs(told, asked)
-        notes = tuple(model.warnings)
         return Examined(
-            digest=digest,
+            digest=options["digest"],
             runtime="python",
             options={**options, "frame": frame, "outputs": plan},
             signature=Signature(inputs=inputs, outputs=fields),
             build=model.build,
             kind=told["label"],
             isolation=model.isolation,
-            notes=notes,
+            notes=tuple(model.warnings),
         )
 
 

@@ -28,7 +28,7 @@ def examine_onnx(
 
     try:
         session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except Exception as error:  # onnxruntime's errors share no base class
         raise ModelRefused(f"onnxruntime cannot load {file.name}: {str(error)[:300]}") from error
     inputs, feed = _inputs(session, feature_columns)
     fields, plan = _outputs(session, asked)

@@ -51,7 +51,7 @@ class PythonRuntime:
         folder = None
         place = options.get("socket")
         digest = options.get("digest") or digest_bytes(artifact.read_bytes())
-        if options.get("start") and (place is None or not _somebody_at(place)):
+        if options.get("start") and (place is None or not listening(Path(place))):
             # In a place of its own: the one in the options belongs to the supervisor's host.
             folder = tempfile.mkdtemp(prefix="mainstay-socket-")
             place = str(Path(folder) / "model.sock")
@@ -284,9 +284,10 @@ def _decoded(stream: bytes) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def _somebody_at(place: str) -> bool:
+def listening(place: Path) -> bool:
+    """Whether a host is there to take connections."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, address_of(place) as address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, address_of(str(place)) as address:
             return probe.connect_ex(address) == 0
     except FileNotFoundError:
         return False
