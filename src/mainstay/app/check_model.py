@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from mainstay.core.errors import ModelError
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
 from mainstay.core.records import FeatureSetState, ModelVersion
@@ -89,13 +91,15 @@ def _columns(facts: ModelFacts) -> tuple[tuple[str, ColumnType], ...]:
 
 def _fitting(facts: ModelFacts, candidate: Candidate, columns: Sequence[tuple[str, ColumnType]]) -> Iterator[Finding]:
     given = [Field(name=name, type=kind) for name, kind in columns]
-    outputs = candidate.signature.outputs if facts.contract is None else facts.contract.outputs
-    yield from fits([*given, *facts.integration.model.request_inputs], outputs, candidate.signature)
+    # Outputs are held against the API contract below.
+    yield from fits([*given, *facts.integration.model.request_inputs], candidate.signature.outputs, candidate.signature)
     if facts.contract is None or facts.features is None:
         return
     now = api_contract.build(facts.integration, columns, candidate.signature, key_type=facts.features.key_type)
     broken = api_contract.breaks(facts.contract, now)
-    yield from broken
+    api = facts.integration.api
+    for one in broken:
+        yield msgspec.structs.replace(one, mend=f"raise `api: {api}` to {api + 1}, or take the change back")
     if not broken:
         yield _finding("api.contract", Verdict.PASS, f"contracts/api-{facts.contract.api}.json is kept")
 
