@@ -12,6 +12,9 @@ import pytest
 from mainstay.app.demo.story import STEPS
 
 
+@pytest.mark.promise(2)
+@pytest.mark.promise(5)
+@pytest.mark.promise(6)
 @pytest.mark.timeout(600)
 def test_the_story_comes_true(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mainstay", "demo", "--once"]

@@ -70,6 +70,7 @@ def test_it_opens_at_the_next_instant_at_which_it_is_open(
 
 
 @given(failures=st.integers(0, 10_000), chance=st.binary(min_size=4, max_size=4))
+@pytest.mark.promise(6)
 def test_back_off_grows_to_the_most_and_keeps_half_to_chance(failures: int, chance: bytes) -> None:
     guard = Guard(retry_first_us=500_000, retry_most_us=60_000_000)
     full = min(60_000_000, 500_000 * 2 ** max(failures - 1, 0))
@@ -77,6 +78,7 @@ def test_back_off_grows_to_the_most_and_keeps_half_to_chance(failures: int, chan
     assert full // 2 <= delay <= full
 
 
+@pytest.mark.promise(6)
 def test_full_reads_wait_for_their_hours_and_increments_do_not() -> None:
     guard = Guard(backfill_hours=NIGHT)
     noon, night = us("2026-07-01T12:00:00+02:00"), us("2026-07-01T22:00:00+02:00")
@@ -100,6 +102,7 @@ def test_full_reads_wait_for_their_hours_and_increments_do_not() -> None:
             admit(Guard(allowed_hours=NIGHT), request, noon, where="source crm")
 
 
+@pytest.mark.promise(6)
 def test_the_cap_lets_in_as_many_as_it_says_and_frees_on_leaving() -> None:
     cap = ConnectionCap(2, wait_us=1_000, where="source crm")
     with cap.one(), cap.one(), pytest.raises(SourceAway, match="all 2 connections"), cap.one():

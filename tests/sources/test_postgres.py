@@ -66,6 +66,7 @@ def test_a_failed_connection_says_why_and_never_the_password(
     assert SECRET not in repr(source) + repr(vars(source).get("_options"))
 
 
+@pytest.mark.promise(6)
 def test_a_server_that_hangs_is_away_and_comes_back(postgres_db: Database) -> None:
     postgres_db.exec("CREATE TABLE t (id int, c int); INSERT INTO t VALUES (1, 1)")
     guard = Guard(statement_timeout_us=200_000, connect_timeout_us=1_000_000, connections=1)
@@ -103,6 +104,7 @@ def test_a_read_left_early_is_no_longer_running_on_the_server(source: Source, po
     assert any(postgres_db.exec(left) == [(0,)] for _ in range(200))
 
 
+@pytest.mark.promise(6)
 def test_the_session_is_guarded(postgres_db: Database) -> None:
     guard = Guard(statement_timeout_us=7_000_000)
     with closing(opened(postgres_db.url, guard=guard, application_name="probe")) as source:
@@ -124,6 +126,7 @@ def test_the_session_is_guarded(postgres_db: Database) -> None:
             wire.commit()
 
 
+@pytest.mark.promise(6)
 def test_a_locked_table_is_away_not_waited_for(postgres_db: Database) -> None:
     postgres_db.exec("CREATE TABLE t (id int, c int)")
     with psycopg.connect(postgres_db.url) as locker:

@@ -108,7 +108,7 @@ def pick(scene: Scene, keys: Sequence[str]) -> str:
             "SELECT customer_id FROM subscriptions WHERE customer_id = ANY(%s) ORDER BY monthly_charges DESC LIMIT 15",
             ([key for key in keys if key != scene.leaving],),
         )
-        dear = [row[0] for row in rows.fetchall()]
+        dear = [str(row[0]) for row in rows.fetchall()]
     risks = {key: scene.world.mainstay(key).probability or 0.0 for key in dear}
     return max(risks, key=lambda key: risks[key])
 
