@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -67,7 +67,9 @@ class Front:
         self._boot = new_id("q")[:8]
         self._numbers = itertools.count(1)
         self._predict_path: tuple[str, str] = ("", "")
-        self._busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
+        self._this_turn = 0
+        busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
+        self._busy = busy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,6 +101,56 @@ class Front:
         scope[CALLER] = caller
         scope[REQUEST] = request
         await self._hand_on(scope, receive, send)
+
+    @property
+    def predict_url(self) -> bytes:
+        """The target of a plain predict request; no request has an empty one."""
+        snap = self._desk.view.now
+        return b"" if snap is None or not snap.quick else self._path(snap).encode()
+
+    def short(self, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[int, bytes, bytes] | None:
+        """The reply to a plain predict by key, at once: status, its own header lines, body.
+
+        None, with nothing done, for everything that the long road must look at: wrong callers, wrong bodies, many keys.
+        """
+        desk = self._desk
+        snap = desk.view.now
+        if snap is None or not snap.quick or desk.draining:
+            return None
+        began_us = desk.clock.monotonic_us()
+        token = auth.token(headers, "")
+        caller = None if token is None else desk.who(token)
+        if caller is None or not keys.allows(caller, "predict"):
+            return None
+        if not self._room():
+            desk.meter.shed()
+            return self._busy.status, _lines(self._busy.headers), self._busy.body
+        request = self._request_id(headers)
+        try:
+            asked = read_predict(body)
+            if not isinstance(asked.key, str):
+                return None
+            reply = desk.answering.predict_now(snap, asked, Call(caller.id, request, began_us))
+        except Exception:  # noqa: BLE001 - the long road meets the same failure and tells the caller
+            return None
+        if isinstance(reply, Refusal):
+            refused = problems.refused(reply, request)
+            desk.meter.predicted(refused.status, desk.clock.monotonic_us() - began_us)
+            named = (_PROBLEM, (b"x-request-id", request.encode()), *refused.headers)
+            return refused.status, _lines(named), refused.body
+        out = _encode(reply)
+        desk.meter.predicted(200, desk.clock.monotonic_us() - began_us)
+        return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % request.encode(), out
+
+    def _room(self) -> bool:
+        """Whether this turn of the event loop has not answered too many already: what came later has waited long."""
+        if self._this_turn == 0:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._this_turn += 1
+        return self._this_turn <= self._most
+
+    def _next_turn(self) -> None:
+        self._this_turn = 0
 
     async def _predict(
         self, snap: Snapshot, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send, call: Call
@@ -221,6 +273,10 @@ def _told(error: Exception, request: str) -> Told:
     frames = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__)))
     report(f"request {request} failed with {type(error).__name__} in {frames}")
     return problems.told("internal", 500, "the operator finds the cause in the log under this request", request=request)
+
+
+def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % each for each in headers])
 
 
 async def respond(send: Send, answer: Told, request: str = "", kind: tuple[bytes, bytes] = _PROBLEM) -> None:

@@ -23,6 +23,7 @@ from mainstay.app.supervisor import orphaned
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
 from mainstay.http.front import WAITING_MOST, forever, report
+from mainstay.http.protocol import PredictProtocol
 from mainstay.http.routes import application
 from mainstay.serving.view import REFRESH_US
 
@@ -52,7 +53,7 @@ class WorkerServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=PredictProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -52,6 +52,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     cleaning: str
     as_of_text: str | None
     """`terms.as_of_us` in ISO 8601, ready for answers."""
+    quick: bool = False
+    """Whether a key is answered in this process without waiting for another process or for the disk."""
     outputs: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     """Places of the outputs that are numbers."""
@@ -148,6 +150,9 @@ class WorkerView:
             keys=keys,
             cleaning=_cleaning(states),
             as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
+            quick=model is not None
+            and not model.capabilities.blocking
+            and integration.settings.durability == "process",
             outputs=tuple(field.name for field in outputs),
             numbers=tuple(place for place, field in enumerate(outputs) if field.type == "number"),
         )
