@@ -225,6 +225,8 @@ def test_a_repeated_and_an_absent_key_are_found(shop: Shop) -> None:
     checked = shop.check(datasets=key, features=view)
     assert wrong(checked) == {"customers.key": Verdict.WARN, "customers.tenure.required": Verdict.WARN}
     assert found(checked)["customers.key"].failed == 3
+    decided = key.replace("    columns:", "    duplicates: {keep: last, by: customer_id}\n    columns:")
+    assert "customers.key" not in wrong(shop.check(datasets=decided, features=view))
 
 
 def test_an_empty_table_and_a_broken_row_count(shop: Shop) -> None:

@@ -156,14 +156,15 @@ def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     dataset, sample = facts.dataset, facts.sample
     check, key = f"{dataset.name}.key", stage.source_name(dataset, dataset.key)
     if sample is not None and sample.superseded:
+        decided = bool(dataset.duplicates.by)
         yield Finding(
             check=check,
-            verdict=Verdict.WARN,
+            verdict=Verdict.PASS if decided else Verdict.WARN,
             sentence=f"{sample.superseded:,} of {sample.rows:,} rows read repeat a {dataset.key}; "
             f"the {dataset.duplicates.keep} one wins",
             failed=sample.superseded,
             total=sample.rows,
-            mend="name the column that decides (`duplicates: {keep: last, by: COLUMN}`), or another key",
+            mend="" if decided else "name what decides (`duplicates: {keep: last, by: COLUMN}`), or another key",
         )
     if dataset.deletes.kind == "reconcile" and key not in {*info.indexed, *info.primary_key[:1]} and _large(facts):
         yield _unindexed(check, info, key, "each reconciliation looks rows up by it")
@@ -232,7 +233,9 @@ def _late(facts: DatasetFacts) -> Iterator[Finding]:
             verdict=Verdict.WARN,
             sentence=f"nothing reconciles: rows committed later than the lag of {lag}"
             + (" and deleted rows are never found" if dataset.deletes.kind == "none" else " are never found"),
-            mend="add `deletes: {reconcile: 24h}`",
+            mend="write `deletes: {reconcile: 24h}` in place of `column`, or raise `lag` above the longest transaction"
+            if dataset.deletes.kind == "column"
+            else "add `deletes: {reconcile: 24h}`",
         )
     found = f"within {span(dataset.deletes.every_us)}, by reconciliation" if reconciled else "never"
     oldest = health.oldest_transaction_us
