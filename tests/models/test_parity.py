@@ -115,6 +115,7 @@ def test_points_lie_on_either_side_of_each_split() -> None:
     assert all(isinstance(row[0], int) for row in around(SIGNATURE, ROWS, SPLITS))
     plans = {row[2] for row in oddities(SIGNATURE, ROWS)}
     assert {"a", "b", None} < plans
+    assert {row[2] for row in oddities(SIGNATURE, ROWS, ("plan",))} == {"a", "b", None}
 
 
 def test_a_row_that_is_refused_spoils_no_other() -> None:

@@ -119,7 +119,7 @@ def _best(
                 failures.append((len(rows) + 1, error.sentence, {}))
                 continue
             try:
-                parity = compare(original, converted, kept.signature, rows, splits, clock=clock)
+                parity = compare(original, converted, kept.signature, rows, splits, clock=clock, closed=fixed["closed"])
             finally:
                 converted.close()
         if parity.equal:

@@ -44,15 +44,6 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     def equal(self) -> bool:
         return self.differ == 0 and self.refusals == 0
 
-    def with_(self, other: Compared) -> Compared:
-        """Both together."""
-        return Compared(
-            rows=self.rows + other.rows,
-            differ=self.differ + other.differ,
-            largest=max(self.largest, other.largest),
-            refusals=self.refusals + other.refusals,
-        )
-
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured. Differences are absolute; of texts, 1 where they differ."""
@@ -84,21 +75,20 @@ def compare(
     splits: Splits,
     *,
     clock: Clock,
+    closed: Sequence[str] = (),
     tolerance: float = TOLERANCE,
 ) -> Parity:
-    """Runs both on everything the module names."""
+    """Runs both on everything the module names. `closed`: inputs whose unknown categories both are known to refuse."""
 
-    def measured(given: Sequence[Row], at_once: int = _AT_ONCE) -> Compared:
-        left, right = (answers(model, given, clock, at_once) for model in (original, converted))
-        return difference(left, right, tolerance)
+    def measured(given: Sequence[Row]) -> Compared:
+        return difference(answers(original, given, clock), answers(converted, given, clock), tolerance)
 
-    # Many of the oddities are refused, and one refusal among many rows costs more than asking each alone.
-    odd = measured(list(oddities(signature, rows)), 1)
+    points = [*around(signature, rows, splits), *oddities(signature, rows, closed)]
 
     return Parity(
         tolerance=tolerance,
         current=measured(rows),
-        around=measured(list(around(signature, rows, splits))).with_(odd),
+        around=measured(points),
         band=measured(list(inside(signature, rows, splits))),
         band_rows=sum(in_band(signature, row, splits) for row in rows),
         splits=sum(map(len, splits.values())),
@@ -127,13 +117,11 @@ def _apart(one: Any, other: Any) -> float:
     return float(one != other)
 
 
-def answers(
-    model: LoadedModel, rows: Sequence[Row], clock: Clock, at_once: int = _AT_ONCE
-) -> list[tuple[Any, ...] | None]:
+def answers(model: LoadedModel, rows: Sequence[Row], clock: Clock) -> list[tuple[Any, ...] | None]:
     """The model's answer to each row, None where it refuses that row (found by halving, so one row spoils no other)."""
     found: list[tuple[Any, ...] | None] = []
-    for begin in range(0, len(rows), at_once):
-        found.extend(_answers(model, rows[begin : begin + at_once], clock))
+    for begin in range(0, len(rows), _AT_ONCE):
+        found.extend(_answers(model, rows[begin : begin + _AT_ONCE], clock))
     return found
 
 
@@ -191,14 +179,14 @@ def in_band(signature: Signature, row: Row, splits: Splits) -> bool:
     )
 
 
-def oddities(signature: Signature, rows: Sequence[Row]) -> Iterator[Row]:
-    """A few existing rows with each category in turn, one never seen, and a null."""
+def oddities(signature: Signature, rows: Sequence[Row], closed: Sequence[str] = ()) -> Iterator[Row]:
+    """A few existing rows with each category in turn, one never seen unless `closed`, and a null where allowed."""
     for base in _bases(rows):
         for place, field in enumerate(signature.inputs):
             if not field.required:
                 yield _replaced(base, place, None)
             if field.type == "string":
-                for category in (*field.categories, NEVER_SEEN):
+                for category in (*field.categories, *(() if field.name in closed else (NEVER_SEEN,))):
                     yield _replaced(base, place, category)
 
 
@@ -217,7 +205,13 @@ def probe(
 
 
 def _refuses(model: LoadedModel, bases: Iterable[Row], place: int, value: Any, clock: Clock) -> bool:
-    return None in answers(model, [_replaced(base, place, value) for base in bases], clock)
+    """Whether any of the rows is refused with this value, asked in one question."""
+    rows = [_replaced(base, place, value) for base in bases]
+    try:
+        model.predict(rows, deadline_us=clock.monotonic_us() + _PATIENCE_US)
+    except ModelRefused:
+        return True
+    return False
 
 
 def _bases(rows: Sequence[Row]) -> list[Row]:

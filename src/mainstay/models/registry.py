@@ -205,11 +205,18 @@ def host_of(
     return PythonHost(
         artifacts.path(version.digest),
         version.digest,
-        version.options,
+        {**version.options, "warm": [_made_up(field) for field in version.signature.inputs]},
         socket_of(version, sockets),
         log=log,
         clock=clock or SystemClock(),
     )
+
+
+_MADE_UP = {"string": "", "integer": 0, "number": 0.0, "boolean": False, "timestamp": 0}
+
+
+def _made_up(field: Field) -> Any:
+    return field.categories[0] if field.categories else _MADE_UP.get(field.type, "")
 
 
 def _name(number: int) -> str:

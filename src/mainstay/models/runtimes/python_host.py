@@ -309,6 +309,19 @@ class Host:
             "warnings": self.warnings,
         }
 
+    def warm(self) -> None:
+        """Runs the model once on a made-up row: a first call loads and compiles what no request should wait for."""
+        names = [spec["name"] for spec in self.config.get("frame", {}).get("columns", [])]
+        row = self.config.get("warm", [])
+        if not row or len(row) != len(names):
+            return
+        import pyarrow
+
+        with warnings.catch_warnings(), contextlib.suppress(Exception):  # it may refuse such a row; none has asked yet
+            warnings.simplefilter("ignore")
+            table = pyarrow.table({name: [value] for name, value in zip(names, row)})  # noqa: B905 - older interpreters
+            answer(self.model, table, self.config["frame"], self.config["outputs"])
+
     def serve(self, connection: socket.socket) -> None:
         """One connection from hello to its end."""
         session: dict[str, Any] = {}
@@ -425,6 +438,7 @@ def main() -> None:
         import pyarrow.ipc  # noqa: F401 - so that a lack of it is told now
 
         host = Host(config, isolation)
+        host.warm()
         listener.listen(128)
         status = {**host.hello, "ready": True}
     except Refusal as refusal:

@@ -43,6 +43,10 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     """Folders with the lab's own modules that a pickle refers to."""
     load_timeout_us: int = 60 * SECOND
+    frame: dict[str, Any] = {}
+    outputs: list[dict[str, Any]] = []
+    warm: list[Any] = []
+    """A made-up row, in the order of `frame`, that the model is run on once before it is called ready."""
 
 
 class HostHello(msgspec.Struct, frozen=True, kw_only=True):
