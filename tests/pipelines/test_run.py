@@ -304,6 +304,20 @@ def test_replay_of_an_overtaken_row_is_superseded(world: World) -> None:
     world.adds_up()
 
 
+def test_replay_of_two_versions_publishes_the_newest_and_supersedes_the_other(world: World) -> None:
+    world.customer(2, tenure=500, u=10)
+    world.run()
+    world.customer(2, tenure=600, u=11)
+    world.run()
+    relaxed = tuple(check for check in CUSTOMERS.checks if check.name != "tenure.max")
+    world.integration.datasets["customers"] = msgspec.structs.replace(CUSTOMERS, checks=relaxed)
+    done = quarantine.replay(world.desk, dataset="customers")
+    assert (done.tried, done.published, done.superseded) == (2, 1, 1)
+    assert world.values(2) == [600, "a", 0, None]
+    assert world.state().quarantined == 0
+    world.adds_up()
+
+
 def test_discarding_a_row_ends_the_hold_with_warn(world: World) -> None:
     world.customer(2, tenure=500, u=10)
     world.run()
@@ -430,3 +444,11 @@ def test_rows_without_a_key_are_quarantined(tmp_path: Path) -> None:
     assert world.run("tickets").status == "empty"  # the same row again is a no-op
     world.adds_up("tickets")
     world.close()
+
+
+def test_reconciliation_reads_rows_without_a_cursor(world: World) -> None:
+    world.customer(2, tenure=2, u=None)
+    world.run()
+    world.customer(2, tenure=7, u=None)
+    world.run()
+    assert world.values(2) == [7, "a", 0, None]

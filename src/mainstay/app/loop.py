@@ -13,6 +13,7 @@ import structlog
 
 from mainstay.app.commands import flush, perform_requests
 from mainstay.app.status import DiskSample, sample_disk
+from mainstay.app.supervisor import RESTARTS
 from mainstay.app.wiring import Works
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 from mainstay.core.errors import Fenced, MainstayError, SourceError
@@ -123,6 +124,11 @@ class Loop:
         except MainstayError as error:
             self._failed(name, error, guard)
             return
+        except Exception as error:  # noqa: BLE001 - one dataset's fault must not stop the others
+            self.log.exception("run failed unexpectedly", dataset=name)
+            sentence = f"Mainstay itself failed: {type(error).__name__}"
+            self._failed(name, MainstayError(sentence, mend="see the log of `mainstay up`, and report it"), guard)
+            return
         self._schedule(name, next_us=next_run_us(dataset, began, self.works.clock.now_us()))
         if result.status not in ("empty", "queued"):
             self.log.info(
@@ -215,6 +221,13 @@ class Loop:
         self._seen_us = now
         Shelf(self.works.state, "process", ProcessState).put(
             "loop",
-            ProcessState(name="loop", pid=os.getpid(), since_us=self._since_us, seen_us=now, note=self._history_error),
+            ProcessState(
+                name="loop",
+                pid=os.getpid(),
+                since_us=self._since_us,
+                seen_us=now,
+                restarts=int(os.environ.get(RESTARTS, "0")),
+                note=self._history_error,
+            ),
             token=self.works.lease.token,
         )

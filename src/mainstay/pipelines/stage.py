@@ -230,7 +230,8 @@ def compare_keys(current: Current, form: Shape, incoming: pa.RecordBatchReader) 
         current.db.unregister("incoming")
     again = current.sql(
         "SELECT DISTINCT n.raw_key FROM keys_now n LEFT JOIN known o USING (_k) "
-        "WHERE n.raw_key IS NOT NULL AND (o._k IS NULL OR o._op = 'd' OR n._cursor IS DISTINCT FROM o._cursor) "
+        "WHERE n.raw_key IS NOT NULL AND (o._k IS NULL OR o._op = 'd' OR n._cursor IS DISTINCT FROM o._cursor "
+        "OR n._cursor IS NULL OR n._cursor IN ('infinity', '-infinity')) "
         "ORDER BY 1"
     )
     gone = "SELECT _k FROM known WHERE _op = 'u' AND _k NOT IN (SELECT _k FROM keys_now) AND _k NOT LIKE chr(1) || '%'"
