@@ -80,6 +80,7 @@ class World:
         view: FeatureView = VIEW,
         at: Callable[[str], None] = lambda _point: None,
     ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.clock = FakeClock()
         self.events: list[tuple[str, dict[str, Any]]] = []

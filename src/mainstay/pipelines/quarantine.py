@@ -141,6 +141,11 @@ def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str |
         f"AND row(q._batch, q._ord) >= (SELECT max(row(p._batch, p._ord)) FROM replaying p WHERE p._k = j._k) AS newer "
         "FROM judged j JOIN replaying q ON q._n = j._ord"
     )
+    desk.current.sql(
+        "CREATE OR REPLACE TEMP TABLE replay_ends AS SELECT _from, _from_ord, ok, newer FROM replayed "
+        "UNION ALL SELECT q._batch, q._ord, TRUE, FALSE FROM replaying q WHERE NOT q.last "
+        "AND EXISTS (SELECT 1 FROM replayed p WHERE p._k = q._k AND p.ok)"
+    )
     published = superseded = 0
     if desk.current.one("SELECT count(*) FROM replayed WHERE ok")[0]:
         plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
@@ -155,9 +160,11 @@ def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str |
 
 
 def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: str) -> int:
+    """Brings rejected versions into `stage`, of each key those of its last batch: the others can only be superseded."""
     desk.current.sql(
         "CREATE OR REPLACE TEMP TABLE replaying AS "
-        "SELECT row_number() OVER (ORDER BY _batch, _ord) - 1 AS _n, _k, _batch, _ord, _landed, raw "
+        "SELECT row_number() OVER (ORDER BY _batch, _ord) - 1 AS _n, _k, _batch, _ord, _landed, raw, "
+        "_batch = max(_batch) OVER (PARTITION BY _k) AS last "
         f"FROM {schema}.quarantine WHERE {condition}"
     )
     types = ", ".join(
@@ -165,8 +172,9 @@ def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: st
         f"AS {identifier(name)}"
         for name, kind in form.kinds.items()
     )
-    rows = desk.current.table(f"SELECT _n AS _ord, 'u' AS _op, _k, {types} FROM replaying ORDER BY _n")
-    return stage.fill(desk.current, form, rows.to_reader(), landed=True)
+    rows = desk.current.table(f"SELECT _n AS _ord, 'u' AS _op, _k, {types} FROM replaying WHERE last ORDER BY _n")
+    stage.fill(desk.current, form, rows.to_reader(), landed=True)
+    return int(desk.current.one("SELECT count(*) FROM replaying")[0])
 
 
 def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
@@ -190,12 +198,12 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
         )
         moved = {"published": 0, "superseded": 0}
         for after, condition in (("published", "ok AND newer"), ("superseded", "ok AND NOT newer")):
-            for batch, n in current.sql(f"SELECT _from, count(*) FROM replayed WHERE {condition} GROUP BY _from"):
+            for batch, n in current.sql(f"SELECT _from, count(*) FROM replay_ends WHERE {condition} GROUP BY _from"):
                 current.move(dataset.name, int(batch), "quarantined", after, int(n))
                 moved[after] += int(n)
             current.sql(
                 f"UPDATE {schema}.quarantine q SET state = '{after}', changed = {now}, note = 'replayed' "
-                f"WHERE state = 'quarantined' AND EXISTS (SELECT 1 FROM replayed p WHERE p._from = q._batch "
+                f"WHERE state = 'quarantined' AND EXISTS (SELECT 1 FROM replay_ends p WHERE p._from = q._batch "
                 f"AND p._from_ord = q._ord AND {condition})"
             )
     return moved["published"], moved["superseded"]

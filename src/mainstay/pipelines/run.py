@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
-from mainstay.core.errors import MainstayError, SourceRefused, StoreFull
+from mainstay.core.errors import MainstayError, NotFound, SourceRefused
 from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import Dataset
 from mainstay.core.ports import Manifest, ReadRequest, Source, SourceKind, SourceRead, TableInfo
@@ -207,7 +207,7 @@ class Runner:
         """Brings a landed batch back into `stage`; returns its shape, from the schema that it landed with."""
         manifest = self.desk.landing.manifest(batch.dataset, batch.number)
         if manifest is None:
-            raise StoreFull(f"batch {batch.number} of {batch.dataset} is not in landing", mend="restore from a backup")
+            raise NotFound(f"batch {batch.number} of {batch.dataset} is not in landing", mend="restore from a backup")
         reader = self.desk.landing.open(batch.dataset, batch.number)
         form = self.shape_of(reader.schema)
         stage.fill(self.desk.current, form, reader, landed=True)
