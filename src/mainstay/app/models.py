@@ -6,6 +6,7 @@ that a proof that takes minutes never keeps the loop from its datasets.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,16 +17,17 @@ import msgspec
 
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, need_applied
-from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
 from mainstay.core.nouns import Integration, Signature
 from mainstay.core.ports import Row
-from mainstay.core.records import Answering, DatasetState, Event, FeatureSetState, ModelVersion
+from mainstay.core.records import Answering, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.adding import draft
 from mainstay.models.fitting import fits
 from mainstay.models.importing import examine
-from mainstay.models.registry import Registry
+from mainstay.models.registry import Registry, socket_of
+from mainstay.models.runtimes.python import listening
 from mainstay.quality.checks import freshness_finding
 from mainstay.serving import contract as api_contract
 from mainstay.serving.inputs import InputPlan
@@ -34,6 +36,10 @@ from mainstay.store.journal import SegmentJournal
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.state_sqlite import SqliteState
+
+HOST_US = 60 * SECOND
+SEEN_US = 10 * SECOND
+LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ def current_rows(at: Shop, wanted: FeatureSetState, integration: Integration, si
 
 
 def use_model(at: Shop, number: int, *, by: str) -> Answering:
-    """Lets a version answer, from the next request on. Raises Refused when its features are not ready."""
+    """Lets a version answer from the next request on. Raises Refused when its features or its process are not ready."""
     integration = need_applied(at.state)
     version = at.registry.get(number)
     path = api_contract.path_of(integration.folder, integration.api)
@@ -160,11 +166,31 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     if state is not None and not path.is_file():
         made = api_contract.build(integration, state.columns, version.signature, key_type=state.key_type)
         api_contract.write(path, made)
+    await_host(at, version)
     answering = at.registry.use(
         number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
     )
     at.audit("model.use", {"version": number, "previous": answering.previous}, by)
     return answering
+
+
+def await_host(at: Shop, version: ModelVersion, *, patience_us: int = HOST_US) -> None:
+    """Waits until `up`, where it runs, has the version's process answering: else the switch would fail requests."""
+    if version.runtime != "python":
+        return
+    place = socket_of(version, at.place.home.sockets)
+    processes = ShelfReader(at.state, "process", ProcessState)
+    deadline = at.clock.monotonic_us() + patience_us
+    while not listening(place):
+        now = at.clock.now_us()
+        if not any(one.pid and now - one.seen_us < SEEN_US for one in processes.all("api-").values()):
+            return  # nobody answers requests here now
+        if at.clock.monotonic_us() > deadline:
+            raise Refused(
+                f"the process of version {version.number} is not ready; nothing was changed",
+                mend=f"see {at.place.home.logs / f'model-{version.number}.log'}",
+            )
+        time.sleep(LOOK_S)
 
 
 def hindrance(at: Shop, integration: Integration, version: ModelVersion) -> str:

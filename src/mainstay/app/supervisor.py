@@ -24,6 +24,8 @@ from mainstay.core.records import ProcessState, encode
 
 PARENT = "MAINSTAY_SUPERVISOR"
 """Environment variable that tells a child who started it; see `orphaned`."""
+RESTARTS = "MAINSTAY_RESTARTS"
+"""Environment variable that tells a child how often it was restarted."""
 
 STEADY_US = 10 * SECOND
 """A child that lived this long is restarted at once."""
@@ -47,18 +49,21 @@ class Child(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int] = {}
     """What it listens on, for `status`."""
     restart: bool = True
+    speaks: bool = False
+    """Whether it writes its own record while it runs: one that hangs must not be reported as seen by us."""
 
 
 class _Running:
     """A child and its process, past and present."""
 
-    __slots__ = ("child", "due_us", "process", "quick", "restarts", "since_us", "started_us", "told")
+    __slots__ = ("child", "due_us", "process", "quick", "restarts", "seen_us", "since_us", "started_us", "told")
 
     def __init__(self, child: Child) -> None:
         self.child = child
         self.process: subprocess.Popen[bytes] | None = None
         self.started_us = 0
         self.since_us = 0
+        self.seen_us = 0
         self.due_us: int | None = 0
         self.quick = 0
         self.restarts = -1
@@ -186,8 +191,8 @@ class Supervisor:
 
     def _start(self, running: _Running, now_us: int) -> None:
         child = running.child
-        env = {**os.environ, **child.env, PARENT: str(os.getpid())}
         running.restarts += 1
+        env = {**os.environ, **child.env, PARENT: str(os.getpid()), RESTARTS: str(running.restarts)}
         running.started_us = now_us
         running.since_us = self._clock.now_us()
         try:
@@ -231,11 +236,15 @@ class Supervisor:
         writes = []
         for name, running in self._running.items():
             process = running.process
+            if process is not None:
+                running.seen_us = now_us
+                if running.child.speaks:
+                    continue
             record = ProcessState(
                 name=name,
                 pid=process.pid if process is not None else 0,
                 since_us=running.since_us,
-                seen_us=now_us,
+                seen_us=running.seen_us,
                 restarts=max(0, running.restarts),
                 note=running.told,
                 ports=running.child.ports,

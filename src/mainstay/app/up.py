@@ -93,7 +93,7 @@ def _loop_child(place: Place, integration: Integration) -> Child:
     ]
     if place.file is not None:
         argv += ["--file", str(place.file)]
-    return Child(name="loop", argv=tuple(argv))
+    return Child(name="loop", argv=tuple(argv), speaks=True)
 
 
 def _api_child(place: Place, integration: Integration, fd: int, port: int, number: int) -> Child:
