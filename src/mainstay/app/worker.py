@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainstay.core.clock import Clock
+from mainstay.core.records import Seal
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import WorkerView
@@ -17,13 +18,28 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """A desk and the stores behind it."""
+    """A desk and the stores behind it.
 
-    def __init__(self, desk: Desk, close: Callable[[], None], durability: str) -> None:
+    Args:
+        desk: What answers.
+        close: Closes the stores.
+        durability: What the journal was opened with.
+        seal: Closes the journal's open segment, where somebody has asked since the last call.
+    """
+
+    def __init__(
+        self, desk: Desk, close: Callable[[], None], durability: str, seal: Callable[[], None] = lambda: None
+    ) -> None:
         self.desk = desk
+        self._seal = seal
         self.durability = durability
         """What the journal was opened with; when the file says otherwise, the process must be started anew."""
         self._close = close
+
+    def refresh(self) -> None:
+        """Looks at what changed in state: what answers, and whether an erasure waits for our segment of the journal."""
+        self.desk.view.refresh()
+        self._seal()
 
     def outdated(self) -> bool:
         """Whether the applied file now asks for another durability than this process writes with."""
@@ -68,6 +84,7 @@ def open_worker(
     from mainstay.store.artifacts_local import LocalArtifacts
     from mainstay.store.journal import SegmentJournal
     from mainstay.store.online_sqlite import SqliteOnline
+    from mainstay.store.shelf import ShelfReader
     from mainstay.store.state_sqlite import SqliteState
 
     home = Home(root, integration)
@@ -90,10 +107,20 @@ def open_worker(
     folder = meters_folder(home)
     desk = Desk(view, online, journal, clock, Meter(folder / f"{slot}.json"), meters=folder, archive=archive)
 
+    sealed_us = 0
+    seals = ShelfReader(state, "seal", Seal)
+
+    def seal() -> None:
+        nonlocal sealed_us
+        wanted = seals.get("wanted")
+        if wanted is not None and wanted.at_us != sealed_us:
+            journal.seal()
+            sealed_us = wanted.at_us
+
     def close() -> None:
         _close(journal, online.close, state.close)
 
-    return Worker(desk, close, durability)
+    return Worker(desk, close, durability, seal)
 
 
 def _close(journal: SegmentJournal, *others: Callable[[], None]) -> None:

@@ -70,7 +70,7 @@ class WorkerServer(uvicorn.Server):
         await super().startup(sockets)
         worker = self._worker
         self._work = [
-            asyncio.create_task(forever(worker.desk.view.refresh, REFRESH_US / 1_000_000)),
+            asyncio.create_task(forever(worker.refresh, REFRESH_US / 1_000_000)),
             asyncio.create_task(forever(self._look, 1.0)),
         ]
         # What is loaded now stays for good: the collector need not look at it again.
