@@ -38,7 +38,6 @@ from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.state_sqlite import SqliteState
 
 KEYS = 10_000
-CLIENTS = (1, 8, 64)
 BARS = {1: 1.0, 8: 1.5, 64: 1.5}
 NUMBERS = ("tenure", "monthly_charges", "total_charges", "age", "tickets", "late_payments")
 WORDS = {
@@ -219,7 +218,7 @@ def measure(server: Server, clients: int, seconds: float) -> Run:
 
 def compare(ours: Server, theirs: Server, options: Any) -> bool:
     good = True
-    for clients in CLIENTS:
+    for clients in options.clients:
         runs = []
         for _ in range(options.rounds):
             glue = measure(theirs, clients, options.seconds)
@@ -247,6 +246,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--clients", type=int, nargs="*", default=list(BARS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mainstay-bench-") as folder:
         root = Path(folder)

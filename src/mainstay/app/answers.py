@@ -24,9 +24,9 @@ from mainstay.models.verify import reproduce
 from mainstay.pipelines import archive, stage
 from mainstay.pipelines.desk import batch_name
 from mainstay.serving import judge
-from mainstay.serving.answer import Call
 from mainstay.serving.reply import Answer, Batch, Refusal
 from mainstay.serving.request import PredictRequest
+from mainstay.serving.work import Call
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory

@@ -13,6 +13,7 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `answering`   | `champion`                | Answering         | model use       |
 | `api_key`     | SHA-256 of the key, hex   | ApiKey            | key create      |
 | `applied`     | `file`                    | Applied           | apply           |
+| `not_applied` | `file`                    | NotApplied        | up, apply       |
 | `request`     | id                        | Request           | the CLI         |
 | `response`    | id                        | Response          | the loop        |
 | `suppressed`  | keyed hash of the key     | Suppressed        | erase           |
@@ -202,6 +203,17 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
+class NotApplied(msgspec.Struct, frozen=True, kw_only=True):
+    """A changed file that `up` found and did not apply: the last applied one runs."""
+
+    v: int = 1
+    digest: str
+    """Of the file that was refused; empty when it could not even be read."""
+    sentence: str
+    mend: str = ""
+    at_us: int
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a command asks of the process that owns the lease. Performed once, by id."""
 
@@ -294,6 +306,9 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     output: dict[str, Any] | None = None
     arm: Literal["champion", "challenger", "holdout"] = "champion"
     latency_us: int = 0
+    batch: int = 1
+    """Rows that the model was given at once, this one among them. Above 1, linear algebra may round the last bit
+    otherwise than for the row alone."""
     erased_us: int | None = None
 
 

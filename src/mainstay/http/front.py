@@ -23,14 +23,17 @@ from mainstay.http import auth, problems
 from mainstay.http.body import Gone, TooLarge, read_body
 from mainstay.http.problems import Told
 from mainstay.serving import keys
-from mainstay.serving.answer import Call
 from mainstay.serving.desk import Desk
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import read_predict
 from mainstay.serving.view import Snapshot
+from mainstay.serving.work import Call
 
 WAITING_MOST = 256
 """Requests in one worker, begun or queued, above which new ones are refused at once."""
+
+WAITED_MOST = 0.25
+"""Seconds that a request may have waited for its turn on the event loop."""
 
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
@@ -67,7 +70,8 @@ class Front:
         self._boot = new_id("q")[:8]
         self._numbers = itertools.count(1)
         self._predict_path: tuple[str, str] = ("", "")
-        self._this_turn = 0
+        self._url_of: Snapshot | None = None
+        self._url = b""
         busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
         self._busy = busy
 
@@ -106,10 +110,17 @@ class Front:
     def predict_url(self) -> bytes:
         """The target of a plain predict request; no request has an empty one."""
         snap = self._desk.view.now
-        return b"" if snap is None or not snap.quick else self._path(snap).encode()
+        if snap is not self._url_of:
+            self._url_of = snap
+            self._url = b"" if snap is None or not snap.quick else self._path(snap).encode()
+        return self._url
 
-    def short(self, headers: list[tuple[bytes, bytes]], body: bytes) -> tuple[int, bytes, bytes] | None:
+    def short(
+        self, headers: list[tuple[bytes, bytes]], body: bytes, waited: float = 0.0
+    ) -> tuple[int, bytes, bytes] | None:
         """The reply to a plain predict by key, at once: status, its own header lines, body.
+
+        `waited` is how many seconds it has lain here already; above WAITED_MOST it is refused, which frees its caller.
 
         None, with nothing done, for everything that the long road must look at: wrong callers, wrong bodies, many keys.
         """
@@ -122,7 +133,7 @@ class Front:
         caller = None if token is None else desk.who(token)
         if caller is None or not keys.allows(caller, "predict"):
             return None
-        if not self._room():
+        if waited > WAITED_MOST:
             desk.meter.shed()
             return self._busy.status, _lines(self._busy.headers), self._busy.body
         request = self._request_id(headers)
@@ -141,16 +152,6 @@ class Front:
         out = _encode(reply)
         desk.meter.predicted(200, desk.clock.monotonic_us() - began_us)
         return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % request.encode(), out
-
-    def _room(self) -> bool:
-        """Whether this turn of the event loop has not answered too many already: what came later has waited long."""
-        if self._this_turn == 0:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._this_turn += 1
-        return self._this_turn <= self._most
-
-    def _next_turn(self) -> None:
-        self._this_turn = 0
 
     async def _predict(
         self, snap: Snapshot, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send, call: Call

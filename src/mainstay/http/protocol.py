@@ -8,6 +8,8 @@ several keys, a body without a length, a model in another process, a pipelined r
 
 from __future__ import annotations
 
+import time
+from asyncio import TimerHandle
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -29,6 +31,15 @@ class PredictProtocol(HttpToolsProtocol):
         self._short = False
         self._length = 0
         self._body = b""
+        self._answered = 0.0
+        self._idling: TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._idling is not None:
+            self._idling.cancel()
+            self._idling = None
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """A request begins; what ASGI needs is made when it turns out to be needed."""
@@ -65,7 +76,9 @@ class PredictProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._short = False
-        answer = front.short(self.headers, self._body) if len(self._body) == self._length else None
+        # What came with this turn of the loop waited at least since the turn began.
+        waited = time.monotonic() - self.loop.time()
+        answer = front.short(self.headers, self._body, waited) if len(self._body) == self._length else None
         if answer is None:
             self._by_asgi()
             super().on_body(self._body)
@@ -108,6 +121,17 @@ class PredictProtocol(HttpToolsProtocol):
         length = b"content-length: %d\r\n\r\n" % len(body)
         self.transport.write(b"".join((STATUS_LINE[status], usual, head, length, body)))
         state.total_requests += 1
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self._answered = self.loop.time()
+        if self._idling is None:
+            self._idling = self.loop.call_later(self.timeout_keep_alive, self._look_idle)
+
+    def _look_idle(self) -> None:
+        """Closes a connection that has been idle for long. One timer serves many requests."""
+        self._idling = None
+        if self.transport.is_closing() or not self._idle():
+            return
+        left = self._answered + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._idling = self.loop.call_later(left, self._look_idle)

@@ -7,7 +7,6 @@ that answer from another process without holding the event loop. Stores and the 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,16 +14,18 @@ from typing import Any
 import msgspec
 
 from mainstay.core.clock import Clock, iso
-from mainstay.core.errors import ModelError, ModelRefused, ModelTimeout, StoreError
-from mainstay.core.ports import Journal, LoadedModel, OnlineReader, OnlineRow
-from mainstay.core.records import Receipt, ReceiptOutcome
+from mainstay.core.errors import StoreError
+from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.serving import judge as judging
+from mainstay.serving.asking import LATE, ask, ask_one, fail
 from mainstay.serving.inputs import InputPlan, key_text
-from mainstay.serving.judge import Judgement, Terms
+from mainstay.serving.judge import Judgement
 from mainstay.serving.meter import Meter
+from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
 from mainstay.serving.request import PredictRequest, Scalar
 from mainstay.serving.view import Snapshot
+from mainstay.serving.work import Call, Work
 
 CHUNK = 100
 """Keys worked through before other requests get their turn."""
@@ -37,34 +38,6 @@ class NotReady(StoreError):
     """Nothing can answer yet: no file applied, or no model version chosen."""
 
     transient = True
-
-
-class Call(msgspec.Struct, frozen=True):
-    """Who asks, and when the request came in."""
-
-    caller: str
-    """The API key's id."""
-    request: str
-    """The request's id, for logs and receipts."""
-    began_us: int
-    """On the monotonic clock."""
-
-
-class Work:
-    """One key on its way through: filled in step by step."""
-
-    __slots__ = ("answer", "error", "inputs", "judged", "key", "now_us", "output", "row", "unseen")
-
-    def __init__(self, key: str | None) -> None:
-        self.key = key
-        self.row: OnlineRow | None = None
-        self.unseen = ""
-        self.judged: Judgement | None = None
-        self.inputs: list[Any] | None = None
-        self.output: tuple[Any, ...] | None = None
-        self.answer: dict[str, Any] | None = None
-        self.error = ""
-        self.now_us = 0
 
 
 class Answering:
@@ -82,7 +55,6 @@ class Answering:
         self._journal = journal
         self._clock = clock
         self._meter = meter
-        self._encoder = msgspec.msgpack.Encoder()
         self._threads: ThreadPoolExecutor | None = None
         self.journal_problem = ""
         """Why the last receipt could not be written; empty while they can."""
@@ -97,8 +69,7 @@ class Answering:
         plan, model = _usable(snap)
         if request.key is not _UNSET:
             work = self._fetch(snap, plan, request.key, request.inputs)
-            if work.inputs is not None:
-                self._run(snap, model, [work])
+            self._run(snap, model, (work,))
             return self._finish(snap, work, call)
         works, keys = self._all(snap, plan, request)
         self._run(snap, model, works)
@@ -202,55 +173,26 @@ class Answering:
             work.error = f"the model requires `{absent}` and the row has none"
 
     def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
-        """Asks the model for every work that has inputs; a row it cannot take fails alone."""
-        asked = [work for work in works if work.inputs is not None and not work.error]
-        if not asked:
-            return
-        deadline = self._clock.monotonic_us() + snap.integration.model.timeout_us
-        self._ask(snap, model, asked, deadline)
+        """Asks a model of this process, row by row: an answer must not depend on who else asked."""
+        deadline_us = self._clock.monotonic_us() + snap.integration.model.timeout_us
+        for work in works:
+            if work.inputs is not None and not work.error:
+                ask_one(snap, model, work, deadline_us)
 
     async def _run_elsewhere(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
+        """Asks a model of another process, for all rows at once: each call is a way there and back."""
         asked = [work for work in works if work.inputs is not None and not work.error]
         if not asked:
             return
         if self._threads is None:
             self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="model")
         timeout_us = snap.integration.model.timeout_us
-        deadline = self._clock.monotonic_us() + timeout_us
-        waiting = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, snap, model, asked, deadline)
+        deadline_us = self._clock.monotonic_us() + timeout_us
+        waiting = asyncio.get_running_loop().run_in_executor(self._threads, ask, snap, model, asked, deadline_us)
         try:
             await asyncio.wait_for(asyncio.shield(waiting), timeout_us / 1_000_000 + _GRACE_SECONDS)
         except TimeoutError:
-            _fail(asked, "the model did not answer before its deadline")
-
-    def _ask(self, snap: Snapshot, model: LoadedModel, asked: Sequence[Work], deadline_us: int) -> None:
-        try:
-            outputs = model.predict([work.inputs or () for work in asked], deadline_us=deadline_us)
-        except ModelRefused as error:
-            if len(asked) == 1:
-                asked[0].error = error.sentence
-                return
-            for work in asked:
-                self._ask(snap, model, [work], deadline_us)
-            return
-        except ModelTimeout:
-            _fail(asked, "the model did not answer before its deadline")
-            return
-        except ModelError as error:
-            _fail(asked, error.sentence)
-            return
-        except Exception as error:  # noqa: BLE001 - a runtime is a plug-in; whatever it raises is the model's failure
-            _fail(asked, f"the model failed ({type(error).__name__})")
-            return
-        if len(outputs) != len(asked) or any(len(output) != len(snap.outputs) for output in outputs):
-            _fail(asked, "the model gave another number of answers than it was asked for")
-            return
-        for work, output in zip(asked, outputs, strict=True):
-            strange = next((place for place in snap.numbers if not _finite(output[place])), None)
-            if strange is None:
-                work.output = output
-            else:
-                work.error = f"the model gave no finite number for `{snap.outputs[strange]}`"
+            fail(asked, LATE)
 
     def _finish(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
         """Judges at the moment of answering, writes the receipt, and only then makes the reply."""
@@ -306,8 +248,7 @@ class Answering:
         """Appends the receipt and returns its id; None where none can be written."""
 
         def build(given: str) -> bytes:
-            latency_us = self._clock.monotonic_us() - call.began_us
-            return self._encoder.encode(receipt_of(given, snap, work, call, latency_us))
+            return payload(given, snap, work, call, self._clock.monotonic_us() - call.began_us)
 
         try:
             written = self._journal.append_with("receipt", build)
@@ -318,72 +259,10 @@ class Answering:
         return written
 
 
-_OUTCOME: dict[str, ReceiptOutcome] = {
-    "answer": "answered",
-    "flag": "answered",
-    "fallback": "fallback",
-    "refuse": "refused",
-}
-_positions = msgspec.json.Decoder(dict[str, list[int]])
-
-
-def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
-    """The record of one judged key, with the id it is `given`."""
-    judged = work.judged or judging.judge_given()
-    version, model, plan, feature_set, row = snap.version, snap.model, snap.plan, snap.feature_set, work.row
-    return Receipt(
-        id=given,
-        at_us=work.now_us,
-        integration=snap.integration.name,
-        api=snap.integration.api,
-        key=work.key,
-        caller=call.caller,
-        request=call.request,
-        outcome=_OUTCOME[judged.action],
-        status=judged.status,
-        reason=judged.reason,
-        verdict=judged.verdict,
-        sentence=judged.sentence,
-        inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
-        feature_set=feature_set.digest if feature_set and work.key is not None else "",
-        plan=row.plan if row else 0,
-        positions=_positions.decode(row.positions) if row else {},
-        as_of_us=judged.as_of_us,
-        age_us=judged.age_us,
-        event_us=row.event_us if row else None,
-        landed_us=row.landed_us if row else None,
-        policy=_facts(snap, work) if judged.action in ("fallback", "refuse") else {},
-        version=version.number if version else 0,
-        artifact=version.digest if version else "",
-        runtime=version.runtime if version else "",
-        build=model.build if model else "",
-        cleaning=snap.cleaning,
-        output=work.answer,
-        latency_us=latency_us,
-    )
-
-
 def _usable(snap: Snapshot) -> tuple[InputPlan, LoadedModel]:
     if snap.plan is None or snap.model is None:
         raise NotReady("no model version answers yet", mend="mainstay model use N")
     return snap.plan, snap.model
-
-
-def _fail(works: Sequence[Work], sentence: str) -> None:
-    for work in works:
-        work.error = sentence
-
-
-def _finite(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and math.isfinite(value))
-
-
-def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:
-    """What a refusal or fallback was judged from; for a caller's own row, only that the model failed on it."""
-    terms = snap.terms
-    if work.key is None:
-        terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=())
-    return judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=work.key is None)
 
 
 def _as_of_text(snap: Snapshot, judged: Judgement) -> str | None:

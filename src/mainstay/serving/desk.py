@@ -15,8 +15,9 @@ from mainstay.serving import keys
 from mainstay.serving.answer import Answering
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.meter import Meter
-from mainstay.serving.view import WorkerView
+from mainstay.serving.view import Snapshot, WorkerView
 
+_MET_MOST = 1_000
 Archive = Callable[[str], Receipt | None]
 """Finds a receipt that has left the journal for history; None where it is not there either."""
 
@@ -54,12 +55,26 @@ class Desk:
         self.feedback = Feedback(journal, clock)
         self.draining = False
         self._journal = journal
+        self._met: dict[bytes, ApiKey] = {}
+        self._met_in: Snapshot | None = None
         self._archive = archive
 
     def who(self, token: bytes) -> ApiKey | None:
         """The live API key behind a token; None when there is none."""
         snap = self.view.now
-        return None if snap is None else keys.find(snap.keys, token, self.clock.now_us())
+        if snap is None:
+            return None
+        if snap is not self._met_in:
+            self._met_in, self._met = snap, {}
+        key = self._met.get(token)
+        now_us = self.clock.now_us()
+        if key is not None:
+            # Known to this very snapshot: only its end can have come since.
+            return key if key.expires_us is None or now_us < key.expires_us else None
+        key = keys.find(snap.keys, token, now_us)
+        if key is not None and len(self._met) < _MET_MOST:
+            self._met[token] = key
+        return key
 
     def not_ready(self) -> tuple[str, ...]:
         """Why requests should go elsewhere; empty when this worker can answer. Sources and the loop do not count."""

@@ -49,13 +49,14 @@ class Meter:
 
     def predicted(self, status: int, latency_us: int) -> None:
         """A predict request that ended with `status` after `latency_us`."""
-        self.request("predict", status)
+        name = "predict|200" if status == 200 else f"predict|{status}"
+        self.counts.requests[name] = self.counts.requests.get(name, 0) + 1
         self.counts.buckets[bisect_left(BUCKETS_US, latency_us)] += 1
         self.counts.latency_us += latency_us
 
     def judged(self, outcome: str, reason: str, verdict: Verdict) -> None:
         """A key that was judged: `answered`, `fallback` or `refused`, by which policy, on which verdict."""
-        name = f"{outcome}|{reason}|{verdict.value}"
+        name = "answered||PASS" if verdict is Verdict.PASS and not reason else f"{outcome}|{reason}|{verdict.value}"
         with self._lock:
             self.counts.judged[name] = self.counts.judged.get(name, 0) + 1
 

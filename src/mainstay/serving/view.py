@@ -54,6 +54,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """`terms.as_of_us` in ISO 8601, ready for answers."""
     quick: bool = False
     """Whether a key is answered in this process without waiting for another process or for the disk."""
+    shared_receipt: tuple[int, bytes] = (0, b"")
+    """Of every receipt of an answered key the fields that are the same: how many, and as MessagePack, no header."""
     outputs: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     """Places of the outputs that are numbers."""
@@ -150,6 +152,7 @@ class WorkerView:
             keys=keys,
             cleaning=_cleaning(states),
             as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
+            shared_receipt=_shared(integration, version, feature_set, _cleaning(states)),
             quick=model is not None
             and not model.capabilities.blocking
             and integration.settings.durability == "process",
@@ -230,3 +233,26 @@ class WorkerView:
 def _cleaning(states: Mapping[str, DatasetState]) -> str:
     """`dataset=digest` of each dataset's cleaning, for receipts."""
     return ",".join(f"{name}={state.cleaning}" for name, state in sorted(states.items()) if state.cleaning)
+
+
+def _shared(
+    integration: Integration,
+    version: ModelVersion | None,
+    feature_set: FeatureSetState | None,
+    cleaning: str,
+) -> tuple[int, bytes]:
+    """Field names and values, one after the other, as they stand inside a map."""
+    if version is None or feature_set is None:
+        return 0, b""
+    fields: dict[str, Any] = {
+        "v": 1,
+        "integration": integration.name,
+        "api": integration.api,
+        "feature_set": feature_set.digest,
+        "version": version.number,
+        "artifact": version.digest,
+        "runtime": version.runtime,
+        "cleaning": cleaning,
+    }
+    parts = [msgspec.msgpack.encode(part) for pair in fields.items() for part in pair]
+    return len(fields), b"".join(parts)

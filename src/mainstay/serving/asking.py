@@ -1,0 +1,65 @@
+"""Asking a model, and turning whatever it does into an output or one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from mainstay.core.errors import ModelError, ModelRefused, ModelTimeout
+from mainstay.core.ports import LoadedModel
+from mainstay.serving.view import Snapshot
+from mainstay.serving.work import Work
+
+LATE = "the model did not answer before its deadline"
+
+
+def ask_one(snap: Snapshot, model: LoadedModel, work: Work, deadline_us: int) -> None:
+    """Asks for one row alone, so that the same row gives the same bits whoever else asks."""
+    ask(snap, model, (work,), deadline_us)
+
+
+def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: int) -> None:
+    """Asks for several rows at once; where one is refused, each again alone: nobody pays for a stranger's row."""
+    try:
+        outputs = model.predict([work.inputs or () for work in works], deadline_us=deadline_us)
+    except ModelRefused as error:
+        if len(works) == 1:
+            works[0].error = error.sentence
+        else:
+            for work in works:
+                ask_one(snap, model, work, deadline_us)
+        return
+    except ModelTimeout:
+        fail(works, LATE)
+        return
+    except ModelError as error:
+        fail(works, error.sentence)
+        return
+    except Exception as error:  # noqa: BLE001 - a runtime is a plug-in; whatever it raises is the model's failure
+        fail(works, f"the model failed ({type(error).__name__})")
+        return
+    if len(outputs) != len(works):
+        fail(works, "the model gave another number of answers than it was asked for")
+        return
+    for work, output in zip(works, outputs, strict=True):
+        work.batch = len(works)
+        _take(snap, work, output)
+
+
+def fail(works: Sequence[Work], sentence: str) -> None:
+    """Every one of `works` has failed."""
+    for work in works:
+        work.error = sentence
+
+
+def _take(snap: Snapshot, work: Work, output: tuple[Any, ...]) -> None:
+    if len(output) != len(snap.outputs):
+        work.error = "the model gave another number of outputs than its signature names"
+        return
+    for place in snap.numbers:
+        value = output[place]
+        if value is not None and not (isinstance(value, float | int) and math.isfinite(value)):
+            work.error = f"the model gave no finite number for `{snap.outputs[place]}`"
+            return
+    work.output = output

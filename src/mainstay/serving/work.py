@@ -1,0 +1,46 @@
+"""One key on its way through a request, and who asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mainstay.core.ports import OnlineRow
+from mainstay.serving.judge import Judgement
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who asks, and when the request came in."""
+
+    caller: str
+    """The API key's id."""
+    request: str
+    """The request's id, for logs and receipts."""
+    began_us: int
+    """On the monotonic clock."""
+
+
+class Work:
+    """One key on its way through: filled in step by step."""
+
+    __slots__ = ("answer", "batch", "error", "inputs", "judged", "key", "now_us", "output", "row", "unseen")
+
+    def __init__(self, key: str | None) -> None:
+        self.key = key
+        """None for a row that came with the request."""
+        self.row: OnlineRow | None = None
+        self.unseen = ""
+        """Why the row could not be looked up."""
+        self.judged: Judgement | None = None
+        self.inputs: list[Any] | None = None
+        self.output: tuple[Any, ...] | None = None
+        """What the model gave."""
+        self.answer: dict[str, Any] | None = None
+        """What the caller is given: the model's output by name, or the fallback."""
+        self.error = ""
+        """How the model failed."""
+        self.batch = 1
+        """Rows that the model was given at once."""
+        self.now_us = 0
+        """When it was judged."""
