@@ -11,7 +11,7 @@ from tests.pipelines.world import CUSTOMERS, TICKETS, World, with_checks, with_d
 
 from mainstay.core.clock import SECOND
 from mainstay.core.errors import Refused, SourceAway, SourceRefused
-from mainstay.core.nouns import Check, Deletes, Duplicates
+from mainstay.core.nouns import Check, Column, Deletes, Duplicates
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import quarantine
 
@@ -452,3 +452,20 @@ def test_reconciliation_reads_rows_without_a_cursor(world: World) -> None:
     world.customer(2, tenure=7, u=None)
     world.run()
     assert world.values(2) == [7, "a", 0, None]
+
+
+def test_columns_may_be_called_what_quarantine_calls_its_own(tmp_path: Path) -> None:
+    names = ("state", "note", "raw", "reasons", "changed", "batch", "key", "sentence")
+    columns = tuple(Column(name=name, type="string", source_name=name) for name in names)
+    world = World(tmp_path, customers=msgspec.structs.replace(CUSTOMERS, columns=(*CUSTOMERS.columns, *columns)))
+    world.source.contents["customers"].kinds.update(dict.fromkeys(names, "text"))
+    for number in (1, 2):
+        world.customer(number, tenure=number, u=number).update(dict.fromkeys(names, "Ohio"))
+    world.both()
+    world.customer(2, tenure=500, u=10).update(dict.fromkeys(names, "Iowa"))
+    world.run()
+    row = next(iter(quarantine.list_rows(world.desk)))
+    assert (row.state, row.note, row.raw["state"], row.reasons) == ("quarantined", "", "Iowa", "tenure.max")
+    assert quarantine.discard_rows(world.desk, dataset="customers", ids=[row.id], reason="no") == 1
+    world.adds_up()
+    world.close()

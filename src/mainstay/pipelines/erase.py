@@ -147,7 +147,7 @@ def _left(desk: Desk, batch: BatchRecord) -> dict[str, int]:
     if batch.status == "discarded":
         return {"discarded": total}
     mine = f"FROM {schema_of(batch.dataset)}.quarantine WHERE _batch = {batch.number}"
-    counts = {str(state): int(n) for state, n in desk.current.sql(f"SELECT state, count(*) {mine} GROUP BY state")}
+    counts = {str(state): int(n) for state, n in desk.current.sql(f"SELECT _state, count(*) {mine} GROUP BY _state")}
     losers = int(
         desk.current.one(f"SELECT count(*) - count(DISTINCT _k) FROM stage WHERE _k NOT IN (SELECT _k {mine})")[0]
     ) + int(

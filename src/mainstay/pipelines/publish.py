@@ -217,8 +217,8 @@ def _quarantine(desk: Desk, form: Shape, gate: Gate, batch: BatchRecord, as_of: 
     reasons = gate.reasons("quarantine", "warn", "block")
     rejected = gate.rejected()
     current.sql(
-        f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, reasons, raw, "
-        f"state, changed, note, {names}) "
+        f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "
+        f"_state, _changed, _note, {names}) "
         f"SELECT j._k, {batch.number}, j._ord, j._digest, j._event, {batch.landed_us}, j._cursor, NULL, {reasons}, "
         f"CAST(json_object({raw}) AS VARCHAR), 'quarantined', {desk.clock.now_us()}, '', "
         + ", ".join(f"j.{identifier(column.name)}" for column in form.dataset.columns)
@@ -316,7 +316,7 @@ def current_facts(desk: Desk, dataset: str, *, settling: int = 0) -> dict[str, o
     schema = schema_of(dataset)
     rows, newest = desk.current.one(f"SELECT count(*), max(_event) FROM {schema}.rows WHERE NOT _deleted")
     held = desk.current.one(f"SELECT count(*) FROM {schema}.held")[0]
-    quarantined = desk.current.one(f"SELECT count(*) FROM {schema}.quarantine WHERE state = 'quarantined'")[0]
+    quarantined = desk.current.one(f"SELECT count(*) FROM {schema}.quarantine WHERE _state = 'quarantined'")[0]
     counts = {name: n for name, n in desk.current.counts(dataset).items() if name != "noop"}
     waiting = [one for one in desk.waiting(dataset) if one.number != settling]
     counts["waiting"] = sum(one.rows for one in waiting)

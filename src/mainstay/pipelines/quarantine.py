@@ -71,10 +71,10 @@ def list_rows(
     for name in [dataset] if dataset else sorted(desk.integration.datasets):
         _dataset(desk, name)
         conditions = ["TRUE"]
-        conditions += [f"state = {literal(state)}"] if state else []
+        conditions += [f"_state = {literal(state)}"] if state else []
         conditions += [f"_k = {literal(key)}"] if key is not None else []
         for k, batch, ordinal, reasons, now, landed, note, raw in desk.current.sql(
-            "SELECT _k, _batch, _ord, reasons, state, _landed, note, raw "
+            "SELECT _k, _batch, _ord, _reasons, _state, _landed, _note, _raw "
             f"FROM {schema_of(name)}.quarantine WHERE {' AND '.join(conditions)} "
             f"ORDER BY _batch DESC, _ord DESC LIMIT {limit - len(found)}"
         ):
@@ -121,7 +121,7 @@ def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str |
     """Judges quarantined rows again and publishes those that pass and are newer than current. None: all of them."""
     contract = _dataset(desk, dataset)
     schema = schema_of(dataset)
-    wanted = ["state = 'quarantined'"]
+    wanted = ["_state = 'quarantined'"]
     if ids is not None:
         pairs = ", ".join(f"({b}, {o})" for d, b, o in map(parse_id, ids) if d == dataset)
         wanted.append(f"(_batch, _ord) IN ({pairs})" if pairs else "FALSE")
@@ -163,12 +163,12 @@ def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: st
     """Brings rejected versions into `stage`, of each key those of its last batch: the others can only be superseded."""
     desk.current.sql(
         "CREATE OR REPLACE TEMP TABLE replaying AS "
-        "SELECT row_number() OVER (ORDER BY _batch, _ord) - 1 AS _n, _k, _batch, _ord, _landed, raw, "
+        "SELECT row_number() OVER (ORDER BY _batch, _ord) - 1 AS _n, _k, _batch, _ord, _landed, _raw, "
         "_batch = max(_batch) OVER (PARTITION BY _k) AS last "
         f"FROM {schema}.quarantine WHERE {condition}"
     )
     types = ", ".join(
-        f"CAST(json_extract_string(raw, {literal('$.' + json.dumps(name))}) AS {stage.RAW_TYPES.get(kind, 'VARCHAR')}) "
+        f"CAST(json_extract_string(_raw, {literal('$.' + json.dumps(name))}) AS {stage.RAW_TYPES.get(kind, 'VARCHAR')}) "
         f"AS {identifier(name)}"
         for name, kind in form.kinds.items()
     )
@@ -202,8 +202,8 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
                 current.move(dataset.name, int(batch), "quarantined", after, int(n))
                 moved[after] += int(n)
             current.sql(
-                f"UPDATE {schema}.quarantine q SET state = '{after}', changed = {now}, note = 'replayed' "
-                f"WHERE state = 'quarantined' AND EXISTS (SELECT 1 FROM replay_ends p WHERE p._from = q._batch "
+                f"UPDATE {schema}.quarantine q SET _state = '{after}', _changed = {now}, _note = 'replayed' "
+                f"WHERE _state = 'quarantined' AND EXISTS (SELECT 1 FROM replay_ends p WHERE p._from = q._batch "
                 f"AND p._from_ord = q._ord AND {condition})"
             )
     return moved["published"], moved["superseded"]
@@ -217,7 +217,7 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
     pairs = ", ".join(f"({b}, {o})" for d, b, o in map(parse_id, ids) if d == dataset)
     if not pairs:
         raise NotFound(f"none of the ids is of dataset {dataset}", mend="mainstay quarantine list")
-    condition = f"state = 'quarantined' AND (_batch, _ord) IN ({pairs})"
+    condition = f"_state = 'quarantined' AND (_batch, _ord) IN ({pairs})"
     affected = affected_keys(
         desk, contract, f"(SELECT * FROM {schema}.quarantine WHERE {condition})",
         f"SELECT _k FROM {schema}.quarantine WHERE {condition}",
@@ -236,8 +236,8 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
         )
         desk.current.sql(f"DELETE FROM {schema}.held WHERE (_batch, _ord) IN ({pairs})")
         desk.current.sql(
-            f"UPDATE {schema}.quarantine SET state = 'discarded', changed = {desk.clock.now_us()}, "
-            f"note = {literal(reason)} WHERE {condition}"
+            f"UPDATE {schema}.quarantine SET _state = 'discarded', _changed = {desk.clock.now_us()}, "
+            f"_note = {literal(reason)} WHERE {condition}"
         )
     desk.at("current-written")
     resume(desk, plan, _moment(desk, dataset))

@@ -184,8 +184,8 @@ class Current:
             )
             self.sql(
                 f"CREATE TABLE IF NOT EXISTS {schema}.quarantine "
-                f"(_k VARCHAR, {VERSION_COLUMNS}, reasons VARCHAR, raw VARCHAR, state VARCHAR, changed BIGINT, "
-                f"note VARCHAR, {typed})"
+                f"(_k VARCHAR, {VERSION_COLUMNS}, _reasons VARCHAR, _raw VARCHAR, _state VARCHAR, "
+                f"_changed BIGINT, _note VARCHAR, {typed})"
             )
             self.sql(f"CREATE TABLE IF NOT EXISTS {schema}.settled (batch BIGINT, state VARCHAR, n BIGINT)")
             for table in ("rows", "quarantine"):
