@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mainstay.cli.session import Session
-from mainstay.core.nouns import Field
 
 app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_help=True)
 
@@ -18,7 +18,7 @@ Python = Annotated[str | None, typer.Option(help="The lab's interpreter: a pickl
 Example = Annotated[Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")]
 Outputs = Annotated[
     list[str] | None,
-    typer.Option(help="name=method[class]:unit, e.g. churn_probability=predict_proba[Yes]:probability"),
+    typer.Option(help=r"name=method\[class]:unit, e.g. churn_probability=predict_proba\[Yes]:probability"),
 ]
 Trust = Annotated[list[str] | None, typer.Option(help="skops: a type that may be loaded.")]
 Folders = Annotated[list[str] | None, typer.Option(help="A folder with the lab's own modules.")]
@@ -38,13 +38,13 @@ def add(
     path: Folders = None,
     convert: Convert = True,
 ) -> None:
-    """Import a trained model as a version. It does not answer before `mainstay model use`.
+    r"""Import a trained model as a version. It does not answer before `mainstay model use`.
 
     The original always runs as it is, in its own process; a conversion to ONNX takes its place only where both give the
     same answers on every current row and around every split.
 
     Example: mainstay model add churn.joblib --python lab/bin/python --example train.csv
-    --output churn_probability=predict_proba[Yes]:probability
+    --output churn_probability=predict_proba\[Yes]:probability
     """
     from mainstay.app.models import Wish, add_model, shop
     from mainstay.app.place import locate, whoami
@@ -130,10 +130,6 @@ def show(ctx: typer.Context, *, number: Number) -> None:
         session.out.table(["measured at import", ""], list(one.parity.items()))
 
 
-def _seen(field: Field) -> str:
-    return f"{len(field.categories)} categories" if field.categories else ""
-
-
 @app.command()
 def use(ctx: typer.Context, *, number: Number) -> None:
     """Let a version answer from the next request on. Going back is the same command.
@@ -159,11 +155,17 @@ def retire(
 
     Example: mainstay model retire 1
     """
-    from mainstay.app.models import shop
-    from mainstay.app.place import locate
+    from mainstay.app.commands import ask
+    from mainstay.app.models import retire_model, shop
+    from mainstay.app.place import locate, whoami
+    from mainstay.core.clock import SECOND
+    from mainstay.core.errors import LeaseOwned
 
     session: Session = ctx.obj
-    with shop(locate(session.find_file(), session.find_home())) as at:
-        version = at.registry.retire(number, at_us=at.clock.now_us())
+    place = locate(session.find_file(), session.find_home())
+    with shop(place) as at:
+        version = retire_model(at, number, by=whoami("mainstay model retire"))
+    with contextlib.suppress(LeaseOwned):  # the loop looks by itself every few minutes
+        ask(place, "features.retire", {}, timeout_us=10 * SECOND)
     session.out.document(version)
     session.out.say(f"version {number} is retired")
