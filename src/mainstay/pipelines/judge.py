@@ -146,11 +146,7 @@ class Gate:
     def _make_judged(self, without: frozenset[str]) -> None:
         names = [column.name for column in self.form.dataset.columns]
         cursor = f"CAST({identifier(self.form.raw_cursor)} AS VARCHAR)" if self.form.raw_cursor else "NULL"
-        cleaned = ", ".join(
-            f"{one.value_sql} AS {identifier(one.name)}"
-            + (f", {one.bad_sql} AS {identifier(one.name + '__bad')}" if one.name != EVENT else "")
-            for one in self.form.cleaning.columns
-        )
+        kept = ("_k", "_ord", "_op", "_digest", f"{cursor} AS _cursor")
         has_event = any(one.name == EVENT for one in self.form.cleaning.columns)
         event = f"CASE WHEN isfinite({EVENT}) THEN epoch_us({EVENT}) END" if has_event else "NULL::BIGINT"
         masks = []
@@ -166,7 +162,7 @@ class Gate:
             "CREATE OR REPLACE TEMP TABLE judged AS "
             f"SELECT _k, _ord, _op, _digest, _cursor, {event} AS _event, FALSE AS _super, {', '.join(masks)}, "
             f"{', '.join(identifier(name) for name in names)} FROM "
-            f"(SELECT _k, _ord, _op, _digest, {cursor} AS _cursor, {cleaned} FROM stage)"
+            f"({self.form.cleaning.select('stage', keep=kept)})"
         )
 
     def _broken_checks(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ from mainstay.core.sql import identifier, literal
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings
 from mainstay.pipelines.judge import Gate, Judgement
-from mainstay.pipelines.stage import Shape
+from mainstay.pipelines.stage import Shape, clear
 from mainstay.store.current import schema_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def publish_batch(desk: Desk, gate: Gate, judgement: Judgement, batch: BatchReco
     desk.at("plan-recorded")
     apply_to_current(desk, gate.form, gate, judgement, batch)
     desk.at("current-written")
-    return _show(desk, batch, plan)
+    clear(desk.current)
+    return _show(desk, batch, plan, cleaning=gate.form.cleaned_with)
 
 
 def finish_batch(desk: Desk, batch: BatchRecord) -> BatchRecord:
@@ -49,10 +50,10 @@ def finish_batch(desk: Desk, batch: BatchRecord) -> BatchRecord:
     return _show(desk, batch, plan)
 
 
-def _show(desk: Desk, batch: BatchRecord, plan: PublishPlan) -> BatchRecord:
+def _show(desk: Desk, batch: BatchRecord, plan: PublishPlan, *, cleaning: str = "") -> BatchRecord:
     sets = write_features(desk, plan, Moment(batch.began_us, batch.began_source_us))
     desk.at("online-written")
-    return _advance(desk, batch, plan, sets)
+    return _advance(desk, batch, plan, sets, cleaning)
 
 
 def plan_of(desk: Desk, batch: BatchRecord) -> PublishPlan | None:
@@ -216,19 +217,21 @@ def _quarantine(desk: Desk, form: Shape, gate: Gate, batch: BatchRecord, as_of: 
     raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
     reasons = gate.reasons("quarantine", "warn", "block")
     rejected = gate.rejected()
+    # A table of its own: DuckDB cannot know that few rows are rejected, and would hash all of `stage` to join them.
+    current.sql(f"CREATE OR REPLACE TEMP TABLE new_rejected AS SELECT * FROM judged WHERE {rejected}")
     current.sql(
         f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "
         f"_state, _changed, _note, {names}) "
         f"SELECT j._k, {batch.number}, j._ord, j._digest, j._event, {batch.landed_us}, j._cursor, NULL, {reasons}, "
         f"CAST(json_object({raw}) AS VARCHAR), 'quarantined', {desk.clock.now_us()}, '', "
         + ", ".join(f"j.{identifier(column.name)}" for column in form.dataset.columns)
-        + f" FROM (SELECT * FROM judged WHERE {rejected}) j JOIN stage s ON s._ord = j._ord"
+        + " FROM new_rejected j JOIN stage s ON s._ord = j._ord"
     )
     current.sql(
         "CREATE OR REPLACE TEMP TABLE new_holds AS "
         f"SELECT j._k, max(j._ord) AS _ord, arg_max({reasons}, j._ord) AS sentence, "
-        f"arg_max(j._digest, j._ord) AS _digest, arg_max(j._cursor, j._ord) AS _cursor FROM judged j "
-        f"WHERE {rejected} GROUP BY j._k"
+        f"arg_max(j._digest, j._ord) AS _digest, arg_max(j._cursor, j._ord) AS _cursor "
+        "FROM new_rejected j GROUP BY j._k"
     )
     current.sql(
         f"INSERT INTO {schema}.newest SELECT n._k, {batch.number}, n._ord, n._digest, n._cursor, 'u' FROM new_holds n "
@@ -273,7 +276,9 @@ def _all_published(desk: Desk, state: FeatureSetState, now_publishing: str) -> b
     return all(name == now_publishing or desk.dataset_state(name).as_of_us is not None for name in state.mapping)
 
 
-def _advance(desk: Desk, batch: BatchRecord, plan: PublishPlan, sets: Sequence[FeatureSetState]) -> BatchRecord:
+def _advance(
+    desk: Desk, batch: BatchRecord, plan: PublishPlan, sets: Sequence[FeatureSetState], cleaning: str
+) -> BatchRecord:
     now = desk.clock.now_us()
     settled = msgspec.structs.replace(
         batch,
@@ -288,6 +293,7 @@ def _advance(desk: Desk, batch: BatchRecord, plan: PublishPlan, sets: Sequence[F
         as_of_us=batch.trail_us or batch.began_us,
         as_of_source_us=batch.trail_source_us or batch.began_source_us,
         run_us=now - batch.began_us,
+        cleaning=cleaning or state.cleaning,
         **current_facts(desk, batch.dataset, settling=batch.number),
     )
     finish_plan(desk, plan, sets, [

@@ -1,7 +1,7 @@
 """From a source's stream to the versions that are new: the first step of a read, in DuckDB temporary tables.
 
-`stage` holds raw columns by their source names and four of ours: `_ord` (order of reading), `_op` (`u` or `d`), `_k` (the
-key as canonical text) and `_digest` (over the raw values). What is left in it after `drop_noops` is what lands.
+`stage` holds raw columns by their source names and four of ours: `_ord` (order of reading), `_op` (`u` or `d`), `_k`
+(the key as canonical text) and `_digest` (over the raw values). What is left in it after `drop_noops` is what lands.
 """
 
 from __future__ import annotations
@@ -163,8 +163,10 @@ def fill(current: Current, form: Shape, incoming: pa.RecordBatchReader, *, lande
     """
     current.db.register("incoming", incoming)
     # An integer key read from text and a wide integer column must come out as one type whatever the driver sent.
+    there = set(incoming.schema.names)  # a batch that landed before the contract gained a column has none of it
     raw = ", ".join(
-        f"CAST({identifier(name)} AS {RAW_TYPES.get(kind, 'VARCHAR')}) AS {identifier(name)}"
+        f"CAST({identifier(name) if name in there else 'NULL'} AS {RAW_TYPES.get(kind, 'VARCHAR')}) "
+        f"AS {identifier(name)}"
         for name, kind in form.kinds.items()
     )
     marks = "_op, _k AS _landed_k," if landed else f"CASE WHEN {deleted_sql(form)} THEN 'd' ELSE 'u' END AS _op,"
@@ -261,9 +263,9 @@ def drop_noops(current: Current, form: Shape) -> int:
 
 
 def landing_reader(current: Current, form: Shape) -> pa.RecordBatchReader:
-    """What is left in `stage`, as it lands."""
+    """What is left in `stage`, as it lands: in our order of reading, which is the order it was filled in."""
     raw = ", ".join(identifier(name) for name in form.raw)
-    return current.reader(f"SELECT _ord, _op, _k, {raw} FROM stage ORDER BY _ord")
+    return current.reader(f"SELECT _ord, _op, _k, {raw} FROM stage")
 
 
 def remember(current: Current, form: Shape, batch: int) -> None:
@@ -287,3 +289,9 @@ def suppress(current: Current, keys: set[str]) -> int:
     before = int(current.one("SELECT count(*) FROM stage")[0])
     current.sql("DELETE FROM stage WHERE _k IN (SELECT _k FROM suppressed_keys)")
     return before - int(current.one("SELECT count(*) FROM stage")[0])
+
+
+def clear(current: Current) -> None:
+    """Lets go of a published batch's rows, so that what is computed next has the memory that they took."""
+    for table in ("stage", "judged", "new_rejected"):
+        current.sql(f"DROP TABLE IF EXISTS temp.main.{table}")

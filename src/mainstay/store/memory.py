@@ -13,13 +13,15 @@ import msgspec
 
 from mainstay.core.errors import Conflict, NotFound
 from mainstay.core.ids import digest_bytes
-from mainstay.core.ports import Manifest, OnlineRow, Versioned, Write
+from mainstay.core.ports import Manifest, OnlineRow, PackedRow, Versioned, Write
 from mainstay.store.durable import contained
 from mainstay.store.sqlite_file import fenced
 from mainstay.store.state_sqlite import conflict
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_unpack = msgspec.msgpack.Decoder(OnlineRow).decode
 
 
 class _Fence:
@@ -116,6 +118,9 @@ class MemoryOnline:
                     standing[row.key] = row
                     written += 1
             return written
+
+    def put_packed(self, feature_set: str, rows: Iterable[PackedRow], *, token: int) -> int:
+        return self.put(feature_set, (_unpack(packed) for _, _, packed in rows), token=token)
 
     def remove(self, feature_set: str, keys: Iterable[str], *, plan: int, token: int) -> int:
         given = list(keys)

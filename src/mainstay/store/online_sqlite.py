@@ -18,7 +18,7 @@ import msgspec
 
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Corrupt
-from mainstay.core.ports import OnlineRow
+from mainstay.core.ports import OnlineRow, PackedRow
 from mainstay.store.sqlite_file import FENCE, SqliteFile, fence
 
 SCHEMA = 1
@@ -106,10 +106,13 @@ class SqliteOnline:
             page = self._file.rows(_KEYS, (feature_set, page[-1][0]))
 
     def put(self, feature_set: str, rows: Iterable[OnlineRow], *, token: int) -> int:
-        def write(connection: sqlite3.Connection, chunk: list[tuple[str, int, bytes]]) -> int:
+        return self.put_packed(feature_set, ((row.key, row.plan, _pack(row)) for row in rows), token=token)
+
+    def put_packed(self, feature_set: str, rows: Iterable[PackedRow], *, token: int) -> int:
+        def write(connection: sqlite3.Connection, chunk: list[PackedRow]) -> int:
             return connection.executemany(_PUT.format(_set_id(connection, feature_set)), chunk).rowcount
 
-        return self._in_chunks(((row.key, row.plan, _pack(row)) for row in rows), write, token)
+        return self._in_chunks(rows, write, token)
 
     def remove(self, feature_set: str, keys: Iterable[str], *, plan: int, token: int) -> int:
         def write(connection: sqlite3.Connection, chunk: list[str]) -> int:
