@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
 
 from mainstay import spec
+from mainstay.app import pins
 from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
 from mainstay.core.errors import FileError, MainstayError, NotFound, Refused
 from mainstay.core.nouns import Dataset, Field, Integration, Signature
-from mainstay.core.records import Applied, FeatureSetState
-from mainstay.core.verdicts import Finding, Verdict
+from mainstay.core.ports import Write
+from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion
+from mainstay.core.verdicts import Finding
 from mainstay.models.registry import inline_draft
-from mainstay.pipelines import feature_sql, sets
+from mainstay.pipelines import sets
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
 from mainstay.serving import contract as api_contract
+from mainstay.store.shelf import Shelf, ShelfReader
 
 Kind = Literal[
     "store_file", "make_dataset", "drop_dataset", "reread", "reclean", "add_feature_set", "new_version", "use_version",
@@ -48,10 +53,18 @@ def feature_state(integration: Integration, view_name: str) -> FeatureSetState:
 
 
 def plan(works: Works, new: Integration) -> Plan:
-    """What applying `new` means here. Reads state, changes nothing."""
+    """What applying `new` means here. Reads state, changes nothing.
+
+    The file is stored after the data steps: a plan that was killed half way is planned again, and done again.
+    """
     applied = applied_record(works.state)
     old = _before(applied)
-    steps: list[Step] = []
+    wanted = feature_state(new, new.model.input)
+    views = meant(new)
+    first = [
+        one for one in pins.unneeded(works.state, works.registry, views) if pins.lost(one, new.datasets)
+    ]  # they could not be kept current on the way
+    steps = [_retire_step(one) for one in first]
     for name, dataset in new.datasets.items():
         steps.extend(_dataset_steps(works, None if old is None else old.datasets.get(name), dataset))
     dropped = set() if old is None else old.datasets.keys() - new.datasets.keys()
@@ -59,101 +72,180 @@ def plan(works: Works, new: Integration) -> Plan:
         Step(kind="drop_dataset", name=name, sentence=f"stop reading {name}; what was stored stays")
         for name in sorted(dropped)
     )
-    breaks: list[Finding] = list(_broken_sets(works, new))
-    wanted = feature_state(new, new.model.input)
     known = works.state.get("feature_set", wanted.digest)
     if known is None or msgspec.json.decode(known.body, type=FeatureSetState).retired:
         beside = " beside the one that answers" if works.registry.answering() is not None else ""
-        steps.append(
-            Step(
-                kind="add_feature_set", name=wanted.digest, sentence=f"build feature set {short(wanted.digest)}{beside}"
-            )
-        )
-    steps.extend(_model_steps(works, new, wanted))
-    breaks.extend(_contract_breaks(works, new, wanted))
-    if not api_contract.path_of(new.folder, new.api).is_file() and new.model.inline is not None:
-        steps.append(
-            Step(
-                kind="write_contract",
-                name=f"api-{new.api}",
-                sentence=f"write contracts/api-{new.api}.json: keep it in git",
-            )
-        )
+        sentence = f"build feature set {short(wanted.digest)}{beside}"
+        steps.append(Step(kind="add_feature_set", name=wanted.digest, sentence=sentence))
+    made, used = _model_steps(works, new, wanted)
+    steps.extend(made)
     if applied is None or applied.digest != new.digest:
-        steps.insert(
-            0, Step(kind="store_file", name=new.digest, sentence=f"every process runs file {short(new.digest)}")
-        )
-    return Plan(steps=tuple(steps), breaks=tuple(breaks), warnings=spec.purpose_findings(new.purpose))
+        steps.append(Step(kind="store_file", name=new.digest, sentence=f"every process runs file {short(new.digest)}"))
+    if not api_contract.path_of(new.folder, new.api).is_file() and new.model.inline is not None:
+        sentence = f"write contracts/api-{new.api}.json: keep it in git"
+        steps.append(Step(kind="write_contract", name=f"api-{new.api}", sentence=sentence))
+    steps.extend(used)
+    useless = pins.unneeded(works.state, works.registry, views, switched=bool(used))
+    steps.extend(_retire_step(one) for one in useless if one not in first)
+    breaks = (*pins.broken(works.state, works.registry, new.datasets), *_contract_breaks(works, new, wanted))
+    return Plan(steps=tuple(steps), breaks=breaks, warnings=spec.purpose_findings(new.purpose))
+
+
+def meant(integration: Integration) -> set[str]:
+    """Digests of the feature sets that the file's views mean; a view that does not work means none."""
+    found = set()
+    for name in integration.features:
+        with contextlib.suppress(MainstayError):
+            found.add(feature_state(integration, name).digest)
+    return found
+
+
+def retire_unneeded(works: Works) -> list[str]:
+    """Retires feature sets that nobody needs any more. Returns their digests."""
+    gone = pins.unneeded(works.state, works.registry, meant(works.desk.integration))
+    for one in gone:
+        sets.retire(works.desk, one.digest)
+        works.tell("model.feature_set_retired", {"feature_set": one.digest, "view": one.view})
+    return [one.digest for one in gone]
+
+
+def _retire_step(one: FeatureSetState) -> Step:
+    sentence = f"retire feature set {short(one.digest)} of {one.view}: no version pins it"
+    return Step(kind="retire_feature_set", name=one.digest, sentence=sentence)
 
 
 def perform(works: Works, new: Integration, planned: Plan) -> list[str]:
-    """Performs a plan, step by step; returns a sentence for each. Raises Refused when it would break something."""
+    """Performs a plan, step by step; returns a sentence for each. Raises Refused when it would break something.
+
+    What fails on the way leaves the file that was applied before, and the same plan can be performed again.
+    """
     if planned.breaks:
         raise Refused(
             "; ".join(finding.sentence for finding in planned.breaks),
             mend=next((finding.mend for finding in planned.breaks if finding.mend), "")
             or "raise `api:` for a new API contract",
         )
+    before = applied_record(works.state)
     works.open_desk(new)
     done = []
-    for step in planned.steps:
-        _perform_step(works, new, step)
-        done.append(step.sentence)
+    try:
+        for step in planned.steps:
+            _PERFORM[step.kind](works, new, step)
+            done.append(step.sentence)
+    except BaseException:
+        now = applied_record(works.state)
+        if before is not None and now is not None and now.digest == before.digest:
+            works.open_desk(read_applied(before))
+        raise
+    forget = [Write(space="not_applied", name="file", body=None)] if works.state.get("not_applied", "file") else []
+    works.state.commit(forget, token=works.lease.token)
     works.audit("apply", {"file": new.digest, "steps": done})
     return done
 
 
-def _perform_step(works: Works, new: Integration, step: Step) -> None:
+def _store_file(works: Works, new: Integration, _step: Step) -> None:
+    if works.place.file is None:
+        raise NotFound("there is no file to apply", mend="give it: --file PATH")
+    record = Applied(
+        digest=new.digest,
+        folder=new.folder,
+        files=spec.file_texts(works.place.file),
+        at_us=works.clock.now_us(),
+        by=works.by,
+    )
+    Shelf(works.state, "applied", Applied).put("file", record, token=works.lease.token)
+
+
+def _reread(works: Works, _new: Integration, step: Step) -> None:
+    """Reads everything at once: a feature set that were built before would be complete with the new columns empty."""
     desk = works.desk
-    if step.kind == "store_file":
-        if works.place.file is None:
-            raise NotFound("there is no file to apply", mend="give it: --file PATH")
-        record = Applied(
-            digest=new.digest,
-            folder=new.folder,
-            files=spec.file_texts(works.place.file),
-            at_us=works.clock.now_us(),
-            by=works.by,
-        )
-        from mainstay.store.shelf import Shelf
-
-        Shelf(works.state, "applied", Applied).put("file", record, token=works.lease.token)
-    elif step.kind == "reread":
-        state = desk.dataset_state(step.name)
-        desk.datasets.put(
-            step.name, msgspec.structs.replace(state, cursor=None, source_schema=(), blocked=""), token=desk.token
-        )
-    elif step.kind == "accept_schema":
-        state = desk.dataset_state(step.name)
-        desk.datasets.put(step.name, msgspec.structs.replace(state, source_schema=(), blocked=""), token=desk.token)
-    elif step.kind == "reclean":
-        moment = sets.moment(desk, (step.name,))
-        reclean(desk, Runner(desk, new.datasets[step.name]), Moment(moment.ours_us, moment.source_us))
-    elif step.kind == "add_feature_set":
-        state_of = sets.add(desk, feature_state(new, new.model.input))
-        sets.build(desk, state_of.digest)
-    elif step.kind in ("new_version", "use_version"):
-        _perform_model(works, new)
-    elif step.kind == "write_contract":
-        wanted = feature_state(new, new.model.input)
-        signature = inline_signature(new, wanted)
-        api_contract.write(
-            api_contract.path_of(new.folder, new.api),
-            api_contract.build(new, wanted.columns, signature, key_type=wanted.key_type),
+    runner = Runner(desk, desk.integration.datasets[step.name])
+    runner.settle()
+    state = desk.dataset_state(step.name)
+    since = state.reconciled_us  # a comparison of keys would not see that a column is new
+    fresh = msgspec.structs.replace(
+        state, cursor=None, source_schema=(), blocked="", reconciled_us=works.clock.now_us()
+    )
+    desk.datasets.put(step.name, fresh, token=desk.token)
+    result = runner.run()
+    again = msgspec.structs.replace(desk.dataset_state(step.name), reconciled_us=since)
+    desk.datasets.put(step.name, again, token=desk.token)
+    if result.status in ("blocked", "error", "queued"):
+        raise Refused(
+            f"all of {step.name} was read again, but its batch is {result.status}",
+            mend=f"see `mainstay batch list --dataset {step.name} --waiting`; settle it, then apply again",
         )
 
 
-def _perform_model(works: Works, new: Integration) -> None:
-    if new.model.inline is None:
-        return
+def _accept_schema(works: Works, _new: Integration, step: Step) -> None:
+    desk = works.desk
+    state = desk.dataset_state(step.name)
+    desk.datasets.put(step.name, msgspec.structs.replace(state, source_schema=(), blocked=""), token=desk.token)
+
+
+def _reclean(works: Works, new: Integration, step: Step) -> None:
+    moment = sets.moment(works.desk, (step.name,))
+    reclean(works.desk, Runner(works.desk, new.datasets[step.name]), Moment(moment.ours_us, moment.source_us))
+
+
+def _add_feature_set(works: Works, new: Integration, _step: Step) -> None:
+    added = sets.add(works.desk, feature_state(new, new.model.input))
+    sets.build(works.desk, added.digest)
+
+
+def _retire_feature_set(works: Works, _new: Integration, step: Step) -> None:
+    sets.retire(works.desk, step.name)
+
+
+def _new_version(works: Works, new: Integration, _step: Step) -> None:
+    works.registry.add(_draft(new, feature_state(new, new.model.input), works.clock.now_us(), works.by))
+
+
+def _use_version(works: Works, new: Integration, _step: Step) -> None:
+    version = works.registry.add(_draft(new, feature_state(new, new.model.input), works.clock.now_us(), works.by))
+    works.registry.use(version.number, by=works.by, at_us=works.clock.now_us())
+
+
+def _write_contract(works: Works, new: Integration, _step: Step) -> None:
+    del works
     wanted = feature_state(new, new.model.input)
-    works.registry.from_file(
+    api_contract.write(
+        api_contract.path_of(new.folder, new.api),
+        api_contract.build(new, wanted.columns, inline_signature(new, wanted), key_type=wanted.key_type),
+    )
+
+
+def _nothing(works: Works, new: Integration, step: Step) -> None:
+    """Beginning and ending to read a dataset follow from the stored file."""
+    del works, new, step
+
+
+_PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
+    "store_file": _store_file,
+    "make_dataset": _nothing,
+    "drop_dataset": _nothing,
+    "reread": _reread,
+    "reclean": _reclean,
+    "accept_schema": _accept_schema,
+    "add_feature_set": _add_feature_set,
+    "retire_feature_set": _retire_feature_set,
+    "new_version": _new_version,
+    "use_version": _use_version,
+    "write_contract": _write_contract,
+}
+
+
+def _draft(new: Integration, wanted: FeatureSetState, at_us: int, by: str) -> ModelVersion:
+    """The file's constant or rule as a version."""
+    if new.model.inline is None:
+        raise NotFound("the file has neither a constant nor a rule", mend="mainstay model add FILE")
+    return inline_draft(
         new.model.inline,
         name=new.model.name,
         inputs=_inline_inputs(wanted),
         feature_set=wanted.digest,
-        at_us=works.clock.now_us(),
-        by=works.by,
+        at_us=at_us,
+        by=by,
     )
 
 
@@ -191,9 +283,10 @@ def _dataset_steps(works: Works, old: Dataset | None, new: Dataset) -> list[Step
     if {c.source_name for c in new.columns} - {c.source_name for c in old.columns} or old.table != new.table:
         steps.append(Step(kind="reread", name=new.name, sentence=f"read all of {new.name} again for its new columns"))
     elif (old.columns, old.checks, old.duplicates) != (new.columns, new.checks, new.duplicates):
-        steps.append(
-            Step(kind="reclean", name=new.name, sentence=f"clean and check {new.name} again from raw, in place")
-        )
+        numbers = pins.readers_of(works.state, works.registry, new.name)
+        read_by = f"; read by model version {', '.join(map(str, numbers))}" if numbers else ""
+        sentence = f"clean and check {new.name} again from raw, in place{read_by}"
+        steps.append(Step(kind="reclean", name=new.name, sentence=sentence))
     state = works.state.get("dataset", new.name)
     if state is not None and msgspec.json.decode(state.body).get("blocked"):
         steps.append(
@@ -202,53 +295,42 @@ def _dataset_steps(works: Works, old: Dataset | None, new: Dataset) -> list[Step
     return steps
 
 
-def _broken_sets(works: Works, new: Integration) -> list[Finding]:
-    """Feature sets that a version not retired still pins and that the new datasets could not serve."""
-    found = []
-    pinned = {
-        version.feature_set: version.number for version in works.registry.versions() if version.retired_us is None
-    }
-    for item in works.state.scan("feature_set"):
-        one = msgspec.json.decode(item.body, type=FeatureSetState)
-        if one.retired or one.digest not in pinned or one.view not in new.features:
-            continue
-        view = msgspec.structs.replace(new.features[one.view], sql=one.sql, mapping=one.mapping)
-        try:
-            missing = [name for name in one.mapping if name not in new.datasets]
-            if not missing:
-                feature_sql.describe(view, new.datasets)
-        except MainstayError as error:
-            missing = [error.sentence]
-        if missing:
-            found.append(
-                Finding(
-                    check="apply.features",
-                    verdict=Verdict.FAIL,
-                    sentence=f"version {pinned[one.digest]} reads what the file no longer has: {', '.join(missing)}",
-                    mend=f"keep the column, or `mainstay model retire {pinned[one.digest]}` first",
-                )
-            )
-    return found
+def _model_steps(works: Works, new: Integration, wanted: FeatureSetState) -> tuple[list[Step], list[Step]]:
+    """Steps that make the file's constant or rule a version, and those that let it answer.
 
-
-def _model_steps(works: Works, new: Integration, wanted: FeatureSetState) -> list[Step]:
+    It answers at once where nothing answers yet, or where what answers came from the file and its features are ready.
+    """
     if new.model.inline is None:
-        return []
-    steps = []
-    draft = inline_draft(
-        new.model.inline, name=new.model.name, inputs=_inline_inputs(wanted), feature_set=wanted.digest, at_us=0, by=""
-    )
-    if not any(
-        (one.digest, one.feature_set, one.retired_us) == (draft.digest, draft.feature_set, None)
+        return [], []
+    kind = new.model.inline.kind
+    draft = _draft(new, wanted, 0, "")
+    same = [
+        one.number
         for one in works.registry.versions()
-    ):
-        steps.append(
-            Step(kind="new_version", name=new.model.name, sentence=f"make the {new.model.inline.kind} a model version")
-        )
+        if (one.name, one.digest, one.feature_set, one.origin, one.retired_us)
+        == (draft.name, draft.digest, draft.feature_set, draft.origin, None)
+    ]
     answering = works.registry.answering()
+    use = Step(kind="use_version", name=new.model.name, sentence=f"let the {kind} answer")
+    later = ""
     if answering is None:
-        steps.append(Step(kind="use_version", name=new.model.name, sentence=f"let the {new.model.inline.kind} answer"))
-    return steps
+        used = [use]
+    elif answering.version in same:
+        used = []
+    elif works.registry.get(answering.version).origin != "file":
+        used, later = [], f"; version {answering.version} still answers"
+    elif kind == "rule" and not _ready(works, wanted):
+        used, later = [], f"; version {answering.version} answers until its features are there: then apply again"
+    else:
+        used = [use]
+    made = Step(kind="new_version", name=new.model.name, sentence=f"make the {kind} a model version{later}")
+    return ([] if same else [made]), used
+
+
+def _ready(works: Works, wanted: FeatureSetState) -> bool:
+    """Whether every dataset that the feature set reads was published once, so that building it makes it complete."""
+    states = ShelfReader(works.state, "dataset", DatasetState)
+    return all((found := states.get(name)) is not None and found.as_of_us is not None for name in wanted.mapping)
 
 
 def _contract_breaks(works: Works, new: Integration, wanted: FeatureSetState) -> list[Finding]:

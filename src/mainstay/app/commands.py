@@ -5,6 +5,7 @@ A request stands in state under its id and is performed once; the answer stands 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -15,19 +16,24 @@ import msgspec
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.wiring import Works, own
-from mainstay.core.clock import SECOND, SystemClock
-from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused
+from mainstay.core.clock import HOUR, SECOND, SystemClock
+from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
+from mainstay.core.ports import Write
 from mainstay.core.records import Receipt, Request, Response, Seal
-from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, sets
+from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
 from mainstay.pipelines.run import Runner
-from mainstay.store.shelf import Shelf, ShelfReader
+from mainstay.store.shelf import Shelf
 from mainstay.store.state_sqlite import SqliteState
 
 Body = dict[str, Any]
 POLL_S = 0.05
 SEAL_S = 20.0
 """How long workers may take to seal the segments that they write."""
+SCRUB_S = 10.0
+"""How long readers may keep a store's log from being emptied."""
+RESPONSE_US = 1 * HOUR
+"""How long an answer waits for whoever asked."""
 
 
 def _run(works: Works, args: Body) -> Body:
@@ -129,10 +135,40 @@ def _erase(works: Works, args: Body) -> Body:
     key, reason = args["key"], args["reason"]
     if not reason.strip():
         raise Refused("an erasure says why", mend="add --reason '...'")
+    if key in reason:
+        raise Refused("the reason names the person, and reasons are kept", mend="say why without the key")
     erased = erase.erase(works.desk, key, reason=reason, by=works.by)
     receipts = _erase_receipts(works, key)
+    _forget_responses(works, key)
+    works.desk.current.scrub()
+    patiently(works.online.scrub)
+    patiently(works.state.scrub)
     works.audit("erase", {"person": keyed_hash(works.desk.secret, key), "reason": reason})
     return {"erased": msgspec.to_builtins(erased), "receipts": msgspec.to_builtins(receipts), **_verify(works, args)}
+
+
+def patiently(scrub: Callable[[], None]) -> None:
+    """Empties a store's log, waiting for readers to let go of it. Raises StoreBusy when they do not."""
+    deadline = time.monotonic() + SCRUB_S
+    while True:
+        try:
+            scrub()
+        except StoreBusy:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
+        else:
+            return
+
+
+def _naming(works: Works, key: str) -> list[str]:
+    """Answers to commands that name the key and were not fetched."""
+    return [item.name for item in works.state.scan("response") if key.encode() in item.body]
+
+
+def _forget_responses(works: Works, key: str) -> None:
+    gone = [Write(space="response", name=name, body=None) for name in _naming(works, key)]
+    works.state.commit(gone, token=works.lease.token)
 
 
 def names(works: Works, receipt: Receipt, key: str) -> bool:
@@ -169,6 +205,7 @@ def _verify(works: Works, args: Body) -> Body:
     traces += archive_erase.receipt_traces(
         works.journal, works.history, key_matches=lambda receipt: names(works, receipt, key)
     )
+    traces += [f"state: answer {name} to a command" for name in _naming(works, key)]
     return {"traces": traces, "clean": not traces}
 
 
@@ -183,9 +220,24 @@ def flush(works: Works, *, at_least: int = 0) -> Body:
     rows = {name: history.flush(desk, name, at_least=at_least) for name in desk.integration.datasets}
     keep = desk.integration.settings.retention_us.get("journal", archive.RETENTION_US)
     archived = archive.archive_journal(works.journal, works.history, clock=works.clock, retention_us=keep)
-    for name in desk.integration.datasets:
-        history.trim_landing(desk, name, works.clock.now_us())
     return {"rows": rows, "journal": msgspec.to_builtins(archived)}
+
+
+def trim(works: Works) -> Body:
+    """What is past its retention goes, from every role that has one; journal segments go with `flush`."""
+    desk = works.desk
+    now = works.clock.now_us()
+    return {
+        "landing": {name: history.trim_landing(desk, name, now) for name in desk.integration.datasets},
+        "quarantine": {name: retention.trim_quarantine(desk, name, now) for name in desk.integration.datasets},
+        "history": {name: retention.trim_history(desk, name, now) for name in (archive.RECEIPTS, archive.EVENTS)},
+        "responses": forget_answers(works),
+    }
+
+
+def _retire_sets(works: Works, args: Body) -> Body:
+    del args
+    return {"retired": applying.retire_unneeded(works)}
 
 
 COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
@@ -201,6 +253,7 @@ COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
     "erase": _erase,
     "erase.verify": _verify,
     "flush": _flush,
+    "features.retire": _retire_sets,
 }
 
 
@@ -225,11 +278,12 @@ def _ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: in
     state = SqliteState(place.home.state)
     try:
         Shelf(state, "request", Request).put(request.id, request)
-        answers = ShelfReader(state, "response", Response)
+        answers = Shelf(state, "response", Response)
         deadline = time.monotonic() + timeout_us / SECOND
         while time.monotonic() < deadline:
             found = answers.get(request.id)
             if found is not None:
+                state.commit([answers.remove(request.id)])  # it may name people
                 return _body_of(found)
             if not _locked(place):
                 break
@@ -272,8 +326,19 @@ def perform_requests(works: Works) -> int:
     for name, request in requests.all().items():
         response = _answer(works, request)
         works.state.commit([answers.write(name, response), requests.remove(name)], token=works.lease.token)
+        if request.command.startswith("erase"):  # the request named the person
+            with contextlib.suppress(StoreBusy):
+                patiently(works.state.scrub)
         done += 1
     return done
+
+
+def forget_answers(works: Works) -> int:
+    """Removes answers that nobody fetched in an hour. Returns how many."""
+    answers = Shelf(works.state, "response", Response)
+    old = [name for name, one in answers.all().items() if one.at_us < works.clock.now_us() - RESPONSE_US]
+    works.state.commit([answers.remove(name) for name in old], token=works.lease.token)
+    return len(old)
 
 
 def _answer(works: Works, request: Request) -> Response:
@@ -293,3 +358,6 @@ def _answer(works: Works, request: Request) -> Response:
     except MainstayError as error:
         sentence = f"{error.where}: {error.sentence}" if error.where else error.sentence
         return Response(id=request.id, ok=False, error=sentence, mend=error.mend, exit_code=error.exit_code, at_us=now)
+    except Exception as error:  # noqa: BLE001 - a door: a request that kept raising would stop the loop for ever
+        sentence = f"Mainstay itself failed: {type(error).__name__}"
+        return Response(id=request.id, ok=False, error=sentence, mend="report it", exit_code=70, at_us=now)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from mainstay.app.commands import flush, perform_requests
+from mainstay.app.apply import retire_unneeded
+from mainstay.app.commands import flush, perform_requests, trim
 from mainstay.app.status import DiskSample, sample_disk
 from mainstay.app.supervisor import RESTARTS
 from mainstay.app.wiring import Works
@@ -124,7 +125,7 @@ class Loop:
         except MainstayError as error:
             self._failed(name, error, guard)
             return
-        except Exception as error:  # noqa: BLE001 - one dataset's fault must not stop the others
+        except Exception as error:  # one dataset's fault must not stop the others
             self.log.exception("run failed unexpectedly", dataset=name)
             sentence = f"Mainstay itself failed: {type(error).__name__}"
             self._failed(name, MainstayError(sentence, mend="see the log of `mainstay up`, and report it"), guard)
@@ -187,7 +188,8 @@ class Loop:
         self._flushed_us = now
         try:
             flush(self.works)
-            self._compact(now)
+            retire_unneeded(self.works)
+            self._hourly(now)
             self._sample_disk()
             self._history_error = ""
         except MainstayError as error:
@@ -195,11 +197,12 @@ class Loop:
                 self.log.warning("history is behind", why=error.sentence)
             self._history_error = error.sentence
 
-    def _compact(self, now: int) -> None:
-        """Once an hour, small files of history become few."""
+    def _hourly(self, now: int) -> None:
+        """Once an hour, what is past its retention goes, and small files of history become few."""
         if now - self._compacted_us < COMPACT_EVERY_US:
             return
         self._compacted_us = now
+        trim(self.works)
         for table in self.works.history.tables():
             self.works.history.compact(table)
 

@@ -174,6 +174,13 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     return answering
 
 
+def retire_model(at: Shop, number: int, *, by: str) -> ModelVersion:
+    """Takes a version out of use for good. Raises Refused for the one that answers."""
+    version = at.registry.retire(number, at_us=at.clock.now_us())
+    at.audit("model.retire", {"version": number}, by)
+    return version
+
+
 def await_host(at: Shop, version: ModelVersion, *, patience_us: int = HOST_US) -> None:
     """Waits until `up`, where it runs, has the version's process answering: else the switch would fail requests."""
     if version.runtime != "python":

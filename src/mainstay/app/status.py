@@ -23,6 +23,7 @@ from mainstay.core.records import (
     DatasetState,
     FeatureSetState,
     ModelVersion,
+    NotApplied,
     ProcessState,
 )
 from mainstay.core.verdicts import Finding, Verdict
@@ -92,6 +93,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     counts: Counts
     disk: tuple[DiskSample, ...]
     now_us: int
+    unreadable: bool = False
+    """Whether there is a file on disk that cannot be read."""
+    refused: NotApplied | None = None
+    """What `up` did not apply when it started."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +130,9 @@ def read_status(place: Place, clock: Clock) -> Status:
         facts = Facts(
             integration=integration,
             applied=applied.digest,
-            on_disk=_on_disk(place),
+            on_disk=(on_disk := _on_disk(place)),
+            unreadable=on_disk is None and place.file is not None,
+            refused=ShelfReader(state, "not_applied", NotApplied).get("file"),
             datasets=ShelfReader(state, "dataset", DatasetState).all(),
             waiting={
                 name: tuple(
@@ -150,8 +157,8 @@ def judge_status(facts: Facts) -> Status:
     """Facts in, the page out."""
     lines = tuple(_dataset_line(facts, name) for name in facts.integration.datasets)
     wrong = [
-        *_process_findings(facts),
         *_file_findings(facts),
+        *_process_findings(facts),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
         *_model_findings(facts),
         *_disk_findings(facts),
@@ -337,6 +344,22 @@ def _process_findings(facts: Facts) -> list[Finding]:
 
 
 def _file_findings(facts: Facts) -> list[Finding]:
+    refused = facts.refused
+    if refused is not None and (facts.unreadable or refused.digest == facts.on_disk != facts.applied):
+        return [
+            Finding(
+                check="file", verdict=Verdict.FAIL,
+                sentence=f"the changed file is not applied, the one before it runs: {refused.sentence}",
+                mend=refused.mend or "mend the file, then mainstay apply",
+            )
+        ]  # fmt: skip
+    if facts.unreadable:
+        return [
+            Finding(
+                check="file", verdict=Verdict.WARN, sentence="mainstay.yaml cannot be read; the applied one runs",
+                mend="mainstay check",
+            )
+        ]  # fmt: skip
     if facts.on_disk is not None and facts.on_disk != facts.applied:
         return [
             Finding(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 
+from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, applied_record, read_applied, whoami
 from mainstay.app.supervisor import Child, Supervisor, listen
-from mainstay.app.wiring import own
+from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
-from mainstay.core.errors import MainstayError
+from mainstay.core.errors import FileError, MainstayError
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import StateReader
-from mainstay.core.records import ModelVersion
+from mainstay.core.records import ModelVersion, NotApplied
 from mainstay.models.registry import host_of
 from mainstay.models.runtimes.python_process import PythonHost
+from mainstay.pipelines import sets
 from mainstay.store.artifacts_local import LocalArtifacts
-from mainstay.store.shelf import ShelfReader
+from mainstay.store.shelf import Shelf, ShelfReader
 from mainstay.store.state_sqlite import SqliteState
 
 LOOK_US = SECOND // 4
@@ -68,6 +71,8 @@ def apply_at_start(place: Place, say: Callable[[str], None]) -> None:
     with own(place, whoami("mainstay up")) as works:
         before = applied_record(works.state)
         try:
+            if before is not None:
+                sets.recover(works.desk)
             new = applying.read(works)
             planned = applying.plan(works, new)
             if planned.steps or planned.breaks:
@@ -78,7 +83,23 @@ def apply_at_start(place: Place, say: Callable[[str], None]) -> None:
         except MainstayError as error:
             if before is None:
                 raise
+            _note_refusal(works, error)
             say(f"the changed file is not applied, the last applied one runs: {error}")
+
+
+def _note_refusal(works: Works, error: MainstayError) -> None:
+    """So that `status` says it first."""
+    texts: dict[str, str] = {}
+    if works.place.file is not None:
+        with contextlib.suppress(FileError, OSError):
+            texts = spec.file_texts(works.place.file)
+    record = NotApplied(
+        digest=spec.digest(texts) if texts else "",
+        sentence=f"{error.where}: {error.sentence}" if error.where else error.sentence,
+        mend=error.mend,
+        at_us=works.clock.now_us(),
+    )
+    Shelf(works.state, "not_applied", NotApplied).put("file", record, token=works.lease.token)
 
 
 def _loop_child(place: Place, integration: Integration) -> Child:

@@ -12,6 +12,7 @@ import msgspec
 
 from mainstay.app.place import Place, need_applied
 from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.errors import StoreError
 from mainstay.core.nouns import Integration, SourceConfig
 from mainstay.core.ports import Source
 from mainstay.core.records import Event
@@ -43,6 +44,7 @@ class Works:
     by: str
     at: Callable[[str], None] = lambda _point: None
     _desk: Desk | None = field(default=None, init=False)
+    _online: SqliteOnline | None = field(default=None, init=False)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
 
     @property
@@ -52,6 +54,13 @@ class Works:
             self._desk = self.open_desk(need_applied(self.state))
         return self._desk
 
+    @property
+    def online(self) -> SqliteOnline:
+        """The online store of the desk."""
+        if self._online is None:
+            raise StoreError("no desk is open yet")
+        return self._online
+
     def open_desk(self, integration: Integration) -> Desk:
         """A desk for `integration` over this owner's stores; it takes the place of the one before."""
         home = self.place.home
@@ -59,10 +68,11 @@ class Works:
             current = Current(home.current)
             self._closing.callback(current.close)
             online = SqliteOnline(home.online)
+            self._online = online
             self._closing.callback(online.close)
         else:
             current = self._desk.current
-            online = self._desk.online  # type: ignore[assignment]
+            online = self.online
             for source in self._desk.sources.values():
                 source.close()
         sources = open_sources(integration.sources, self.place.folder, self.clock)

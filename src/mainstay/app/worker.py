@@ -77,7 +77,7 @@ def open_worker(
         slot: The worker's name among its siblings, kept across restarts so that counters never go back.
         clock: Handed on to all parts.
         env: Where `${VAR}` of the applied file is looked for.
-        archive: Where receipts are found that have left the journal.
+        archive: Where receipts are found that have left the journal; None: in this home's history.
     """
     from mainstay.app.place import read_applied
     from mainstay.models.registry import load
@@ -104,6 +104,8 @@ def open_worker(
     view.refresh()
     durability = view.now.integration.settings.durability if view.now else "process"
     journal = SegmentJournal(home.journal, secret=home.secret(), clock=clock, durability=durability)
+    if archive is None:
+        archive = _history_of(home, journal)
     folder = meters_folder(home)
     desk = Desk(view, online, journal, clock, Meter(folder / f"{slot}.json"), meters=folder, archive=archive)
 
@@ -121,6 +123,14 @@ def open_worker(
         _close(journal, online.close, state.close)
 
     return Worker(desk, close, durability, seal)
+
+
+def _history_of(home: Home, journal: SegmentJournal) -> Archive:
+    from mainstay.pipelines.archive import read_receipt
+    from mainstay.store.history_delta import DeltaHistory
+
+    history = DeltaHistory(home.history)
+    return lambda name: read_receipt(name, journal, history)
 
 
 def _close(journal: SegmentJournal, *others: Callable[[], None]) -> None:

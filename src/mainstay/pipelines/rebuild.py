@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
@@ -78,6 +80,16 @@ def _from_history(desk: Desk, dataset: Dataset, before: int) -> None:
     )
 
 
+def _note_cleaning(desk: Desk, runner: Runner) -> None:
+    """Receipts carry the digest of the cleaning behind current."""
+    name = runner.dataset.name
+    numbers = desk.landing.numbers(name)
+    if numbers:
+        form = runner.shape_of(desk.landing.open(name, max(numbers)).schema)
+        state = msgspec.structs.replace(desk.dataset_state(name), cleaning=form.cleaned_with)
+        desk.datasets.put(name, state, token=desk.token)
+
+
 def reclean(desk: Desk, runner: Runner, moment: Moment) -> int:
     """After cleaning or checks changed: current and quarantine are made again from raw. Returns the batches used."""
     name = runner.dataset.name
@@ -87,5 +99,6 @@ def reclean(desk: Desk, runner: Runner, moment: Moment) -> int:
     count = rebuild(desk, runner)
     desk.at("current-written")
     resume(desk, plan, moment)
+    _note_cleaning(desk, runner)
     desk.tell("dataset.recleaned", {"dataset": runner.dataset.name, "batches": count})
     return count

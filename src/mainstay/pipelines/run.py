@@ -215,12 +215,14 @@ class Runner:
 
     def shape_of(self, schema: pa.Schema) -> Shape:
         """The dataset's shape over landed files: kinds stand in the Arrow fields' metadata."""
-        kinds = {}
+        kinds: dict[str, SourceKind] = {}
         for field in schema:
             if field.name in ("_ord", "_op", "_k"):
                 continue
             marked = (field.metadata or {}).get(b"kind", b"text").decode()
             kinds[field.name] = msgspec.convert(marked, SourceKind)
+        for name in raw_columns(self.dataset):  # gained by the contract since: NULL in this batch
+            kinds.setdefault(name, "text")
         return shape(self.dataset, kinds, self.timezone)
 
     # --- the steps of one run -----------------------------------------------------------------------------------

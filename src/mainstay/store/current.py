@@ -21,25 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainstay.core.errors import StoreError, StoreFull, StoreOld, StoreTooNew
-from mainstay.core.nouns import ColumnType, Dataset
-from mainstay.core.sql import identifier
+from mainstay.core.nouns import Dataset
+from mainstay.core.sql import DUCKDB_TYPES, identifier, literal
+from mainstay.store.durable import sync_file, sync_folder
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
 SCHEMA = 1
-
-DUCKDB_TYPES: dict[ColumnType, str] = {
-    "string": "VARCHAR",
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "json": "VARCHAR",
-    "bytes": "BLOB",
-}
 
 VERSION_COLUMNS = (
     "_batch BIGINT, _ord BIGINT, _digest UHUGEINT, _event BIGINT, _landed BIGINT, _cursor VARCHAR, _warn VARCHAR"
@@ -59,33 +49,57 @@ class Current:
     """
 
     def __init__(self, path: Path | None, *, memory: str = "384MB", threads: int = 2) -> None:
-        import duckdb
-
         self.path = path or Path(":memory:")
         self._inside = False
-        spill = {} if path is None else {"temp_directory": str(path.with_suffix(".tmp"))}
+        self._config: dict[str, Any] = {
+            "memory_limit": memory,
+            "threads": threads,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": True,
+        }
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._config["temp_directory"] = str(path.with_suffix(".tmp"))
+            self._copy_path.unlink(missing_ok=True)  # of a `scrub` that was killed
+        self.db = self._connect()
+        self._check_schema()
+
+    @property
+    def _copy_path(self) -> Path:
+        return self.path.with_suffix(".copy")
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
         try:
-            self.db = duckdb.connect(
-                str(self.path),
-                config={
-                    "memory_limit": memory,
-                    "threads": threads,
-                    **spill,
-                    "autoinstall_known_extensions": False,
-                    "autoload_known_extensions": False,
-                    "preserve_insertion_order": True,
-                },
-            )
+            connection = duckdb.connect(str(self.path), config=self._config)
         except duckdb.IOException as error:
             raise StoreError(
                 f"current could not be opened: {error}",
                 where=str(self.path),
                 mend="another process has it open; stop that process",
             ) from error
-        self.sql("SET TimeZone = 'UTC'")
-        self._check_schema()
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+    def scrub(self) -> None:
+        """Writes the file anew, so that no freed block keeps what was removed (erasure). Temporary tables go too."""
+        copy = self._copy_path
+        copy.unlink(missing_ok=True)
+        self.sql(f"ATTACH {literal(str(copy))} AS scrubbed")
+        try:
+            self.sql(f"COPY FROM DATABASE {identifier(self.one('SELECT current_database()')[0])} TO scrubbed")
+            self.sql("CHECKPOINT scrubbed")
+        finally:
+            self.sql("DETACH scrubbed")
+        self.db.close()
+        try:
+            sync_file(copy)
+            copy.replace(self.path)
+            sync_folder(self.path.parent)
+        finally:
+            self.db = self._connect()
 
     def _check_schema(self) -> None:
         self.sql("CREATE TABLE IF NOT EXISTS mainstay_schema (number INTEGER)")
