@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mainstay.core.errors import FileError, Refused
 from mainstay.core.nouns import Column, ColumnType, Dataset, FeatureView
+from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.feature_sql import (
     analyse,
@@ -244,7 +245,7 @@ def result(
 ) -> tuple[set[Any], set[Any]]:
     """Rows of the key: out of the whole, and where the SQL sees only rows that map to the key."""
     for name, value in mapping.items():
-        columns = ", ".join(f"{sql.name(c.name)} {sql.DUCKDB_TYPES[c.type]}" for c in DATASETS[name].columns)
+        columns = ", ".join(f"{sql.name(c.name)} {DUCKDB_TYPES[c.type]}" for c in DATASETS[name].columns)
         db.execute(f"CREATE OR REPLACE TABLE all_{name} ({columns})")
         if contents[name]:
             db.executemany(f"INSERT INTO all_{name} VALUES ({', '.join('?' * len(contents[name][0]))})", contents[name])

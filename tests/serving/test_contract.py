@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from mainstay.core.errors import NotFound, Refused
-from mainstay.core.nouns import Field, Signature
-from mainstay.serving.contract import ApiContract, breaks, build, fits, path_of, read, write
+from mainstay.core.nouns import Field
+from mainstay.serving.contract import ApiContract, breaks, build, path_of, read, write
 from tests.serving.toy import SIGNATURE, Toy, integration
 
 CONTRACT = build(integration(), Toy.feature_set().columns, SIGNATURE)
@@ -55,10 +55,3 @@ def test_more_columns_and_optional_inputs_break_nobody() -> None:
         inputs=(Field(name="at", type="string"),),
     )
     assert breaks(CONTRACT, new) == ()
-
-
-def test_a_model_fits_when_the_contract_gives_its_inputs_and_its_outputs_are_the_same() -> None:
-    assert fits(CONTRACT, SIGNATURE) == ()
-    assert fits(CONTRACT, Signature(inputs=(), outputs=SIGNATURE.outputs)) == ()
-    other = Signature(inputs=(Field(name="salary", type="number"),), outputs=())
-    assert [finding.check for finding in fits(CONTRACT, other)] == ["api.inputs", "api.outputs"]

@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from mainstay.core.nouns import ColumnType
+
+DUCKDB_TYPES: dict[ColumnType, str] = {
+    "string": "VARCHAR",
+    "integer": "BIGINT",
+    "number": "DOUBLE",
+    "boolean": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "json": "VARCHAR",
+    "bytes": "BLOB",
+}
+"""Column types as DuckDB holds them. A TIMESTAMP has no zone and is UTC."""
+
 
 def identifier(name: str) -> str:
     """The name in double quotes, every quote in it doubled."""

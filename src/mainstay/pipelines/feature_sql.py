@@ -15,6 +15,7 @@ import msgspec
 from mainstay.core.errors import FileError, Problem, Refused
 from mainstay.core.ids import digest_text
 from mainstay.core.nouns import ColumnType, Dataset, FeatureView
+from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines import feature_across
 from mainstay.pipelines.feature_keys import ALL, Keys
@@ -143,7 +144,7 @@ def _qualified(
     from sqlglot.optimizer.qualify import qualify
 
     schema: dict[str, object] = {
-        name.lower(): {column.name.lower(): sql.DUCKDB_TYPES[column.type] for column in dataset.columns}
+        name.lower(): {column.name.lower(): DUCKDB_TYPES[column.type] for column in dataset.columns}
         for name, dataset in datasets.items()
     }
     try:
@@ -301,7 +302,7 @@ def describe(
     )
     try:
         for name, dataset in datasets.items():
-            columns = ", ".join(f"{sql.name(c.name)} {sql.DUCKDB_TYPES[c.type]}" for c in dataset.columns)
+            columns = ", ".join(f"{sql.name(c.name)} {DUCKDB_TYPES[c.type]}" for c in dataset.columns)
             db.execute(f"CREATE OR REPLACE TEMP TABLE {sql.name(name)} ({columns})")
         found = _describe(view, db)
     finally:

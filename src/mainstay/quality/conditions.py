@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainstay.core.errors import Refused
 from mainstay.core.nouns import Check, ColumnType, Dataset
+from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.quality import sql
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def literals_for(type: ColumnType, where: str) -> Literal:
         if type == "boolean" and isinstance(value, bool):
             return sql.literal(value)
         if type in ("date", "timestamp") and (instant := _instant(value)) is not None:
-            return f"CAST({sql.text(instant)} AS {sql.DUCKDB_TYPES[type]})"
+            return f"CAST({sql.text(instant)} AS {DUCKDB_TYPES[type]})"
         raise Refused(f"{value!r} is not a value of a {type} column", mend=f"write a {type}", where=where)
 
     return literal
@@ -121,7 +122,7 @@ def checked_condition(dataset: Dataset, check: Check) -> str:
     condition = str(check.args.get("condition", ""))
     tree = row_expression(dataset, condition, where)
     names = {column.name.lower(): column for column in dataset.columns}
-    schema = {column.name: sql.DUCKDB_TYPES[column.type] for column in dataset.columns}
+    schema = {column.name: DUCKDB_TYPES[column.type] for column in dataset.columns}
     asked = exp.paren(tree)
     for found in list(asked.find_all(exp.Column)):
         found.replace(exp.column(names[found.name.lower()].name, "t", quoted=True))

@@ -7,21 +7,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from mainstay.core.nouns import ColumnType
 from mainstay.core.sql import identifier
 from mainstay.core.sql import literal as quoted
-
-DUCKDB_TYPES: dict[ColumnType, str] = {
-    "string": "VARCHAR",
-    "integer": "BIGINT",
-    "number": "DOUBLE",
-    "boolean": "BOOLEAN",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "json": "VARCHAR",
-    "bytes": "BLOB",
-}
-"""Column types as DuckDB holds them. A TIMESTAMP has no zone and is UTC."""
 
 UNREPEATABLE: frozenset[str] = frozenset(
     {

@@ -89,17 +89,6 @@ def breaks(old: ApiContract, new: ApiContract) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def fits(contract: ApiContract, signature: Signature) -> tuple[Finding, ...]:
-    """Why a model does not fit the API contract: inputs nobody gives, or other outputs; empty when it fits."""
-    given = {field.name: field for field in (*contract.columns, *contract.inputs)}
-    found = [
-        _break("api.inputs", f"the model wants `{field.name}`, which the API contract does not give")
-        for field in signature.inputs
-        if field.name not in given and field.name != contract.key.name
-    ]
-    return (*found, *_outputs(contract.outputs, signature.outputs))
-
-
 def _inputs(kind: str, before: Sequence[Field], after: Sequence[Field]) -> list[Finding]:
     known = {field.name: field for field in after}
     found: list[Finding] = []

@@ -39,7 +39,7 @@ class MemoryRead:
             if request.mode == "keys"
             else request.columns
         )
-        self.schema = pa.schema([(name, types.get(table.kinds[name], pa.string())) for name in names])
+        self.schema = pa.schema([pa.field(name, types.get(table.kinds[name], pa.string())) for name in names])
         self.began_source_us = began_us
         self._request = request
         self._table = table
