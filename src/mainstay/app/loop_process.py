@@ -14,6 +14,7 @@ import structlog
 
 from mainstay.app.loop import Loop
 from mainstay.app.place import Place, whoami
+from mainstay.app.supervisor import orphaned
 from mainstay.app.wiring import own
 from mainstay.core.errors import MainstayError
 from mainstay.store.home import Home
@@ -23,7 +24,10 @@ EXIT_AFTER_FAULT = 75
 
 
 def main() -> None:
-    """Runs until SIGTERM or SIGINT; exits 0 then, and 75 when the stores or the lease are not to be had."""
+    """Runs until SIGTERM, SIGINT or the end of its supervisor.
+
+    Exits 0 then, and 75 when the stores or the lease are not to be had.
+    """
     options = argparse.ArgumentParser(prog="mainstay loop")
     options.add_argument("--home", type=Path, required=True)
     options.add_argument("--integration", required=True)
@@ -39,17 +43,24 @@ def main() -> None:
             loop = Loop(works)
             loop.start()
             log.info("loop started", pid=os.getpid(), integration=given.integration)
-            loop.run(stopping.is_set, stopping.wait)
+            loop.run(lambda: stopping.is_set() or orphaned(os.environ), stopping.wait)
     except MainstayError as error:
         log.warning("loop stopped", why=error.sentence, mend=error.mend)
         sys.exit(EXIT_AFTER_FAULT)
 
 
-def _dies_at(point: str) -> Callable[[str], None]:
-    """For fault tests: this process kills itself at the named commit point, as kill -9 would."""
+def _dies_at(order: str) -> Callable[[str], None]:
+    """For fault tests: this process kills itself at a commit point, once, as kill -9 would.
+
+    `order` is a file that names the point. It is removed first, so that the process after this one lives.
+    """
+    if not order:
+        return lambda _point: None
+    file = Path(order)
 
     def at(now: str) -> None:
-        if point and now == point:
+        if file.exists() and file.read_text() == now:
+            file.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
 
     return at
