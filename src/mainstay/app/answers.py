@@ -140,7 +140,7 @@ def why(found: Readers, id: str) -> tuple[Link, ...]:
     one = receipt(found, id)
     links: list[Link] = []
     for dataset, (batch, ordinal) in sorted((name, tuple(at)) for name, at in one.positions.items()):
-        links.extend(_row_links(found, dataset, batch, ordinal))
+        links.extend(_row_links(found, one, dataset, batch, ordinal))
     if not one.positions:
         links.append(_no_row(one))
     links.append(_features_link(one))
@@ -159,13 +159,18 @@ def _no_row(one: Receipt) -> Link:
     return Link(what="source", sentence=f"no row was found for the key; {one.sentence}")
 
 
-def _row_links(found: Readers, dataset: str, number: int, ordinal: int) -> Iterator[Link]:
+def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal: int) -> Iterator[Link]:
     batch = ShelfReader(found.state, "batch", BatchRecord).get(batch_name(dataset, number))
     where = f"{dataset} batch {number}, ordinal {ordinal}"
+    if one.erased_us is not None:
+        yield Link(what="source", sentence=f"{where}: erased on {iso(one.erased_us)}")
+        return
     if batch is None:
-        yield Link(what="source", sentence=f"{where}: past retention; history keeps the row")
+        yield from _history_links(found, dataset, number, ordinal)
         return
     raw, cleaned = _row(found, dataset, number, ordinal)
+    if not raw:
+        where += " (the row is no longer in landing: erased)"
     yield Link(
         what="source",
         sentence=f"{where}: {batch.mode} read that began {iso(batch.began_us)}, landed {iso(batch.landed_us)}",
@@ -187,6 +192,31 @@ def _row_links(found: Readers, dataset: str, number: int, ordinal: int) -> Itera
         + (f"; released: {batch.reason}" if batch.released else ""),
         details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in (*bad, *_passed(batch))),
     )
+
+
+def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> Iterator[Link]:
+    """The row as history keeps it, once its batch is past the retention of landing."""
+    where = f"{dataset} batch {number}, ordinal {ordinal}"
+    kept = archive.history_row(found.history, dataset, number, ordinal)
+    if kept is None:
+        yield Link(what="source", sentence=f"{where}: past retention")
+        return
+    raw = {
+        name: "" if value is None else str(value) for name, value in msgspec.json.decode(kept["raw"] or "{}").items()
+    }
+    yield Link(
+        what="source",
+        sentence=f"{where}: landed {iso(kept['known_us'])}, past the retention of landing; as history keeps it",
+        details=tuple(raw.items()),
+    )
+    cleaned = {name.removeprefix("c_"): value for name, value in kept.items() if name.startswith("c_")}
+    yield Link(
+        what="cleaning",
+        sentence=f"{dataset}: cleaned by {kept['cleaning']}",
+        details=tuple((name, "" if value is None else str(value)) for name, value in cleaned.items()),
+    )
+    reasons = kept["reasons"] or "no check failed"
+    yield Link(what="checks", sentence=f"{dataset} batch {number}: {kept['state']}; {reasons}")
 
 
 def _passed(batch: BatchRecord) -> list[Finding]:
@@ -216,6 +246,8 @@ def _row(
         for field in one.schema
         if not field.name.startswith("_")
     }
+    for name in stage.raw_columns(contract):  # gained by the contract since
+        kinds.setdefault(name, "text")
     current = Current(None)
     try:
         timezone = integration.sources[contract.source].timezone

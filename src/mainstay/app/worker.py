@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainstay.core.clock import Clock
+from mainstay.core.ids import keyed_hash
 from mainstay.core.records import Seal
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.meter import Meter
@@ -100,6 +102,7 @@ def open_worker(
         lambda version: load(version, artifacts, home.sockets, clock=clock),
         lambda applied: read_applied(applied, env),
         clock,
+        name_of=partial(keyed_hash, home.secret()),
     )
     view.refresh()
     durability = view.now.integration.settings.durability if view.now else "process"

@@ -239,6 +239,26 @@ def history_rows(
     )
 
 
+def history_row(history: History, table: str, batch: int, ordinal: int) -> dict[str, Any] | None:
+    """A dataset's version at its position, every column by name; None when history does not have it."""
+    import duckdb
+
+    for _ in range(_TRIES):
+        files = history.files(table)
+        if not files:
+            return None
+        statement = "SELECT * FROM read_parquet($files, union_by_name=true) WHERE batch = $batch AND ordinal = $ordinal"
+        try:
+            with duckdb.connect() as database:
+                cursor = database.execute(statement, {"files": list(files), "batch": batch, "ordinal": ordinal})
+                names = [column[0] for column in cursor.description or ()]
+                row = cursor.fetchone()
+        except duckdb.IOException:  # an erasure replaced files between listing and reading
+            continue
+        return None if row is None else dict(zip(names, row, strict=True))
+    return None
+
+
 def _schema(table: str) -> pa.Schema:
     import pyarrow as pa
 

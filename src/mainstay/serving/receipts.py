@@ -56,12 +56,14 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
     """The record of one judged key, with the id it is `given`."""
     judged = work.judged or judging.judge_given()
     version, model, plan, feature_set, row = snap.version, snap.model, snap.plan, snap.feature_set, work.row
+    erased = row is None and work.key is not None and snap.erased(work.key)
     return Receipt(
         id=given,
         at_us=work.now_us,
         integration=snap.integration.name,
         api=snap.integration.api,
-        key=work.key,
+        key=None if erased else work.key,
+        erased_us=work.now_us if erased else None,
         caller=call.caller,
         request=call.request,
         outcome=_OUTCOME[judged.action],

@@ -36,6 +36,10 @@ OpenFile = Callable[[Applied], Integration]
 Record = TypeVar("Record", bound=msgspec.Struct)
 
 
+def _nobody(_key: str) -> bool:
+    return False
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One consistent picture of what answers. `None` where the installation has none yet."""
 
@@ -59,6 +63,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     """Places of the outputs that are numbers."""
+    erased: Callable[[str], bool] = _nobody
+    """Whether a key is on the suppression list: receipts about it do not name it."""
 
 
 class WorkerView:
@@ -69,10 +75,20 @@ class WorkerView:
         open_model: Makes a version ready to answer; raises MainstayError where it cannot.
         open_file: Reads the applied file; raises MainstayError where it cannot.
         clock: For when loading is tried again and old models are closed.
+        name_of: The keyed hash by which the suppression list names a key; None: nobody was ever erased.
     """
 
-    def __init__(self, state: StateReader, open_model: OpenModel, open_file: OpenFile, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: StateReader,
+        open_model: OpenModel,
+        open_file: OpenFile,
+        clock: Clock,
+        *,
+        name_of: Callable[[str], str] | None = None,
+    ) -> None:
         self._state = state
+        self._name_of = name_of
         self._open_model = open_model
         self._open_file = open_file
         self._clock = clock
@@ -157,8 +173,16 @@ class WorkerView:
             and not model.capabilities.blocking
             and integration.settings.durability == "process",
             outputs=tuple(field.name for field in outputs),
+            erased=self._suppression(),
             numbers=tuple(place for place, field in enumerate(outputs) if field.type == "number"),
         )
+
+    def _suppression(self) -> Callable[[str], bool]:
+        name_of = self._name_of
+        names = frozenset(item.name for item in self._state.scan("suppressed"))
+        if name_of is None or not names:
+            return _nobody
+        return lambda key: name_of(key) in names
 
     def _integration(self, applied: Applied) -> Integration:
         if self._file is not None and self._file[0] == applied.digest:
