@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.pipelines.world import CUSTOMERS, TICKETS, World, with_checks, with_duplicates
 
 from mainstay.core.clock import SECOND
 from mainstay.core.errors import Refused, SourceAway, SourceRefused
 from mainstay.core.nouns import Check, Column, Deletes, Duplicates
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import quarantine
+from tests.pipelines.world import CUSTOMERS, TICKETS, World, with_checks, with_duplicates
 
 ROW_COUNT = Check(name="row_count", kind="row_count", args={"min": 2}, on_fail="block")
 
@@ -21,8 +21,8 @@ ROW_COUNT = Check(name="row_count", kind="row_count", args={"min": 2}, on_fail="
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
-    for id in range(1, 6):
-        made.customer(id, tenure=id, u=id)
+    for number in range(1, 6):
+        made.customer(number, tenure=number, u=number)
     made.ticket(1, 1, severity=2)
     made.both()
     yield made
@@ -49,8 +49,8 @@ def test_equal_re_read_is_a_no_op_and_advances_as_of(world: World) -> None:
 def test_overlap_re_reads_rows_as_no_ops(tmp_path: Path) -> None:
     dataset = msgspec.structs.replace(CUSTOMERS, deletes=Deletes(kind="none"))
     world = World(tmp_path, customers=dataset)
-    for id in range(1, 6):
-        world.customer(id, u=id)
+    for number in range(1, 6):
+        world.customer(number, u=number)
     world.run()
     world.customer(6, u=6)
     result = world.run()
@@ -187,8 +187,8 @@ def test_absence_from_a_snapshot_is_a_deletion(world: World) -> None:
 def test_too_many_deletions_block(tmp_path: Path) -> None:
     strict = msgspec.structs.replace(CUSTOMERS, deletes=Deletes(kind="reconcile", every_us=0, max_share=0.1))
     world = World(tmp_path, customers=strict)
-    for id in range(1, 6):
-        world.customer(id, u=id)
+    for number in range(1, 6):
+        world.customer(number, u=number)
     world.both()
     del world.customers[:2]
     result = world.run()
@@ -215,8 +215,8 @@ def test_rows_marked_deleted_become_tombstones(tmp_path: Path) -> None:
 @pytest.mark.promise(4)
 def test_a_blocked_batch_leaves_the_last_good_state_ageing(tmp_path: Path) -> None:
     world = World(tmp_path, customers=with_checks(CUSTOMERS, ROW_COUNT))
-    for id in range(1, 4):
-        world.customer(id, tenure=id, u=id)
+    for number in range(1, 4):
+        world.customer(number, tenure=number, u=number)
     world.both()
     good = world.state().as_of_us
     del world.customers[1:]
@@ -234,8 +234,8 @@ def test_a_blocked_batch_leaves_the_last_good_state_ageing(tmp_path: Path) -> No
 
 def test_release_publishes_with_warn_and_lets_the_queue_follow(tmp_path: Path) -> None:
     world = World(tmp_path, customers=with_checks(CUSTOMERS, ROW_COUNT))
-    for id in range(1, 4):
-        world.customer(id, tenure=id, u=id)
+    for number in range(1, 4):
+        world.customer(number, tenure=number, u=number)
     world.both()
     del world.customers[1:]
     world.customer(1, tenure=11, u=9)
@@ -257,8 +257,8 @@ def test_release_publishes_with_warn_and_lets_the_queue_follow(tmp_path: Path) -
 
 def test_discarding_a_batch_keeps_current_with_warn(tmp_path: Path) -> None:
     world = World(tmp_path, customers=with_checks(CUSTOMERS, ROW_COUNT))
-    for id in range(1, 4):
-        world.customer(id, tenure=id, u=id)
+    for number in range(1, 4):
+        world.customer(number, tenure=number, u=number)
     world.both()
     kept = list(world.customers)
     del world.customers[1:]

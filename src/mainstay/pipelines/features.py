@@ -204,7 +204,8 @@ class FeatureWriter:
         self.current.sql(
             "CREATE OR REPLACE TEMP TABLE computed AS "
             f"SELECT CAST({identifier(self.state.key)} AS VARCHAR) AS k, "
-            f"{values_sql(self.state.columns)} AS v FROM ({self.state.sql}) WHERE {identifier(self.state.key)} IS NOT NULL",
+            f"{values_sql(self.state.columns)} AS v FROM ({self.state.sql}) "
+            f"WHERE {identifier(self.state.key)} IS NOT NULL",
             parameters,
         )
         twice = self.current.sql("SELECT count(*) FROM computed HAVING count(*) > count(DISTINCT k)")

@@ -1,7 +1,7 @@
 """Publishing: a judged batch becomes visible, key by key, each whole; kill -9 anywhere is repaired by doing it again.
 
-The order is the promise: the publish plan with the affected keys is recorded first; current is written in one transaction;
-online row by row, each conditional on its position; the published position and as-of move last, by compare-and-set.
+The order is the promise: the publish plan with the affected keys is recorded first; current is written in one
+transaction; online row by row, each conditional on its position; the published position and as-of move last, by compare-and-set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.stage import Shape, clear
-from mainstay.store.current import schema_of
+from mainstay.store.current import ROW_COLUMNS, schema_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,8 +112,7 @@ def record_plan(
     file = ""
     if parts:
         file = f"{number:012d}.arrow"
-        for digest, count in _write_keys(desk, desk.plans / file, " UNION ALL ".join(parts)).items():
-            keys[digest] = count
+        keys |= _write_keys(desk, desk.plans / file, " UNION ALL ".join(parts))
     plan = msgspec.convert(
         {
             "number": number, "dataset": dataset, "batch": batch, "keys": keys, "file": file,
@@ -174,12 +173,13 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
     with current.transaction():
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
         current.sql(
-            f"INSERT INTO {schema}.rows (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, {names}) "
+            f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
             f"SELECT {version}, {warn}, _op = 'd', {names} FROM judged WHERE {accepted}"
         )
         current.sql(f"DELETE FROM {schema}.held WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
         current.sql(
-            f"DELETE FROM {schema}.newest WHERE _batch <= {batch.number} AND _k IN (SELECT _k FROM judged WHERE NOT _super)"
+            f"DELETE FROM {schema}.newest WHERE _batch <= {batch.number} "
+            "AND _k IN (SELECT _k FROM judged WHERE NOT _super)"
         )
         if judgement.quarantined:
             _quarantine(desk, form, gate, batch, as_of)

@@ -168,7 +168,8 @@ def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: st
         f"FROM {schema}.quarantine WHERE {condition}"
     )
     types = ", ".join(
-        f"CAST(json_extract_string(_raw, {literal('$.' + json.dumps(name))}) AS {stage.RAW_TYPES.get(kind, 'VARCHAR')}) "
+        f"CAST(json_extract_string(_raw, {literal('$.' + json.dumps(name))}) "
+        f"AS {stage.RAW_TYPES.get(kind, 'VARCHAR')}) "
         f"AS {identifier(name)}"
         for name, kind in form.kinds.items()
     )

@@ -188,10 +188,7 @@ class Runner:
             return finish_batch(self.desk, batch)
         if batch.status == "blocked":  # waits for a person; only ERROR lifts by itself
             return batch
-        if fresh is not None and fresh[1] == batch.number:
-            form = fresh[0]
-        else:
-            form = self.load(batch)
+        form = fresh[0] if fresh is not None and fresh[1] == batch.number else self.load(batch)
         gate = Gate(
             self.desk.current,
             form,
@@ -272,7 +269,7 @@ class Runner:
             yield read
 
     def _read(self, form: Shape, plan: ReadPlan) -> tuple[int, str | None, int, bool]:
-        """Fills `stage`. Returns (rows read, cursor, the source's clock at the beginning, whether deletes were sought)."""
+        """Fills `stage`. Returns (rows read, cursor, when by the source's clock, whether deletes were sought)."""
         current = self.desk.current
         if plan.mode == "reconcile":
             return self._reconcile(form)
