@@ -45,9 +45,14 @@ FROM generate_series(1, ROWS) g
 
 def dataset() -> Dataset:
     columns = [
-        Column(name="customer_id", type="string", source_name="customer_id", required=True, clean=(Cleaning(kind="trim"),)),
+        Column(
+            name="customer_id", type="string", source_name="customer_id", required=True, clean=(Cleaning(kind="trim"),)
+        ),
         *(Column(name=n, type="number", source_name=n) for n in NUMBERS),
-        *(Column(name=w, type="string", source_name=w, clean=(Cleaning(kind="trim"), Cleaning(kind="blank_to_null"))) for w in WORDS),
+        *(
+            Column(name=w, type="string", source_name=w, clean=(Cleaning(kind="trim"), Cleaning(kind="blank_to_null")))
+            for w in WORDS
+        ),
         *(Column(name=i, type="integer", source_name=i) for i in WHOLES),
         Column(name="created_at", type="timestamp", source_name="created_at"),
         Column(name="updated_at", type="timestamp", source_name="updated_at"),
@@ -184,14 +189,18 @@ def main() -> None:
             found[rows] = rounds
             rate = statistics.median(one["rows_per_s"] for one in rounds)
             peak = max(one["peak_mib"] for one in rounds)
-            print(f"first load of {rows:>9,} rows x 20 columns, 12 checks, 1 % bad: {rate:>9,.0f} rows/s, peak {peak:,.0f} MiB")
+            print(
+                f"first load of {rows:>9,} rows x 20 columns, 12 checks, 1 % bad: {rate:>9,.0f} rows/s, peak {peak:,.0f} MiB"
+            )
         cost = {rows: statistics.median(one["seconds"] for one in rounds) / rows for rows, rounds in found.items()}
         print(f"cost per row at {sizes[1]:,} rows / at {sizes[0]:,} rows: {cost[sizes[1]] / cost[sizes[0]]:.2f}")
         small = server.create_database("small")
         small.exec(FILL.replace("ROWS", "100000"))
         small.exec("CREATE INDEX ON customers (updated_at)")
         few = once(small.url, "changes", "--runs", str(given.runs))
-        print(f"1,000 changed rows among 100,000 keys, history on: p50 {few['p50_ms']:.0f} ms, p95 {few['p95_ms']:.0f} ms")
+        print(
+            f"1,000 changed rows among 100,000 keys, history on: p50 {few['p50_ms']:.0f} ms, p95 {few['p95_ms']:.0f} ms"
+        )
 
 
 if __name__ == "__main__":

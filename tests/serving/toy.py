@@ -30,11 +30,11 @@ from mainstay.core.ports import OnlineRow, Row, RuntimeCapabilities, Write
 from mainstay.core.records import Answering as AnsweringState
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion, Receipt, encode
 from mainstay.core.verdicts import Verdict
-from mainstay.serving.work import Call
 from mainstay.serving.desk import Desk
 from mainstay.serving.keys import Role, create_key
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import WorkerView
+from mainstay.serving.work import Call
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.memory import MemoryOnline, MemoryState
 from mainstay.testing.clock import FakeClock

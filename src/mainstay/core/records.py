@@ -329,7 +329,7 @@ def encode(record: msgspec.Struct, previous: bytes | None = None) -> bytes:
     if previous is None:
         return msgspec.json.encode(record)
     kept: dict[str, Any] = msgspec.json.decode(previous)
-    known = {field.name for field in msgspec.structs.fields(type(record))}
+    known = set(record.__struct_fields__)
     merged = {name: value for name, value in kept.items() if name not in known}
     merged.update(msgspec.to_builtins(record))
     return msgspec.json.encode(merged)

@@ -1,7 +1,7 @@
 """The gate: `stage` is cleaned and every check put to it in one pass, then a verdict decides.
 
-`judged` holds each staged version with its cleaned columns and `_f0`, `_f1`, ...: bit masks of the failed row checks, 60 to a
-mask. `_super` marks rows that lose to another row of their key. Nothing durable is written here.
+`judged` holds each staged version with its cleaned columns and `_f0`, `_f1`, ...: bit masks of the failed row checks,
+60 to a mask. `_super` marks rows that lose to another row of their key. Nothing durable is written here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mainstay.core.nouns import Check
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
-from mainstay.quality.checks import RowCheck, judge_row_count, judge_rows, judge_unique, row_checks, unique_failures
+from mainstay.quality.checks import judge_row_count, judge_rows, judge_unique, unique_failures
 from mainstay.store.current import Current, schema_of
 
 BITS = 60
@@ -57,7 +57,7 @@ class Gate:
         self.released = released
         self.deletes_checked = deletes_checked
         self.rows_table = f"{schema_of(form.dataset.name)}.rows"
-        self.row_checks: tuple[RowCheck, ...] = row_checks(form.dataset)
+        self.row_checks = form.checks
         self.checks: tuple[Check, ...] = (
             *(one.check for one in self.row_checks),
             *(check for check in form.dataset.checks if check.kind == "unique"),
@@ -72,7 +72,11 @@ class Gate:
         self._mark_losers()
         unique = self._check_unique()
         failed = self._count_failed()
-        total = int(self.current.one("SELECT count(*) FROM judged WHERE _op = 'u' AND NOT _super")[0])
+        counted = self.current.one(
+            "SELECT count(*), count(*) FILTER (_op = 'u' AND NOT _super), count(*) FILTER (_super), "
+            f"count(*) FILTER ({self.rejected()}) FROM judged"
+        )
+        everything, total, superseded, quarantined = (int(n) for n in counted)
         findings = [
             *self._row_findings(failed, total),
             *(judge_unique(check, n, total) for check, n in unique),
@@ -88,9 +92,6 @@ class Gate:
             and one.verdict in (Verdict.FAIL, Verdict.ERROR)
             and one.check not in self.released
         )
-        superseded = int(self.current.one("SELECT count(*) FROM judged WHERE _super")[0])
-        quarantined = int(self.current.one(f"SELECT count(*) FROM judged WHERE {self.rejected()}")[0])
-        everything = int(self.current.one("SELECT count(*) FROM judged")[0])
         return Judgement(
             findings=tuple(findings),
             blocking=blocking,
@@ -241,14 +242,12 @@ class Gate:
     def _dataset_findings(self) -> list[Finding]:
         before = int(self.current.one(f"SELECT count(*) FROM {self.rows_table} WHERE NOT _deleted")[0])
         there = f"(SELECT _k FROM {self.rows_table} WHERE NOT _deleted)"
-        added = int(
-            self.current.one(
-                f"SELECT count(*) FROM judged WHERE _op = 'u' AND {self.accepted()} AND _k NOT IN {there}"
-            )[0]
+        counted = self.current.one(
+            f"SELECT count(*) FILTER (_op = 'u' AND {self.accepted()} AND NOT there), "
+            "count(*) FILTER (_op = 'd' AND NOT _super AND there) "
+            f"FROM (SELECT *, _k IN {there} AS there FROM judged)"
         )
-        removed = int(
-            self.current.one(f"SELECT count(*) FROM judged WHERE _op = 'd' AND NOT _super AND _k IN {there}")[0]
-        )
+        added, removed = (int(n) for n in counted)
         findings = [
             judge_row_count(check, before + added - removed)
             for check in self.form.dataset.checks
@@ -263,7 +262,8 @@ class Gate:
                     on_fail="block",
                     failed=removed,
                     total=before,
-                    sentence=f"{removed} of {before} keys would be deleted, {removed / before:.0%}; the most is {most:.0%}",
+                    sentence=f"{removed} of {before} keys would be deleted, {removed / before:.0%}; "
+                    f"the most is {most:.0%}",
                     mend="if they are really gone, mainstay batch release ID --reason ...",
                 )
             )

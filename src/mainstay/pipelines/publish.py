@@ -1,7 +1,8 @@
 """Publishing: a judged batch becomes visible, key by key, each whole; kill -9 anywhere is repaired by doing it again.
 
 The order is the promise: the publish plan with the affected keys is recorded first; current is written in one
-transaction; online row by row, each conditional on its position; the published position and as-of move last, by compare-and-set.
+transaction; online row by row, each conditional on its position; the published position and as-of move last, by
+compare-and-set.
 """
 
 from __future__ import annotations
