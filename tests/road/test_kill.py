@@ -173,7 +173,7 @@ class Caller(threading.Thread):
     def run(self) -> None:
         chance = random.Random(5)
         client = httpx.Client(timeout=10)
-        while not self.ended.wait(0.02):
+        while not self.ended.wait(0.05):
             key = str(chance.randint(1, KEYS))
             try:
                 reply = client.post(self.url, json={"key": key}, headers=self.headers)
@@ -262,7 +262,7 @@ class Harness:
             self.keep_up()
             tail = self.log.read_text(errors="replace")[-4000:]
             assert time.monotonic() < deadline, f"waited {GUARD_S:.0f} s in vain until {what}\n{tail}"
-            time.sleep(0.03)
+            time.sleep(0.1)
 
     # --- the blows ----------------------------------------------------------------------------------------------
 

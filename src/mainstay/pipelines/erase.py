@@ -17,8 +17,8 @@ from mainstay.core.records import BatchRecord, Suppressed
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
-from mainstay.pipelines.features import ALL, mapping_sql
-from mainstay.pipelines.publish import current_facts, settle_counts
+from mainstay.pipelines.features import ALL, Moment, known_to_sql, mapping_sql
+from mainstay.pipelines.publish import current_facts, record_plan, resume, settle_counts
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import schema_of
 
@@ -85,6 +85,8 @@ def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
     landed = _erase_landing(desk, runner, key, keys)
     listed = ", ".join(literal(one) for one in sorted(keys)) or "NULL"
     history = desk.history.erase(dataset.name, f"key IN ({listed})") if keys else 0
+    plan = record_plan(desk, _touched(desk, dataset, listed), dataset=dataset.name, batch=0, cause="erase")
+    desk.at("plan-recorded")
     with desk.current.transaction():
         rows = desk.current.one(f"DELETE FROM {schema}.rows WHERE _k IN ({listed})")[0]
         lost = desk.current.one(f"DELETE FROM {schema}.quarantine WHERE _k IN ({listed})")[0]
@@ -94,7 +96,20 @@ def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
     desk.current.sql("CHECKPOINT")
     desk.at("current-written")
     _note_counts(desk, dataset)
+    now = desk.clock.now_us()
+    state = desk.dataset_state(dataset.name)
+    resume(desk, plan, Moment(now, now + (state.as_of_source_us or 0) - (state.as_of_us or 0)))
     return Erased(current=rows, quarantine=lost, landing=landed, history=history)
+
+
+def _touched(desk: Desk, dataset: Dataset, listed: str) -> dict[str, str | None]:
+    """Feature set -> SQL of the keys whose rows show something of the dataset's keys in `listed`."""
+    wanted: dict[str, str | None] = {}
+    for one in desk.live_feature_sets(dataset.name):
+        mapping = one.mapping[dataset.name]
+        keys = f"SELECT unnest([{listed}]) AS _k" if listed != "NULL" else "SELECT NULL::VARCHAR AS _k WHERE FALSE"
+        wanted[one.digest] = None if mapping == ALL else " UNION ".join(known_to_sql(dataset, mapping, keys))
+    return wanted
 
 
 def _erase_landing(desk: Desk, runner: Runner, key: str, keys: set[str]) -> int:

@@ -52,6 +52,23 @@ def affected_sql(dataset: Dataset, mapping: str, relation: str) -> str:
     return f"SELECT DISTINCT {mapping_sql(dataset, mapping)} AS k FROM {relation}"
 
 
+def known_to_sql(dataset: Dataset, mapping: str, keys_sql: str) -> list[str]:
+    """The feature keys that what is shown of some of a dataset's keys maps to.
+
+    That is the row in current, the rejected version by which a key is held, and the key itself where it is the feature
+    key.
+    """
+    schema = schema_of(dataset.name)
+    held = f"SELECT q.* FROM {schema}.quarantine q SEMI JOIN {schema}.held USING (_k, _batch, _ord)"
+    parts = [
+        affected_sql(dataset, mapping, f"(SELECT * FROM {schema}.rows WHERE _k IN ({keys_sql}))"),
+        affected_sql(dataset, mapping, f"({held} WHERE q._k IN ({keys_sql}))"),
+    ]
+    if mapping == dataset.key:
+        parts.append(f"SELECT _k AS k FROM ({keys_sql}) WHERE _k NOT LIKE chr(1) || '%'")
+    return parts
+
+
 def values_sql(columns: Sequence[tuple[str, ColumnType]]) -> str:
     """A row's values as the JSON text that OnlineRow.values holds."""
     plain = ", ".join(_plain_sql(name, kind) for name, kind in columns)

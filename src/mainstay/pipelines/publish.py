@@ -17,7 +17,7 @@ from mainstay.core.ports import Write
 from mainstay.core.records import BatchRecord, DatasetState, FeatureSetState, PublishPlan
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines.desk import Desk, batch_name
-from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings
+from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings, known_to_sql
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.stage import Shape, clear
 from mainstay.store.current import ROW_COLUMNS, schema_of
@@ -68,21 +68,14 @@ def plan_of(desk: Desk, batch: BatchRecord) -> PublishPlan | None:
 def _record_plan(desk: Desk, form: Shape, batch: BatchRecord) -> PublishPlan:
     dataset = form.dataset
     touched = "(SELECT * FROM judged WHERE NOT _super AND _op = 'u')"
-    rows = schema_of(dataset.name) + ".rows"
+    changed = "SELECT _k FROM judged WHERE NOT _super"
     wanted: dict[str, str | None] = {}
     for one in desk.live_feature_sets(dataset.name):
         mapping = one.mapping[dataset.name]
         if mapping == ALL or not one.complete:
             wanted[one.digest] = None
             continue
-        parts = [
-            affected_sql(dataset, mapping, touched),
-            affected_sql(
-                dataset, mapping, f"(SELECT * FROM {rows} WHERE _k IN (SELECT _k FROM judged WHERE NOT _super))"
-            ),
-        ]
-        if mapping == dataset.key:
-            parts.append("SELECT _k AS k FROM judged WHERE NOT _super AND _k NOT LIKE chr(1) || '%'")
+        parts = [affected_sql(dataset, mapping, touched), *known_to_sql(dataset, mapping, changed)]
         wanted[one.digest] = " UNION ".join(parts)
     also = [desk.batches.write(batch_name(dataset.name, batch.number), batch)]
     earlier = plan_of(desk, batch)

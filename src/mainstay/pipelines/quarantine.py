@@ -19,7 +19,7 @@ from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
-from mainstay.pipelines.features import ALL, Moment, affected_sql
+from mainstay.pipelines.features import ALL, Moment, affected_sql, known_to_sql
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import (
     current_facts,
@@ -328,20 +328,14 @@ def finish_discard(desk: Desk, batch: BatchRecord) -> BatchRecord:
 
 
 def affected_keys(desk: Desk, dataset: Dataset, relation: str, keys_sql: str) -> dict[str, str | None]:
-    """Feature set -> SQL of the keys that rows of `relation` and current's rows of `keys_sql` map to."""
-    rows = schema_of(dataset.name) + ".rows"
+    """Feature set -> SQL of the keys that rows of `relation` and what is shown of `keys_sql` map to."""
     wanted: dict[str, str | None] = {}
     for one in desk.live_feature_sets(dataset.name):
         mapping = one.mapping[dataset.name]
         if mapping == ALL:
             wanted[one.digest] = None
             continue
-        parts = [
-            affected_sql(dataset, mapping, relation),
-            affected_sql(dataset, mapping, f"(SELECT * FROM {rows} WHERE _k IN ({keys_sql}))"),
-        ]
-        if mapping == dataset.key:
-            parts.append(f"SELECT _k AS k FROM ({keys_sql}) WHERE _k NOT LIKE chr(1) || '%'")
+        parts = [affected_sql(dataset, mapping, relation), *known_to_sql(dataset, mapping, keys_sql)]
         wanted[one.digest] = _kept(desk, " UNION ".join(parts))
     return wanted
 
