@@ -60,17 +60,17 @@ def erase(desk: Desk, key: str, *, reason: str, by: str) -> Erased:
     if desk.suppressed.get(name) is None:
         mark = Suppressed(at_us=desk.clock.now_us(), reason=reason, by=by)
         desk.suppressed.put(name, mark, token=desk.token)
+    shown = [one.digest for one in desk.feature_sets.all().values() if desk.online.get(one.digest, key) is not None]
     total = Erased()
     for dataset in desk.integration.datasets.values():
         part = _erase_dataset(desk, dataset, key)
         total = Erased(**{f: getattr(total, f) + getattr(part, f) for f in Erased.__struct_fields__})
-    online = 0
-    for one in desk.feature_sets.all().values():
-        if desk.online.get(one.digest, key) is not None:
+    for digest in shown:  # those of sets that are no longer kept current; the others went with their datasets' rows
+        if desk.online.get(digest, key) is not None:
             number, take = desk.next_plan()
             desk.state.commit([take], token=desk.token)
-            online += desk.online.remove(one.digest, [key], plan=number, token=desk.token)
-    return msgspec.structs.replace(total, online=online)
+            desk.online.remove(digest, [key], plan=number, token=desk.token)
+    return msgspec.structs.replace(total, online=len(shown))
 
 
 def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
