@@ -10,7 +10,7 @@ import itertools
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -23,17 +23,20 @@ from mainstay.http import auth, problems
 from mainstay.http.body import Gone, TooLarge, read_body
 from mainstay.http.problems import Told
 from mainstay.serving import keys
+from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
-from mainstay.serving.reply import Refusal
-from mainstay.serving.request import read_predict
+from mainstay.serving.reply import Answer, Refusal
+from mainstay.serving.request import BadRequest, read_predict
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
 WAITING_MOST = 256
 """Requests in one worker, begun or queued, above which new ones are refused at once."""
 
-WAITED_MOST = 0.25
-"""Seconds that a request may have waited for its turn on the event loop."""
+WAITED_MOST_US = 250_000
+"""How long a plain predict request may wait for those of the same turn of the event loop before it."""
+TOGETHER = 32
+"""Plain predict requests that go through the stages together, so that the first need not wait for all."""
 
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
@@ -43,6 +46,11 @@ _PROBLEM = (b"content-type", problems.PROBLEM)
 _CLOSE = (b"connection", b"close")
 _FINE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _encode = msgspec.json.Encoder().encode
+
+
+Answered = Callable[[int, bytes, bytes], None]
+"""Takes a reply: status, header lines but the length, body."""
+Turn = tuple[str, Call, Answered]
 
 
 def report(line: str) -> None:
@@ -70,6 +78,7 @@ class Front:
         self._boot = new_id("q")[:8]
         self._numbers = itertools.count(1)
         self._predict_path: tuple[str, str] = ("", "")
+        self._turn: list[Turn] = []
         self._url_of: Snapshot | None = None
         self._url = b""
         busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
@@ -115,43 +124,60 @@ class Front:
             self._url = b"" if snap is None or not snap.quick else self._path(snap).encode()
         return self._url
 
-    def short(
-        self, headers: list[tuple[bytes, bytes]], body: bytes, waited: float = 0.0
-    ) -> tuple[int, bytes, bytes] | None:
-        """The reply to a plain predict by key, at once: status, its own header lines, body.
+    def short(self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered) -> bool:
+        """Takes a plain predict by key, to be answered with all others of this turn of the event loop.
 
-        `waited` is how many seconds it has lain here already; above WAITED_MOST it is refused, which frees its caller.
-
-        None, with nothing done, for everything that the long road must look at: wrong callers, wrong bodies, many keys.
+        False, with nothing done, for what the long road must look at: wrong callers, wrong bodies, many keys.
         """
         desk = self._desk
-        snap = desk.view.now
-        if snap is None or not snap.quick or desk.draining:
-            return None
         began_us = desk.clock.monotonic_us()
         token = auth.token(headers, "")
-        caller = None if token is None else desk.who(token)
+        caller = None if token is None or desk.draining else desk.who(token)
         if caller is None or not keys.allows(caller, "predict"):
-            return None
-        if waited > WAITED_MOST:
-            desk.meter.shed()
-            return self._busy.status, _lines(self._busy.headers), self._busy.body
-        request = self._request_id(headers)
+            return False
         try:
             asked = read_predict(body)
-            if not isinstance(asked.key, str):
-                return None
-            reply = desk.answering.predict_now(snap, asked, Call(caller.id, request, began_us))
-        except Exception:  # noqa: BLE001 - the long road meets the same failure and tells the caller
-            return None
-        if isinstance(reply, Refusal):
-            refused = problems.refused(reply, request)
-            desk.meter.predicted(refused.status, desk.clock.monotonic_us() - began_us)
-            named = (_PROBLEM, (b"x-request-id", request.encode()), *refused.headers)
-            return refused.status, _lines(named), refused.body
-        out = _encode(reply)
-        desk.meter.predicted(200, desk.clock.monotonic_us() - began_us)
-        return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % request.encode(), out
+        except BadRequest:
+            return False
+        if not isinstance(asked.key, str) or asked.inputs is not None:
+            return False
+        self._turn.append((asked.key, Call(caller.id, self._request_id(headers), began_us), answered))
+        if len(self._turn) == 1:
+            asyncio.get_running_loop().call_soon(self.answer_turn)
+        return True
+
+    def answer_turn(self) -> None:
+        """Answers what this turn of the event loop brought; what would have to wait too long is refused at once."""
+        turn, self._turn = self._turn, []
+        snap = self._desk.view.now
+        began_us = self._desk.clock.monotonic_us()
+        for start in range(0, len(turn), TOGETHER):
+            part = turn[start : start + TOGETHER]
+            if self._desk.clock.monotonic_us() - began_us > WAITED_MOST_US:
+                for _, call, answered in part:
+                    self._desk.meter.shed()
+                    answered(self._busy.status, _lines(_PROBLEM, call.request, self._busy.headers), self._busy.body)
+                continue
+            for (_, call, answered), reply in zip(part, self._replies(snap, part), strict=True):
+                answered(*self._told(reply, call))
+
+    def _replies(self, snap: Snapshot | None, part: Sequence[Turn]) -> list[Answer | Refusal | Exception]:
+        asked = [(key, call) for key, call, _ in part]
+        if snap is None or not snap.quick:
+            # What was quick when these came is so no more; their callers may ask again.
+            return [NotReady("the model is being changed")] * len(asked)
+        return self._desk.answering.predict_each(snap, asked)
+
+    def _told(self, reply: Answer | Refusal | Exception, call: Call) -> tuple[int, bytes, bytes]:
+        """Status, header lines but the length, and body."""
+        desk = self._desk
+        if isinstance(reply, Answer):
+            out = _encode(reply)
+            desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
+            return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % call.request.encode(), out
+        told = problems.refused(reply, call.request) if isinstance(reply, Refusal) else _told(reply, call.request)
+        desk.meter.predicted(told.status, desk.clock.monotonic_us() - call.began_us)
+        return told.status, _lines(_PROBLEM, call.request, told.headers), told.body
 
     async def _predict(
         self, snap: Snapshot, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send, call: Call
@@ -276,8 +302,8 @@ def _told(error: Exception, request: str) -> Told:
     return problems.told("internal", 500, "the operator finds the cause in the log under this request", request=request)
 
 
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % each for each in headers])
+def _lines(kind: tuple[bytes, bytes], request: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % each for each in (kind, (b"x-request-id", request.encode()), *headers)])
 
 
 async def respond(send: Send, answer: Told, request: str = "", kind: tuple[bytes, bytes] = _PROBLEM) -> None:

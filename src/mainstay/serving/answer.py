@@ -75,6 +75,28 @@ class Answering:
         self._run(snap, model, works)
         return Batch([item(self._finish(snap, work, call), key) for work, key in zip(works, keys, strict=True)])
 
+    def predict_each(self, snap: Snapshot, asked: Sequence[tuple[str, Call]]) -> list[Answer | Refusal | Exception]:
+        """The replies to several callers' keys, stage by stage, so that each stage finds its memory in the caches.
+
+        Every key is still judged, asked of the model and recorded alone, and one that fails fails alone: its place
+        holds the exception.
+        """
+        plan, model = _usable(snap)
+        works: list[Work | Exception] = []
+        for key, _ in asked:
+            try:
+                works.append(self._fetch(snap, plan, key, None))
+            except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
+                works.append(error)
+        self._run(snap, model, [work for work in works if isinstance(work, Work)])
+        replies: list[Answer | Refusal | Exception] = []
+        for work, (_, call) in zip(works, asked, strict=True):
+            try:
+                replies.append(work if isinstance(work, Exception) else self._finish(snap, work, call))
+            except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
+                replies.append(error)
+        return replies
+
     async def predict(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
         """The same as `predict_now`, leaving the event loop to others while the model works elsewhere."""
         plan, model = _usable(snap)
