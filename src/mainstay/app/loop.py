@@ -31,6 +31,8 @@ HISTORY_ROWS = 100_000
 HEARTBEAT_US = 1 * SECOND
 COMPACT_EVERY_US = 1 * HOUR
 IDLE_US = 20_000
+REPAIR_EVERY_US = 5 * SECOND
+"""How long feature rows that could not be computed wait before they are tried again."""
 
 
 def due(datasets: dict[str, Dataset], states: dict[str, DatasetState], now_us: int) -> list[str]:
@@ -64,12 +66,16 @@ class Loop:
         self._compacted_us = works.clock.monotonic_us()
         self._state_seen: int | None = None
         self._history_error = ""
+        self._repair_error = ""
+        self._repair_us = 0
+        self._now_us = self._since_us
 
     def start(self) -> None:
         """Repairs what a crash left."""
         for sentence in sets.recover(self.works.desk):
             self.log.info("recovered", what=sentence)
             self.works.tell("process.recovered", {"what": sentence})
+        self._mind_the_clock(first=True)
 
     def run(self, stop: Callable[[], bool], sleep: Callable[[float], object]) -> None:
         """Beats until `stop()`; between beats sleeps at most 20 ms, so that requests are answered at once."""
@@ -81,6 +87,7 @@ class Loop:
         """One round. Returns whether anything was done."""
         self._heartbeat()
         busy = self._requests()
+        self._mind_the_clock()
         desk = self.works.desk
         now = self.works.clock.now_us()
         states = desk.datasets.all()
@@ -88,8 +95,8 @@ class Loop:
             self._run_dataset(name)
             busy = True
             self._requests()
-        for one in desk.live_feature_sets():
-            busy = self._feature_set(one) or busy
+        if self.works.clock.monotonic_us() >= self._repair_us:
+            busy = self._feature_sets() or busy
         self._history()
         return busy
 
@@ -169,6 +176,37 @@ class Loop:
             self.log.warning(what, dataset=name, why=error.sentence, retry_in_ms=delay // 1000)
             self.works.tell("dataset.failed", {"dataset": name, "why": error.sentence})
 
+    def _mind_the_clock(self, *, first: bool = False) -> None:
+        """Where the wall clock was set back, what was planned by its old times is due now, not when they come again."""
+        desk, now = self.works.desk, self.works.clock.now_us()
+        went_back, self._now_us = now < self._now_us, now
+        if not went_back and not first:
+            return
+        ahead = [name for name, one in desk.datasets.all().items() if (one.last_read_us or 0) > now]
+        for name in ahead:
+            self._schedule(name, next_us=now)
+        if ahead:
+            self.log.warning("the clock went back", datasets=ahead)
+            self.works.tell("process.clock_back", {"datasets": ahead})
+
+    def _feature_sets(self) -> bool:
+        """Builds and refreshes what is due and finishes what was not; what fails is told, and tried later."""
+        desk = self.works.desk
+        try:
+            for plan in sets.unfinished(desk):
+                sets.finish(desk, plan)
+            busy = [self._feature_set(one) for one in desk.live_feature_sets()]
+        except Fenced:
+            raise
+        except MainstayError as error:
+            if error.sentence != self._repair_error:
+                self.log.warning("feature rows are behind", why=error.sentence)
+            self._repair_error = error.sentence
+            self._repair_us = self.works.clock.monotonic_us() + REPAIR_EVERY_US
+            return False
+        self._repair_error = ""
+        return any(busy)
+
     def _feature_set(self, one: FeatureSetState) -> bool:
         desk = self.works.desk
         ready = all(desk.dataset_state(name).as_of_us is not None for name in one.mapping)
@@ -230,7 +268,7 @@ class Loop:
                 since_us=self._since_us,
                 seen_us=now,
                 restarts=int(os.environ.get(RESTARTS, "0")),
-                note=self._history_error,
+                note="; ".join(filter(None, (self._repair_error, self._history_error))),
             ),
             token=self.works.lease.token,
         )

@@ -217,14 +217,22 @@ class FeatureWriter:
             self.current.sql(f"DROP VIEW IF EXISTS temp.main.{identifier(name)}")
 
     def _compute(self, moment: Moment) -> None:
+        import duckdb
+
         parameters = {"as_of": naive_utc(moment.source_us)} if self.state.uses_as_of else None
-        self.current.sql(
-            "CREATE OR REPLACE TEMP TABLE computed AS "
-            f"SELECT CAST({identifier(self.state.key)} AS VARCHAR) AS k, "
-            f"{values_sql(self.state.columns)} AS v FROM ({self.state.sql}) "
-            f"WHERE {identifier(self.state.key)} IS NOT NULL",
-            parameters,
-        )
+        try:
+            self.current.sql(
+                "CREATE OR REPLACE TEMP TABLE computed AS "
+                f"SELECT CAST({identifier(self.state.key)} AS VARCHAR) AS k, "
+                f"{values_sql(self.state.columns)} AS v FROM ({self.state.sql}) "
+                f"WHERE {identifier(self.state.key)} IS NOT NULL",
+                parameters,
+            )
+        except duckdb.Error as error:  # its text may quote a value, which may be a person's
+            raise Refused(
+                f"the SQL of feature view {self.state.view} cannot be evaluated on these rows: {type(error).__name__}",
+                mend="let it give NULL where it cannot compute (TRY_CAST, CASE), or check the column before it",
+            ) from error
         twice = self.current.sql("SELECT count(*) FROM computed HAVING count(*) > count(DISTINCT k)")
         if twice:
             raise Refused(

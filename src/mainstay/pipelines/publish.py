@@ -21,6 +21,7 @@ from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.stage import Shape, clear
 from mainstay.store.current import ROW_COLUMNS, schema_of
+from mainstay.store.durable import translated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,17 +127,18 @@ def plan_name(plan: PublishPlan) -> str:
 def _write_keys(desk: Desk, path: Path, sql: str) -> dict[str, int]:
     import pyarrow as pa
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     counts: dict[str, int] = {}
-    reader = desk.current.reader(sql)
-    with path.open("wb") as sink:
-        with pa.ipc.new_file(sink, reader.schema) as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-                for digest in batch.column(0).to_pylist():
-                    counts[str(digest)] = counts.get(str(digest), 0) + 1
-        sink.flush()
-        os.fsync(sink.fileno())
+    with translated(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reader = desk.current.reader(sql)
+        with path.open("wb") as sink:
+            with pa.ipc.new_file(sink, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+                    for digest in batch.column(0).to_pylist():
+                        counts[str(digest)] = counts.get(str(digest), 0) + 1
+            sink.flush()
+            os.fsync(sink.fileno())
     return counts
 
 
@@ -147,7 +149,7 @@ def planned_keys(desk: Desk, plan: PublishPlan, digest: str) -> pa.Table | None:
 
     if plan.keys.get(digest, 0) == EVERY_KEY:
         return None
-    with pa.memory_map(str(desk.plans / plan.file)) as source:
+    with translated(desk.plans / plan.file), pa.memory_map(str(desk.plans / plan.file)) as source:
         found: pa.Table = pa.ipc.open_file(source).read_all()
     return found.filter(pc.equal(found["feature_set"], pa.scalar(digest)))
 
@@ -328,10 +330,18 @@ def current_facts(desk: Desk, dataset: str, *, settling: int = 0) -> dict[str, o
 
 def recompute(desk: Desk, wanted: dict[str, str | None], *, dataset: str, cause: str, moment: Moment) -> PublishPlan:
     """Recomputes feature rows for a change that is already in current (build, refresh)."""
-    plan = record_plan(desk, wanted, dataset=dataset, batch=0, cause=cause)
+    plan = _standing(desk, wanted, cause) or record_plan(desk, wanted, dataset=dataset, batch=0, cause=cause)
     desk.at("plan-recorded")
     resume(desk, plan, moment)
     return plan
+
+
+def _standing(desk: Desk, wanted: dict[str, str | None], cause: str) -> PublishPlan | None:
+    """A plan for the same that could not be finished, so that trying again and again does not make more of them."""
+    if any(sql is not None for sql in wanted.values()):
+        return None
+    keys = dict.fromkeys(wanted, EVERY_KEY)
+    return next((one for one in desk.publish_plans.all().values() if (one.cause, one.keys) == (cause, keys)), None)
 
 
 def resume(desk: Desk, plan: PublishPlan, moment: Moment) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 
-from mainstay.core.errors import Refused
+from mainstay.core.errors import Fenced, MainstayError, Refused
 from mainstay.core.nouns import Dataset, FeatureView
-from mainstay.core.records import FeatureSetState
+from mainstay.core.records import FeatureSetState, PublishPlan
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import feature_sql
-from mainstay.pipelines.desk import Desk
+from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.publish import recompute, resume
 from mainstay.pipelines.quarantine import finish_discard, unfinished_discards
@@ -98,27 +99,61 @@ def retire(desk: Desk, digest: str) -> None:
 
 
 def recover(desk: Desk) -> list[str]:
-    """Repairs what a crash left: landed batches that state does not know, plans half performed. Returns sentences."""
-    done = []
-    for name, dataset in desk.integration.datasets.items():
-        runner = Runner(desk, dataset)
-        done.extend(_rebuild(desk, runner))
-        done.extend(f"batch {name}/{number} was landed but not recorded; recorded" for number in runner.adopt_landed())
-        for batch in unfinished_discards(desk, name):
-            finish_discard(desk, batch)
-            done.append(f"batch {name}/{batch.number} was half discarded; discarded")
-        before = [batch.number for batch in desk.waiting(name) if batch.status == "landed"]
-        runner.settle()
-        done.extend(f"batch {name}/{number} was landed but not published; taken up again" for number in before)
-    for plan in desk.publish_plans.all().values():
-        if plan.cause != "batch":  # what was to be discarded is done by now
-            resume(desk, plan, moment(desk, tuple(desk.integration.datasets)))
-            done.append(f"plan {plan.number} ({plan.cause}) performed again")
+    """Repairs what a crash left: landed batches that state does not know, plans half performed. Returns sentences.
+
+    What cannot be repaired now is said and stands as it is, so that the person who mends it still has every command.
+    """
+    done: list[str] = []
+    for name in desk.integration.datasets:
+        _told(done, f"dataset {name}", partial(_recover_dataset, desk, name))
+    for plan in unfinished(desk):
+        _told(done, f"plan {plan.number}", partial(_recover_plan, desk, plan))
     if desk.plans.is_dir():
         kept = {plan.file for plan in desk.publish_plans.all().values()}
         for stray in desk.plans.iterdir():
             if stray.name not in kept:
                 stray.unlink()
+    return done
+
+
+def _told(done: list[str], what: str, repair: Callable[[], list[str]]) -> None:
+    try:
+        done.extend(repair())
+    except Fenced:
+        raise
+    except MainstayError as error:
+        done.append(f"{what} could not be repaired: {error.sentence}")
+
+
+def _recover_plan(desk: Desk, plan: PublishPlan) -> list[str]:
+    finish(desk, plan)
+    return [f"plan {plan.number} ({plan.cause}) performed again"]
+
+
+def unfinished(desk: Desk) -> list[PublishPlan]:
+    """Plans that were recorded and not finished, but for those of batches, which their dataset's next run takes up."""
+    return [plan for plan in desk.publish_plans.all().values() if plan.cause != "batch"]
+
+
+def finish(desk: Desk, plan: PublishPlan) -> None:
+    """Performs an unfinished plan from its beginning. Raises whatever stands in its way."""
+    batch = desk.batches.get(batch_name(plan.dataset, plan.batch)) if plan.batch else None
+    if batch is not None and batch.number > desk.dataset_state(plan.dataset).published:
+        finish_discard(desk, batch)
+    else:
+        resume(desk, plan, moment(desk, tuple(desk.integration.datasets)))
+
+
+def _recover_dataset(desk: Desk, name: str) -> list[str]:
+    runner = Runner(desk, desk.integration.datasets[name])
+    done = _rebuild(desk, runner)
+    done.extend(f"batch {name}/{number} was landed but not recorded; recorded" for number in runner.adopt_landed())
+    for batch in unfinished_discards(desk, name):
+        finish_discard(desk, batch)
+        done.append(f"batch {name}/{batch.number} was half discarded; discarded")
+    before = [batch.number for batch in desk.waiting(name) if batch.status == "landed"]
+    runner.settle()
+    done.extend(f"batch {name}/{number} was landed but not published; taken up again" for number in before)
     return done
 
 
