@@ -2,8 +2,9 @@
 
     python bench/bench_publish.py [--rows 1000000] [--rounds 3] [--profile]
 
-Everything is on: landing with fsync, 12 checks at 1 % bad rows, current, feature rows in online, state. PostgreSQL runs on the
-same two cores. Each figure is the median of the rounds; every round runs in a process of its own, whose peak memory is told.
+Everything is on: landing with fsync, 12 checks at 1 % bad rows, current, feature rows in online, state. PostgreSQL
+runs on the same two cores. Each figure is the median of the rounds; every round runs in a process of its own, whose
+peak memory is told.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ from mainstay.testing.postgres import PostgresServer
 NUMBERS = [f"n{i}" for i in range(8)]
 WORDS = [f"w{i}" for i in range(5)]
 WHOLES = [f"i{i}" for i in range(4)]
+PLANS = "ARRAY['Month-to-month','One year','Two year','Fiber optic','No']"
+BAD = "CASE WHEN g % 100 = 7 AND {i} = 0 THEN 500"
 
 FILL = f"""
 CREATE TABLE customers AS SELECT
   'C' || lpad(g::text, 8, '0') AS customer_id,
   {", ".join(f"round((random() * 1000)::numeric, 2)::float8 AS {n}" for n in NUMBERS)},
-  {", ".join(f"(ARRAY['Month-to-month','One year','Two year','Fiber optic','No'])[1 + (g + {i}) % 5] AS {w}" for i, w in enumerate(WORDS))},
-  {", ".join(f"CASE WHEN g % 100 = 7 AND {i} = 0 THEN 500 ELSE (g * {i + 3}) % 100 END AS {w}" for i, w in enumerate(WHOLES))},
+  {", ".join(f"({PLANS})[1 + (g + {i}) % 5] AS {w}" for i, w in enumerate(WORDS))},
+  {", ".join(f"{BAD.format(i=i)} ELSE (g * {i + 3}) % 100 END AS {w}" for i, w in enumerate(WHOLES))},
   timestamptz '2026-01-01' + g * interval '1 second' AS created_at,
   timestamptz '2026-06-01' + g * interval '1 millisecond' AS updated_at
 FROM generate_series(1, ROWS) g
@@ -136,7 +139,8 @@ def changes(url: str, rounds: int, changed: int) -> dict[str, float]:
             for number in range(rounds):
                 connection.execute(
                     "UPDATE customers SET n0 = n0 + 1, updated_at = clock_timestamp() WHERE i1 >= 0 AND customer_id IN "
-                    f"(SELECT customer_id FROM customers ORDER BY customer_id OFFSET {number * changed % 50_000} LIMIT {changed})"
+                    "(SELECT customer_id FROM customers ORDER BY customer_id "
+                    f"OFFSET {number * changed % 50_000} LIMIT {changed})"
                 )
                 began = time.perf_counter()
                 result = runner.run()
@@ -190,7 +194,8 @@ def main() -> None:
             rate = statistics.median(one["rows_per_s"] for one in rounds)
             peak = max(one["peak_mib"] for one in rounds)
             print(
-                f"first load of {rows:>9,} rows x 20 columns, 12 checks, 1 % bad: {rate:>9,.0f} rows/s, peak {peak:,.0f} MiB"
+                f"first load of {rows:>9,} rows x 20 columns, 12 checks, 1 % bad: {rate:>9,.0f} rows/s, "
+                f"peak {peak:,.0f} MiB"
             )
         cost = {rows: statistics.median(one["seconds"] for one in rounds) / rows for rows, rounds in found.items()}
         print(f"cost per row at {sizes[1]:,} rows / at {sizes[0]:,} rows: {cost[sizes[1]] / cost[sizes[0]]:.2f}")

@@ -45,6 +45,13 @@ class HangsWhileItLoads(Adds):
     def __setstate__(self, state):
         time.sleep(3600)
 
+class Counts(Adds):
+    calls = 0
+
+    def predict(self, rows):
+        Counts.calls += 1
+        return rows[:, 0] * 0 + Counts.calls
+
 class Snoops(Adds):
     def predict(self, rows):
         print("printed by the model")
@@ -60,7 +67,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     module = types.ModuleType("lab_models")
     exec(LAB_MODULE, module.__dict__)
     sys.modules["lab_models"] = module
-    for name in ("Adds", "HangsWhileItLoads", "Snoops"):
+    for name in ("Adds", "Counts", "HangsWhileItLoads", "Snoops"):
         made = getattr(module, name)()
         made.anything = 1
         (folder / f"{name}.pkl").write_bytes(pickle.dumps(made))

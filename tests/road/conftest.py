@@ -50,11 +50,13 @@ def versions(telco: Telco, lab: Lab) -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def strict(crm_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Telco]:
-    """Another running integration, on a CRM of its own, in which a blank total is not allowed."""
+    """Another running integration, on a CRM of its own, in which nulls, doubts and odd tenures are not allowed."""
     database = crm_server.create_database("strict")
     load(database)
     replace = {
         "total_charges:     {type: number, clean": "total_charges:     {type: number, required: true, clean",
+        "max: 120, unit: months}": "max: 120, unit: months, on_fail: block}",
+        "    every: 1s": "    duplicates: {keep: none}\n    every: 1s",
     }
     with Telco(tmp_path_factory.mktemp("strict"), database, replace) as telco:
         telco.start()

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from mainstay.app.place import read_applied
 from mainstay.core.clock import Clock
 from mainstay.core.ids import keyed_hash
 from mainstay.core.records import Seal
+from mainstay.models.registry import load
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import WorkerView
+from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.home import Home
-
-if TYPE_CHECKING:
-    from mainstay.store.journal import SegmentJournal
+from mainstay.store.journal import SegmentJournal
+from mainstay.store.online_sqlite import SqliteOnline
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
 
 
 class Worker:
@@ -81,14 +84,6 @@ def open_worker(
         env: Where `${VAR}` of the applied file is looked for.
         archive: Where receipts are found that have left the journal; None: in this home's history.
     """
-    from mainstay.app.place import read_applied
-    from mainstay.models.registry import load
-    from mainstay.store.artifacts_local import LocalArtifacts
-    from mainstay.store.journal import SegmentJournal
-    from mainstay.store.online_sqlite import SqliteOnline
-    from mainstay.store.shelf import ShelfReader
-    from mainstay.store.state_sqlite import SqliteState
-
     home = Home(root, integration)
     home.create()
     state = SqliteState(home.state)
@@ -112,20 +107,25 @@ def open_worker(
     folder = meters_folder(home)
     desk = Desk(view, online, journal, clock, Meter(folder / f"{slot}.json"), meters=folder, archive=archive)
 
-    sealed_us = 0
-    seals = ShelfReader(state, "seal", Seal)
-
-    def seal() -> None:
-        nonlocal sealed_us
-        wanted = seals.get("wanted")
-        if wanted is not None and wanted.at_us != sealed_us:
-            journal.seal()
-            sealed_us = wanted.at_us
-
     def close() -> None:
         _close(journal, online.close, state.close)
 
-    return Worker(desk, close, durability, seal)
+    return Worker(desk, close, durability, _Sealer(state, journal).look)
+
+
+class _Sealer:
+    """Closes this worker's open segment when an erasure asks for it: once for each asking."""
+
+    def __init__(self, state: SqliteState, journal: SegmentJournal) -> None:
+        self._seals = ShelfReader(state, "seal", Seal)
+        self._journal = journal
+        self._sealed_us = 0
+
+    def look(self) -> None:
+        wanted = self._seals.get("wanted")
+        if wanted is not None and wanted.at_us != self._sealed_us:
+            self._journal.seal()
+            self._sealed_us = wanted.at_us
 
 
 def _history_of(home: Home, journal: SegmentJournal) -> Archive:

@@ -22,6 +22,7 @@ from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.publish import finish_batch, publish_batch
 from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
+from mainstay.quality.checks import RowCheck
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -133,6 +134,8 @@ class Runner:
         self.dataset = dataset
         self.source: Source = desk.sources[dataset.source]
         self.timezone = desk.integration.sources[dataset.source].timezone
+        self._row_checks: tuple[RowCheck, ...] | None = None
+        self._shapes: dict[tuple[tuple[str, SourceKind], ...], Shape] = {}
 
     def run(self, *, dry: bool = False) -> RunResult:
         """One read, landed, judged and published. `dry` reads and judges, lands nothing, advances nothing."""
@@ -194,7 +197,9 @@ class Runner:
             form,
             released=frozenset(batch.released),
             deletes_checked=batch.mode in ("snapshot", "reconcile"),
+            row_checks=self._row_checks,
         )
+        self._row_checks = gate.row_checks
         judgement = gate.judge()
         if judgement.blocking:
             return self._block(form, batch, judgement)
@@ -220,7 +225,14 @@ class Runner:
             kinds[field.name] = msgspec.convert(marked, SourceKind)
         for name in raw_columns(self.dataset):  # gained by the contract since: NULL in this batch
             kinds.setdefault(name, "text")
-        return shape(self.dataset, kinds, self.timezone)
+        return self._shape(kinds)
+
+    def _shape(self, kinds: dict[str, SourceKind]) -> Shape:
+        """The shape over these kinds, made once: a runner's contract does not change."""
+        named = tuple(kinds.items())
+        if named not in self._shapes:
+            self._shapes = {named: shape(self.dataset, kinds, self.timezone)}
+        return self._shapes[named]
 
     # --- the steps of one run -----------------------------------------------------------------------------------
 
@@ -235,7 +247,7 @@ class Runner:
                     where=f"dataset {self.dataset.name}",
                     mend="bring the type back, or run `mainstay apply` to accept it",
                 )
-            form = shape(self.dataset, kinds, self.timezone)
+            form = self._shape(kinds)
         except MainstayError as error:
             if not dry and state.blocked != error.sentence:
                 self.desk.tell("dataset.blocked", {"dataset": self.dataset.name, "why": error.sentence})

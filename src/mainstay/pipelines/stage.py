@@ -15,7 +15,6 @@ from mainstay.core.nouns import Column, Dataset
 from mainstay.core.ports import SourceKind
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines.clean import CleaningSql, cleaning
-from mainstay.quality.checks import RowCheck, row_checks
 from mainstay.store.current import Current, schema_of
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     raw_cursor: str | None
     cleaned_with: str
     """Digest of the cleaning, as stored beside what it made."""
-    checks: tuple[RowCheck, ...]
-    """The dataset's row checks, ready to run."""
 
     @property
     def raw(self) -> tuple[str, ...]:
@@ -85,7 +82,6 @@ def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | Non
         raw_key=source_name(dataset, dataset.key),
         raw_cursor=source_name(dataset, dataset.cursor.column) if dataset.cursor else None,
         cleaned_with=cleaning(dataset, read, timezone).digest,
-        checks=row_checks(dataset),
     )
 
 

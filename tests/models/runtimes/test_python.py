@@ -89,6 +89,17 @@ def test_no_secret_of_the_environment_reaches_the_model(
         host.close()
 
 
+def test_no_request_pays_for_the_first_call(lab: Path, tmp_path: Path) -> None:
+    """The first call of a cold process can outlive a deadline, and the process would be killed, and cold again."""
+    host = host_of(lab, tmp_path, "Counts", warm=[0.0, 0.0])
+    host.start()
+    try:
+        with closing(client(lab, host)) as model:
+            assert model.predict([(0.0, 0.0)]) == [(2.0,)]
+    finally:
+        host.close()
+
+
 def test_a_model_that_hangs_is_killed_and_comes_back(lab: Path, host: PythonHost) -> None:
     first = host.pid
     with closing(client(lab, host)) as model:
