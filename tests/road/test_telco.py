@@ -144,8 +144,12 @@ def test_an_update_arrives_and_its_receipt_names_the_new_row(telco: Telco, versi
     assert batch > old["positions"]["customers"][0]
     assert new["inputs"]["tenure"] == 60
     assert new["plan"] > old["plan"]
-    shown = telco.json("batch", "show", f"customers/{batch}")
-    assert (shown["status"], shown["mode"]) == ("published", "increment")
+    # The row is visible a moment before its batch is settled: that is written last.
+    shown = telco.until(
+        lambda: (now := telco.json("batch", "show", f"customers/{batch}"))["status"] == "published" and now,
+        "it settles",
+    )
+    assert shown["mode"] == "increment"
     assert 0 <= ordinal < shown["rows"] + shown["noops"]
     other = telco.ask(untouched).json()
     other_receipt = telco.api.get(f"/v1/receipts/{other['receipt']}").json()
