@@ -12,7 +12,7 @@ from mainstay.core.clock import SECOND
 from mainstay.core.errors import Refused, SourceAway, SourceRefused
 from mainstay.core.nouns import Check, Column, Deletes, Duplicates
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines import quarantine
+from mainstay.pipelines import history, quarantine
 from tests.pipelines.world import CUSTOMERS, TICKETS, World, with_checks, with_duplicates
 
 ROW_COUNT = Check(name="row_count", kind="row_count", args={"min": 2}, on_fail="block")
@@ -468,4 +468,17 @@ def test_columns_may_be_called_what_quarantine_calls_its_own(tmp_path: Path) -> 
     assert (row.state, row.note, row.raw["state"], row.reasons) == ("quarantined", "", "Iowa", "tenure.max")
     assert quarantine.discard_rows(world.desk, dataset="customers", ids=[row.id], reason="no") == 1
     world.adds_up()
+    world.close()
+
+
+def test_history_tells_what_became_of_a_version_when_it_settled(tmp_path: Path) -> None:
+    unique = Check(name="plan.unique", kind="unique", column="plan", on_fail="quarantine")
+    world = World(tmp_path, customers=with_checks(CUSTOMERS, unique))
+    for number, (key, plan) in enumerate([(1, "a"), (2, "b"), (1, "c"), (2, "a")]):
+        world.customer(key, plan=plan, u=number)
+        world.run()  # beside the last of them the first would not be unique
+    history.flush(world.desk, "customers")
+    files = world.desk.history.files("customers")
+    states = world.desk.current.sql(f"SELECT state, count(*) FROM read_parquet({list(files)}) GROUP BY state")
+    assert states == [("published", 4)]
     world.close()

@@ -21,6 +21,7 @@ from mainstay.core.sql import identifier, literal
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.run import Runner
+from mainstay.store.current import schema_of
 
 LANDING_DAYS = 30
 """How long a landed batch that is in history is kept, where the file does not say."""
@@ -66,10 +67,12 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
     gate = Gate(desk.current, form, released=frozenset(batch.released))
     gate.judge()
     raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
+    # As it settled, not as it would be judged today: `unique` looks at current, which has moved on.
+    rejected = f"SELECT q._ord FROM {schema_of(batch.dataset)}.quarantine q WHERE q._batch = {batch.number}"
     state = (
         "'discarded'"
         if batch.status == "discarded"
-        else f"CASE WHEN _super THEN 'superseded' WHEN {gate.rejected()} THEN 'quarantined' ELSE 'published' END"
+        else f"CASE WHEN _super THEN 'superseded' WHEN j._ord IN ({rejected}) THEN 'quarantined' ELSE 'published' END"
     )
     table = desk.current.table(
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
