@@ -170,11 +170,10 @@ class FeatureWriter:
     def _load_exceptions(self, dataset: Dataset) -> None:
         """Makes `affected` the keys that are held or deleted: they take the road of a change."""
         parts = self._held_facts(dataset.name, dataset, dataset.key, mapping_sql(dataset, dataset.key))
-        held = " UNION ALL ".join(parts)
-        self.current.sql(
-            f"CREATE OR REPLACE TEMP TABLE affected AS SELECT k FROM ({held}) AS held (k, {_FACTS}) "
-            f"WHERE k IS NOT NULL UNION SELECT _k FROM {schema_of(dataset.name)}.rows WHERE _deleted"
-        )
+        wanted = [f"SELECT _k AS k FROM {schema_of(dataset.name)}.rows WHERE _deleted"]
+        if parts:
+            wanted.append(f"SELECT k FROM ({' UNION ALL '.join(parts)}) AS held (k, {_FACTS}) WHERE k IS NOT NULL")
+        self.current.sql(f"CREATE OR REPLACE TEMP TABLE affected AS {' UNION '.join(wanted)}")
 
     def _plain_rows(self, dataset: Dataset, plan: int, moment: Moment) -> Iterator[list[PackedRow]]:
         """Every other key's row, packed, in the order of keys: an index is filled three times as fast in its order."""
@@ -265,6 +264,9 @@ class FeatureWriter:
 
     def _held_facts(self, name: str, dataset: Dataset, mapping: str, key: str) -> list[str]:
         schema = schema_of(name)
+        if not self.current.one(f"SELECT EXISTS (SELECT 1 FROM {schema}.held)")[0]:
+            return []
+        good = f"LEFT JOIN (SELECT _k AS good FROM {schema}.rows WHERE NOT _deleted) r ON r.good = h._k"
         rejected = f"{schema}.quarantine q ON q._k = h._k AND q._batch = h._batch AND q._ord = h._ord"
         # the good row that stays, and the rejected version: old mapping and new
         stays = (
@@ -272,16 +274,14 @@ class FeatureWriter:
             f"FROM {schema}.held h JOIN {schema}.rows r ON r._k = h._k WHERE NOT r._deleted"
         )
         newer = (
-            f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, "
-            f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = h._k AND NOT r._deleted), h.sentence, FALSE "
-            f"FROM {schema}.held h JOIN {rejected}"
+            f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, r.good IS NULL, h.sentence, "
+            f"FALSE FROM {schema}.held h JOIN {rejected} {good}"
         )
         parts = [stays, newer]
         if mapping == dataset.key:
             parts.append(
-                f"SELECT h._k, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, "
-                f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = h._k AND NOT r._deleted), h.sentence, FALSE "
-                f"FROM {schema}.held h WHERE h._k NOT LIKE chr(1) || '%'"
+                f"SELECT h._k, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, r.good IS NULL, "
+                f"h.sentence, FALSE FROM {schema}.held h {good} WHERE h._k NOT LIKE chr(1) || '%'"
             )
         return parts
 
