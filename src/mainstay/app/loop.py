@@ -21,13 +21,14 @@ from mainstay.core.errors import Fenced, MainstayError, SourceError
 from mainstay.core.ids import Random, system_random
 from mainstay.core.nouns import Dataset, Guard
 from mainstay.core.records import DatasetState, FeatureSetState, ProcessState
-from mainstay.pipelines import sets
+from mainstay.pipelines import history, sets
 from mainstay.pipelines.run import Runner
 from mainstay.sources.guard import is_open, opens_us, retry_delay_us
 from mainstay.store.shelf import Shelf
 
 HISTORY_EVERY_US = 3 * MINUTE
-HISTORY_ROWS = 100_000
+HISTORY_MOMENT_US = SECOND // 4
+"""How long a beat may spend on history."""
 HEARTBEAT_US = 1 * SECOND
 COMPACT_EVERY_US = 1 * HOUR
 IDLE_US = 20_000
@@ -223,8 +224,10 @@ class Loop:
         every = HISTORY_EVERY_US
         if now - self._flushed_us < every:
             return
-        self._flushed_us = now
         try:
+            if self._batch_by_batch():
+                return  # the next beat goes on, so that no dataset waits for the whole of history
+            self._flushed_us = now
             flush(self.works)
             retire_unneeded(self.works)
             self._hourly(now)
@@ -234,6 +237,16 @@ class Loop:
             if error.sentence != self._history_error:
                 self.log.warning("history is behind", why=error.sentence)
             self._history_error = error.sentence
+            self._flushed_us = now
+
+    def _batch_by_batch(self) -> bool:
+        """Appends batches to history for a moment, so that no dataset waits for all of it; whether more wait."""
+        desk, clock = self.works.desk, self.works.clock
+        until_us = clock.monotonic_us() + HISTORY_MOMENT_US
+        while any(history.flush(desk, name, limit=1) for name in desk.integration.datasets):
+            if clock.monotonic_us() >= until_us:
+                return True
+        return False
 
     def _hourly(self, now: int) -> None:
         """Once an hour, what is past its retention goes, and small files of history become few."""
