@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.ports import OnlineRow
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines.packed import ahead, packed_rows
+from mainstay.pipelines.packed import packed_rows
 
 Line = tuple[str, str, int | None, int, str | None]
 """key, values, event, landed, warning."""
@@ -61,21 +58,3 @@ def test_packed_rows_are_the_rows(lines: list[Line], plan: int, evaluated_us: in
     decoded = [msgspec.msgpack.decode(row, type=OnlineRow) for _, _, row in found]
     assert sorted(decoded, key=repr) == sorted((a_row(line, plan, evaluated_us) for line in lines), key=repr)
     assert [(key, number) for key, number, _ in found] == [(row.key, plan) for row in decoded]
-
-
-def test_working_ahead_changes_neither_order_nor_end() -> None:
-    with closing(ahead(iter(range(100)))) as chunks:
-        assert list(chunks) == list(range(100))
-    with closing(ahead(iter(()))) as none:
-        assert list(none) == []
-
-
-def test_working_ahead_tells_what_went_wrong() -> None:
-    def breaks() -> Iterator[int]:
-        yield 1
-        raise ValueError("broken")
-
-    with closing(ahead(breaks())) as chunks:
-        assert next(chunks) == 1
-        with pytest.raises(ValueError, match="broken"):
-            next(chunks)

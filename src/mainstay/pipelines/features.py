@@ -20,7 +20,8 @@ from mainstay.core.ports import Online, OnlineRow, PackedRow
 from mainstay.core.records import FeatureSetState
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines.packed import ahead, packed_rows
+from mainstay.pipelines.ahead import ahead
+from mainstay.pipelines.packed import packed_rows
 from mainstay.store.current import Current, schema_of
 
 if TYPE_CHECKING:

@@ -5,10 +5,8 @@ A Python object per row costs three times what its bytes cost. What is made here
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -22,18 +20,6 @@ _ARRAY_OF_12, _NIL, _INT64, _STR, _BIN = 0x9C, 0xC0, 0xD3, 0xDB, 0xC6
 """MessagePack's marks: https://github.com/msgpack/msgpack/blob/master/spec.md. Lengths are written in four bytes."""
 
 _pack = msgspec.msgpack.encode
-
-
-T = TypeVar("T")
-
-
-def ahead(chunks: Iterator[T]) -> Generator[T, None, None]:
-    """The same, each made on a thread of its own while the one before it is used. To be closed."""
-    with ThreadPoolExecutor(1, thread_name_prefix="mainstay-ahead") as maker:
-        making = maker.submit(lambda: next(chunks, None))
-        while (chunk := making.result()) is not None:
-            making = maker.submit(lambda: next(chunks, None))
-            yield chunk
 
 
 def packed_rows(batch: pa.RecordBatch, *, plan: int, evaluated_us: int | None) -> list[PackedRow]:

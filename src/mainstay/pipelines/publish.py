@@ -39,7 +39,7 @@ def publish_batch(desk: Desk, gate: Gate, judgement: Judgement, batch: BatchReco
     desk.at("plan-recorded")
     apply_to_current(desk, gate.form, gate, judgement, batch)
     desk.at("current-written")
-    clear(desk.current)
+    clear(desk.current, "stage", "judged", "new_rejected")  # what is computed next has the memory that they took
     return _show(desk, batch, plan, cleaning=gate.form.cleaned_with)
 
 
@@ -166,19 +166,22 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
     version = f"_k, {batch.number}, _ord, _digest, _event, {batch.landed_us}, _cursor"
     accepted = gate.accepted()
     as_of = "NULL" if batch.before_us is None else str(batch.before_us)
+    _set_rejected_apart(desk, form, gate)
+    clear(current, "stage")  # the raw rows of all others are landed; inserting has the memory that they took
     with current.transaction():
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
-        current.sql(
-            f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
-            f"SELECT {version}, {warn}, _op = 'd', {names} FROM judged WHERE {accepted}"
-        )
+        with current.in_any_order():
+            current.sql(
+                f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
+                f"SELECT {version}, {warn}, _op = 'd', {names} FROM judged WHERE {accepted}"
+            )
         current.sql(f"DELETE FROM {schema}.held WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
         current.sql(
             f"DELETE FROM {schema}.newest WHERE _batch <= {batch.number} "
             "AND _k IN (SELECT _k FROM judged WHERE NOT _super)"
         )
         if judgement.quarantined:
-            _quarantine(desk, form, gate, batch, as_of)
+            _quarantine(desk, form, batch, as_of)
         counts = {
             "published": judgement.passed,
             "superseded": judgement.superseded,
@@ -206,27 +209,38 @@ def settle_counts(desk: Desk, batch: BatchRecord, counts: dict[str, int]) -> Non
     desk.current.sql(f"INSERT INTO {schema}.settled VALUES {lines}")
 
 
-def _quarantine(desk: Desk, form: Shape, gate: Gate, batch: BatchRecord, as_of: str) -> None:
+def _set_rejected_apart(desk: Desk, form: Shape, gate: Gate) -> None:
+    """Makes `new_rejected`: the rejected versions of `judged` with their reasons and raw values.
+
+    Few, so their raw rows are looked up: a join would read all of `stage`.
+    """
+    raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
+    names = ", ".join(f"j.{identifier(column.name)}" for column in form.dataset.columns)
+    with desk.current.in_any_order():
+        desk.current.sql(
+            "CREATE OR REPLACE TEMP TABLE new_rejected AS "
+            f"WITH j AS MATERIALIZED (SELECT *, {gate.reasons('quarantine', 'warn', 'block')} AS _reasons "
+            f"FROM judged WHERE {gate.rejected()}) "
+            f"SELECT j._k, j._ord, j._digest, j._event, j._cursor, j._reasons, "
+            f"CAST(json_object({raw}) AS VARCHAR) AS _raw, {names} "
+            "FROM j JOIN (SELECT * FROM stage WHERE _ord IN (SELECT _ord FROM j)) s USING (_ord)"
+        )
+
+
+def _quarantine(desk: Desk, form: Shape, batch: BatchRecord, as_of: str) -> None:
     current = desk.current
     schema = schema_of(batch.dataset)
     names = ", ".join(identifier(column.name) for column in form.dataset.columns)
-    raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
-    reasons = gate.reasons("quarantine", "warn", "block")
-    rejected = gate.rejected()
-    # A table of its own: DuckDB cannot know that few rows are rejected, and would hash all of `stage` to join them.
-    current.sql(f"CREATE OR REPLACE TEMP TABLE new_rejected AS SELECT * FROM judged WHERE {rejected}")
     current.sql(
         f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "
         f"_state, _changed, _note, {names}) "
-        f"SELECT j._k, {batch.number}, j._ord, j._digest, j._event, {batch.landed_us}, j._cursor, NULL, {reasons}, "
-        f"CAST(json_object({raw}) AS VARCHAR), 'quarantined', {desk.clock.now_us()}, '', "
-        + ", ".join(f"j.{identifier(column.name)}" for column in form.dataset.columns)
-        + " FROM new_rejected j JOIN stage s ON s._ord = j._ord"
+        f"SELECT _k, {batch.number}, _ord, _digest, _event, {batch.landed_us}, _cursor, NULL, _reasons, _raw, "
+        f"'quarantined', {desk.clock.now_us()}, '', {names} FROM new_rejected"
     )
     current.sql(
         "CREATE OR REPLACE TEMP TABLE new_holds AS "
-        f"SELECT j._k, max(j._ord) AS _ord, arg_max({reasons}, j._ord) AS sentence, "
-        f"arg_max(j._digest, j._ord) AS _digest, arg_max(j._cursor, j._ord) AS _cursor "
+        "SELECT j._k, max(j._ord) AS _ord, arg_max(j._reasons, j._ord) AS sentence, "
+        "arg_max(j._digest, j._ord) AS _digest, arg_max(j._cursor, j._ord) AS _cursor "
         "FROM new_rejected j GROUP BY j._k"
     )
     current.sql(

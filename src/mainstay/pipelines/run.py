@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
@@ -18,11 +18,12 @@ from mainstay.core.ports import Manifest, ReadRequest, Source, SourceKind, Sourc
 from mainstay.core.records import BatchRecord, DatasetState
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import stage
+from mainstay.pipelines.ahead import ahead
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.publish import finish_batch, publish_batch
 from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
-from mainstay.quality.checks import RowCheck
+from mainstay.quality.checks import row_checks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,7 +135,7 @@ class Runner:
         self.dataset = dataset
         self.source: Source = desk.sources[dataset.source]
         self.timezone = desk.integration.sources[dataset.source].timezone
-        self._row_checks: tuple[RowCheck, ...] | None = None
+        self._row_checks = row_checks(dataset)
         self._shapes: dict[tuple[tuple[str, SourceKind], ...], Shape] = {}
 
     def run(self, *, dry: bool = False) -> RunResult:
@@ -199,7 +200,6 @@ class Runner:
             deletes_checked=batch.mode in ("snapshot", "reconcile"),
             row_checks=self._row_checks,
         )
-        self._row_checks = gate.row_checks
         judgement = gate.judge()
         if judgement.blocking:
             return self._block(form, batch, judgement)
@@ -313,7 +313,7 @@ class Runner:
         return stage.suppress(self.desk.current, keys)
 
     def _dry(self, form: Shape, result: RunResult, *, checked: bool) -> RunResult:
-        judgement = Gate(self.desk.current, form, deletes_checked=checked).judge()
+        judgement = Gate(self.desk.current, form, deletes_checked=checked, row_checks=self._row_checks).judge()
         return msgspec.structs.replace(
             result,
             status="dry",
@@ -484,11 +484,10 @@ def pull(consume: Callable[[pa.RecordBatchReader], T], read: SourceRead, *, numb
             failed.append(error)
             raise
 
-    stream = (
-        stage.numbered(guarded(), read.schema) if numbers else pa.RecordBatchReader.from_batches(read.schema, guarded())
-    )
+    schema, batches = stage.numbered(read.schema, guarded()) if numbers else (read.schema, guarded())
     try:
-        return consume(stream)
+        with closing(ahead(batches)) as pieces:  # DuckDB takes one batch in while the source gives the next
+            return consume(pa.RecordBatchReader.from_batches(schema, pieces))
     except (duckdb.Error, MainstayError, pa.ArrowException):
         if failed:
             raise failed[0] from None

@@ -139,8 +139,8 @@ def repeats(current: Current, table: str) -> bool:
     return bool(current.one(f"SELECT count(*) > count(DISTINCT _k) FROM {table}")[0])
 
 
-def numbered(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatchReader:
-    """The stream with `_ord`, our order of reading, as its first column."""
+def numbered(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The stream, as its schema and batches, with `_ord`, our order of reading, as its first column."""
     import numpy as np
     import pyarrow as pa
 
@@ -149,11 +149,13 @@ def numbered(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.RecordB
     def rows() -> Iterator[pa.RecordBatch]:
         done = 0
         for batch in batches:
-            order = pa.array(np.arange(done, done + batch.num_rows, dtype=np.int64))
+            order = np.arange(done, done + batch.num_rows, dtype=np.int64)
             done += batch.num_rows
-            yield pa.RecordBatch.from_arrays([order, *batch.columns], schema=fields)
+            # Not pa.array: it imports pandas where there is one, which takes longer than a small run.
+            column = pa.Array.from_buffers(pa.int64(), batch.num_rows, [None, pa.py_buffer(memoryview(order))])
+            yield pa.RecordBatch.from_arrays([column, *batch.columns], schema=fields)
 
-    return pa.RecordBatchReader.from_batches(fields, rows())
+    return fields, rows()
 
 
 def fill(current: Current, form: Shape, incoming: pa.RecordBatchReader, *, landed: bool = False) -> int:
@@ -291,7 +293,7 @@ def suppress(current: Current, keys: set[str]) -> int:
     return before - int(current.one("SELECT count(*) FROM stage")[0])
 
 
-def clear(current: Current) -> None:
-    """Lets go of a published batch's rows, so that what is computed next has the memory that they took."""
-    for table in ("stage", "judged", "new_rejected"):
+def clear(current: Current, *tables: str) -> None:
+    """Lets go of temporary tables, where they are."""
+    for table in tables:
         current.sql(f"DROP TABLE IF EXISTS temp.main.{table}")

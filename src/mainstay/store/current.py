@@ -170,6 +170,15 @@ class Current:
         finally:
             self._inside = False
 
+    @contextmanager
+    def in_any_order(self) -> Iterator[None]:
+        """Inside, DuckDB may write rows in another order than it reads them: on all its threads instead of one."""
+        self.sql("SET preserve_insertion_order = false")
+        try:
+            yield
+        finally:
+            self.sql("SET preserve_insertion_order = true")
+
     def _roll_back(self) -> None:
         """DuckDB rolls back by itself when a COMMIT fails; a second ROLLBACK is then refused, and nothing is lost."""
         import duckdb

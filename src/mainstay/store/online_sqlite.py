@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,11 @@ _PLANS = f"SELECT key, plan FROM online WHERE feature_set = {_SET} AND key > ? O
 _FIRST_PLANS = f"SELECT key, plan FROM online WHERE feature_set = {_SET} ORDER BY key LIMIT 10000"
 # An equal plan is a redo after a crash and writes again.
 _PUT = (
-    "INSERT INTO online VALUES ({}, ?, ?, ?) ON CONFLICT (feature_set, key)"
+    "INSERT INTO online VALUES {} ON CONFLICT (feature_set, key)"
     " DO UPDATE SET plan = excluded.plan, row = excluded.row WHERE excluded.plan >= plan"
 )
+_ABREAST = 100
+"""Rows of one statement: each statement costs as much as two rows, and lets another thread in."""
 _REMOVE = "DELETE FROM online WHERE feature_set = {} AND key = ? AND plan <= ?"
 _ORPHANS = (
     "DELETE FROM online WHERE rowid IN"
@@ -110,7 +112,14 @@ class SqliteOnline:
 
     def put_packed(self, feature_set: str, rows: Iterable[PackedRow], *, token: int) -> int:
         def write(connection: sqlite3.Connection, chunk: list[PackedRow]) -> int:
-            return connection.executemany(_PUT.format(_set_id(connection, feature_set)), chunk).rowcount
+            one = f"({_set_id(connection, feature_set)}, ?, ?, ?)"
+            many = _PUT.format(", ".join([one] * _ABREAST))
+            whole = len(chunk) - len(chunk) % _ABREAST
+            written = sum(
+                connection.execute(many, tuple(chain.from_iterable(chunk[first : first + _ABREAST]))).rowcount
+                for first in range(0, whole, _ABREAST)
+            )
+            return written + max(0, connection.executemany(_PUT.format(one), chunk[whole:]).rowcount)
 
         return self._in_chunks(rows, write, token)
 

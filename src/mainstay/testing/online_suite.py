@@ -60,6 +60,20 @@ def a_higher_plan_stands(open_online: OpenOnline) -> None:
         assert online.get(SET, "b") == online_row("b", 2)
 
 
+def many_rows_are_judged_one_by_one(open_online: OpenOnline) -> None:
+    """However many a store writes at once: each row stands or falls by its own plan, and is counted by what it did."""
+    with closing(open_online()) as online:
+        standing = [online_row(f"k{number:04d}", 9) for number in range(0, 1037, 3)]
+        assert online.put(SET, standing, token=1) == len(standing)
+        many = [online_row(f"k{number:04d}", 2) for number in range(1037)]
+        again = [online_row("k0001", 3, b"[3]"), online_row("k0001", 1)]
+        assert online.put(SET, [*many, *again], token=1) == 1037 - len(standing) + 1
+        assert online.count(SET) == 1037
+        assert [online.get(SET, row.key) for row in standing] == standing
+        assert online.get(SET, "k0001") == again[0]
+        assert online.get(SET, "k1036") == many[-1]
+
+
 def an_equal_plan_is_redone(open_online: OpenOnline) -> None:
     with closing(open_online()) as online:
         online.put(SET, [online_row("a", 5, b"[1]")], token=1)
@@ -174,6 +188,7 @@ def readers_see_whole_rows_that_never_go_back(open_online: OpenOnline) -> None:
 ONLINE_SUITE: tuple[Callable[[OpenOnline], None], ...] = (
     a_row_returns_as_it_was_put,
     a_higher_plan_stands,
+    many_rows_are_judged_one_by_one,
     an_equal_plan_is_redone,
     get_many_returns_what_is_there,
     keys_and_count_are_of_one_set,
