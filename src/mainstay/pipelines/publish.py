@@ -166,7 +166,8 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
     version = f"_k, {batch.number}, _ord, _digest, _event, {batch.landed_us}, _cursor"
     accepted = gate.accepted()
     as_of = "NULL" if batch.before_us is None else str(batch.before_us)
-    _set_rejected_apart(desk, form, gate)
+    if judgement.quarantined:
+        _set_rejected_apart(desk, form, gate)
     clear(current, "stage")  # the raw rows of all others are landed; inserting has the memory that they took
     with current.transaction():
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -149,10 +149,10 @@ def numbered(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> tuple[pa.S
     def rows() -> Iterator[pa.RecordBatch]:
         done = 0
         for batch in batches:
-            order = np.arange(done, done + batch.num_rows, dtype=np.int64)
+            order: Any = np.arange(done, done + batch.num_rows, dtype=np.int64)
             done += batch.num_rows
             # Not pa.array: it imports pandas where there is one, which takes longer than a small run.
-            column = pa.Array.from_buffers(pa.int64(), batch.num_rows, [None, pa.py_buffer(memoryview(order))])
+            column = pa.Array.from_buffers(pa.int64(), batch.num_rows, [None, pa.py_buffer(order)])
             yield pa.RecordBatch.from_arrays([column, *batch.columns], schema=fields)
 
     return fields, rows()
