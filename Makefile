@@ -34,7 +34,7 @@ check: .venv/.ready  ## formatting, lint, types, import floors
 	@.venv/bin/lint-imports
 
 bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
-	@set -e; for file in bench/bench_*.py; do echo "== $$file"; PYTHONPATH=. $(PY) "$$file" $(ARGS); done
+	@PYTHONPATH=. $(PY) bench/run.py $(ARGS)
 
 soak: .venv/.ready  ## the long tests: processes killed at every point, 200 rounds
 	@$(PY) -m pytest -m soak --timeout=7200 $(ARGS)

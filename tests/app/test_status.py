@@ -11,7 +11,7 @@ import pytest
 from mainstay.app.status import DiskSample, Facts, Status, disk_days, judge_status, read_status, traffic
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, SystemClock
 from mainstay.core.errors import NotFound
-from mainstay.core.nouns import Dataset, Freshness, Integration, ModelConfig, Purpose, Signature
+from mainstay.core.nouns import Dataset, Freshness, Integration, Kpi, ModelConfig, Purpose, Signature
 from mainstay.core.records import (
     Answering,
     BatchRecord,
@@ -28,6 +28,17 @@ from tests.app.shop import Shop
 NOW = 20_780 * DAY
 GB = 1_000_000_000
 GOOD = DatasetState(as_of_us=NOW - SECOND, last_read_us=NOW - SECOND, rows=10, counts={"landed": 10, "published": 10})
+
+
+STATED = Purpose(
+    problem="They learn of it afterwards.",
+    workflow="The risk stands on the account page.",
+    users_who="account managers",
+    users_seats=40,
+    kpis=(Kpi(name="kept", unit="customers", baseline=31, target=45),),
+    agreed_by=(("head of retention", "2026-11-01"),),
+    review_after_us=90 * DAY,
+)
 
 
 def dataset(**changes: Any) -> Dataset:
@@ -50,7 +61,7 @@ def facts(**changes: Any) -> Facts:
     )  # fmt: skip
     plain = Facts(
         integration=Integration(
-            name="churn", api=1, purpose=Purpose(), sources={}, datasets={"customers": dataset()}, features={},
+            name="churn", api=1, purpose=STATED, sources={}, datasets={"customers": dataset()}, features={},
             model=ModelConfig(name="churn", input="customer"),
         ),
         applied="sha256:f",
@@ -195,23 +206,45 @@ def test_traffic_counts_refusals_errors_and_what_was_degraded() -> None:
     buckets = [0] * (len(BUCKETS_US) + 1)
     buckets[0], buckets[-1] = 9, 1
     counts = Counts(
-        requests={"predict|200": 8, "predict|503": 2, "receipts|404": 5},
+        requests={"predict|200": 8, "predict|409": 4, "predict|503": 3, "receipts|404": 5},
         judged={
             "answered||PASS": 6,
             "answered|on_warn|WARN": 1,
             "fallback|on_error|PASS": 1,
             "refused|on_stale|FAIL": 2,
+            "refused|on_held|WARN": 4,
+            "refused|on_error|PASS": 1,
         },
+        policy=2,
         latency_us=20_000,
         buckets=buckets,
         shed=3,
     )
     found = traffic(counts)
-    assert (found.requests, found.errors, found.refused, found.shed) == (10, 2, 2, 3)
+    assert (found.requests, found.errors, found.refused, found.shed) == (15, 1, 6, 3)
+    assert found.refused_by == {"on_held": 4, "on_stale": 2}
     assert found.degraded_share == pytest.approx(2 / 8)
-    assert (found.mean_ms, found.p50_ms, found.p99_ms) == (2.0, BUCKETS_US[0] / 1000, BUCKETS_US[-1] / 1000)
+    assert found.mean_ms == pytest.approx(20 / 15)
+    assert (found.p50_ms, found.p99_ms) == (BUCKETS_US[0] / 1000, BUCKETS_US[-1] / 1000)
     none = traffic(Counts())
     assert (none.degraded_share, none.mean_ms, none.p50_ms) == (None, None, None)
+
+
+def test_a_purpose_that_is_not_stated_is_said_the_further_in_front_the_longer_it_is_live() -> None:
+    unstated = msgspec.structs.replace(facts().integration, purpose=msgspec.structs.replace(STATED, kpis=()))
+    worse = {"datasets": state(blocked="gone", quarantined=3, held=2), "integration": unstated}
+
+    def seen(days: int) -> list[str]:
+        return [one.check for one in judge_status(facts(live_us=NOW - days * DAY, **worse)).wrong]
+
+    assert seen(1) == ["customers.schema", "customers.quarantine", "purpose"]
+    assert seen(7) == ["customers.schema", "purpose", "customers.quarantine"]
+    assert seen(30) == ["purpose", "customers.schema", "customers.quarantine"]
+    counts = Counts(judged={"answered||PASS": 1_200, "refused|on_stale|FAIL": 7})
+    (said,) = judge_status(facts(live_us=NOW - DAY, integration=unstated, counts=counts)).wrong
+    assert said.sentence.startswith("1 day live, 1,200 answers given, and nobody can say what it earns.")
+    assert said.sentence.endswith("what is missing: kpis.")
+    assert judge_status(facts(integration=unstated)).wrong == ()  # nothing answers yet: `check` and `apply` say it
 
 
 def test_the_facts_of_an_installation_are_read_without_lease_or_source(tmp_path: Path) -> None:
@@ -222,5 +255,5 @@ def test_the_facts_of_an_installation_are_read_without_lease_or_source(tmp_path:
     world.begin()
     (tmp_path / "crm.db").unlink()
     page: Status = read_status(world.place, SystemClock())
-    assert [one.check for one in page.wrong] == ["processes.loop"]
+    assert [one.check for one in page.wrong] == ["processes.loop", "purpose"]
     assert (page.datasets[0].rows, page.model["version"]) == (6, 1)

@@ -253,3 +253,18 @@ def test_every_command_stands_on_its_page_with_an_example_and_its_exit_codes() -
     for name, text in sections.items():
         assert f"\n{name}" in text.partition("```")[2], f"{name} has no example"
         assert "Exits " in text, f"{name} does not say how it exits"
+
+
+def test_why_fits_one_screen_and_all_of_it_is_there_when_asked_for(world: Shop, capsys: Capsys) -> None:
+    world.begin()
+    (answer,) = document(capsys, "predict", "person-0004")["results"]
+    code, brief = told(capsys, "why", answer["receipt"])
+    assert code == 0
+    assert "checks passed, 0 did not" in brief
+    assert "customer_id person-0004 · tenure 40 · city Bonn" in brief
+    assert "tenure.max" not in brief
+    assert len(brief.splitlines()) < 20
+    code, whole = told(capsys, "why", answer["receipt"], "--all")
+    assert code == 0
+    assert "tenure.max" in whole
+    assert len(whole.splitlines()) > len(brief.splitlines())

@@ -83,7 +83,8 @@ def test_a_server_that_hangs_is_away_and_comes_back(postgres_db: Database) -> No
 
 def test_what_the_server_ends_is_away_and_the_next_read_works(source: Source, postgres_db: Database) -> None:
     postgres_db.exec("CREATE TABLE t AS SELECT g AS id, g AS c FROM generate_series(1, 200000) g")
-    end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mainstay'"
+    # With its time-out it returns when the backend is gone: until then an idle connection looks sound.
+    end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'mainstay'"
     request = ReadRequest(table="t", columns=("id", "c"), key="id", mode="snapshot")
     with source.read(request) as read:
         batches = read.batches()

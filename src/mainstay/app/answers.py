@@ -133,6 +133,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     what: str
     sentence: str
     details: tuple[tuple[str, str], ...] = ()
+    passed: tuple[tuple[str, str], ...] = ()
+    """Checks that found nothing, each with its numbers."""
 
 
 def why(found: Readers, id: str) -> tuple[Link, ...]:
@@ -190,7 +192,8 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
         what="checks",
         sentence=f"{dataset} batch {number}: {len(batch.findings) - len(bad)} checks passed, {len(bad)} did not"
         + (f"; released: {batch.reason}" if batch.released else ""),
-        details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in (*bad, *_passed(batch))),
+        details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in bad),
+        passed=tuple((one.check, one.sentence) for one in batch.findings if one.verdict is Verdict.PASS),
     )
 
 
@@ -217,10 +220,6 @@ def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> I
     )
     reasons = kept["reasons"] or "no check failed"
     yield Link(what="checks", sentence=f"{dataset} batch {number}: {kept['state']}; {reasons}")
-
-
-def _passed(batch: BatchRecord) -> list[Finding]:
-    return [one for one in batch.findings if one.verdict is Verdict.PASS]
 
 
 def _row(

@@ -88,7 +88,11 @@ def plan(works: Works, new: Integration) -> Plan:
     useless = pins.unneeded(works.state, works.registry, views, switched=bool(used))
     steps.extend(_retire_step(one) for one in useless if one not in first)
     breaks = (*pins.broken(works.state, works.registry, new.datasets), *_contract_breaks(works, new, wanted))
-    return Plan(steps=tuple(steps), breaks=breaks, warnings=spec.purpose_findings(new.purpose))
+    return Plan(
+        steps=tuple(steps),
+        breaks=breaks,
+        warnings=() if (lacking := spec.purpose_summary(new.purpose)) is None else (lacking,),
+    )
 
 
 def meant(integration: Integration) -> set[str]:

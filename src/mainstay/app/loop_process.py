@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from mainstay.store.home import Home
 
 EXIT_AFTER_FAULT = 75
 """Told to the supervisor: try again later (EX_TEMPFAIL)."""
+ORPHAN_LOOK_S = 0.25
+ORPHAN_GRACE_S = 5.0
+"""How long a run may go on after the supervisor is gone; then it is cut off, as by kill -9, and redone by the next."""
 
 
 def main() -> None:
@@ -36,6 +40,7 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    threading.Thread(target=_end_with_supervisor, args=(stopping,), daemon=True, name="mainstay-orphan").start()
     place = Place(Home(given.home, given.integration), given.file)
     log = structlog.get_logger()
     try:
@@ -43,10 +48,19 @@ def main() -> None:
             loop = Loop(works)
             loop.start()
             log.info("loop started", pid=os.getpid(), integration=given.integration)
-            loop.run(lambda: stopping.is_set() or orphaned(os.environ), stopping.wait)
+            loop.run(stopping.is_set, stopping.wait)
     except MainstayError as error:
         log.warning("loop stopped", why=error.sentence, mend=error.mend)
         sys.exit(EXIT_AFTER_FAULT)
+
+
+def _end_with_supervisor(stopping: threading.Event) -> None:
+    """The lease must not stay with a process that nobody can stop any more."""
+    while not orphaned(os.environ):
+        time.sleep(ORPHAN_LOOK_S)
+    stopping.set()
+    time.sleep(ORPHAN_GRACE_S)
+    os._exit(EXIT_AFTER_FAULT)
 
 
 def _dies_at(order: str) -> Callable[[str], None]:

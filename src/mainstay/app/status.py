@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from mainstay import spec
 from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
@@ -28,12 +29,14 @@ from mainstay.core.records import (
 )
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.quality.checks import freshness_finding
-from mainstay.serving.meter import BUCKETS_US, Counts, merged
+from mainstay.serving.meter import BUCKETS_US, FAILED, Counts, merged
 from mainstay.store.home import Home
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.state_sqlite import SqliteState
 
 SILENT_US = 10 * SECOND
+LOUD_DAYS, LOUDER_DAYS = 7, 30
+"""After so many days live, an unstated purpose stands first among the warnings; then before everything else."""
 SOON_DAYS = 7
 LOW_SHARE = 0.05
 
@@ -68,8 +71,12 @@ class DatasetLine(msgspec.Struct, frozen=True, kw_only=True):
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     errors: int
+    """Requests that ended with 5xx through no policy on data: model, receipt or store failed."""
     degraded_share: float | None
     refused: int
+    """Keys that a policy refused."""
+    refused_by: dict[str, int]
+    """The same by policy."""
     mean_ms: float | None
     p50_ms: float | None
     """Upper bound of the bucket that holds the median."""
@@ -97,6 +104,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Whether there is a file on disk that cannot be read."""
     refused: NotApplied | None = None
     """What `up` did not apply when it started."""
+    live_us: int | None = None
+    """When the first version came; None before."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +151,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             },
             feature_sets=tuple(ShelfReader(state, "feature_set", FeatureSetState).all().values()),
             version=models.get(f"{answering.version:06d}") if answering else None,
+            live_us=min((one.created_us for one in models.all().values()), default=None),
             answering=answering,
             processes=ShelfReader(state, "process", ProcessState).all(),
             counts=merged(meters_folder(place.home)),
@@ -163,7 +173,7 @@ def judge_status(facts: Facts) -> Status:
         *_model_findings(facts),
         *_disk_findings(facts),
     ]
-    wrong = sorted((one for one in wrong if one.verdict is not Verdict.PASS), key=lambda one: -one.verdict.rank)
+    wrong = _purpose_said([one for one in wrong if one.verdict is not Verdict.PASS], facts)
     days = disk_days(facts.disk)
     newest = facts.disk[-1]
     return Status(
@@ -182,6 +192,22 @@ def judge_status(facts: Facts) -> Status:
         + ("; growth not known yet" if days is None else f"; full in {days:,.0f} days at this pace"),
         disk_days=days,
     )
+
+
+def _purpose_said(wrong: list[Finding], facts: Facts) -> list[Finding]:
+    """What is wrong, the worst first; an unstated purpose comes the further to the front the longer it is live."""
+    wrong = sorted(wrong, key=lambda one: -one.verdict.rank)
+    lacking = spec.purpose_summary(facts.integration.purpose)
+    if lacking is None or facts.live_us is None:
+        return wrong
+    days = (facts.now_us - facts.live_us) // DAY
+    answers = sum(n for name, n in facts.counts.judged.items() if not name.startswith("refused|"))
+    since = f"{days} day{'s' if days != 1 else ''} live, {answers:,} answers given"
+    said = msgspec.structs.replace(lacking, sentence=f"{since}, and nobody can say what it earns. {lacking.sentence}")
+    if days >= LOUDER_DAYS:
+        return [said, *wrong]
+    place = sum(one.verdict.rank > Verdict.WARN.rank for one in wrong) if days >= LOUD_DAYS else len(wrong)
+    return [*wrong[:place], said, *wrong[place:]]
 
 
 def sample_disk(home: Home, now_us: int) -> DiskSample:
@@ -215,17 +241,21 @@ def traffic(counts: Counts) -> Traffic:
     predict = {name.split("|")[1]: n for name, n in counts.requests.items() if name.startswith("predict|")}
     total = sum(predict.values())
     by_outcome: dict[str, int] = {}
+    refused: dict[str, int] = {}
     flagged = 0
     for name, n in counts.judged.items():
-        outcome, _reason, verdict = name.split("|")
+        outcome, reason, verdict = name.split("|")
         by_outcome[outcome] = by_outcome.get(outcome, 0) + n
+        if outcome == "refused" and reason not in FAILED:
+            refused[reason] = refused.get(reason, 0) + n
         flagged += n if outcome == "answered" and verdict in ("WARN", "FAIL", "ERROR") else 0
     given = by_outcome.get("answered", 0) + by_outcome.get("fallback", 0)
     return Traffic(
         requests=total,
-        errors=sum(n for status, n in predict.items() if status.startswith("5")),
+        errors=sum(n for status, n in predict.items() if status.startswith("5")) - counts.policy,
         degraded_share=(by_outcome.get("fallback", 0) + flagged) / given if given else None,
-        refused=by_outcome.get("refused", 0),
+        refused=sum(refused.values()),
+        refused_by=dict(sorted(refused.items())),
         mean_ms=counts.latency_us / total / 1000 if total else None,
         p50_ms=_quantile(counts, 0.50),
         p99_ms=_quantile(counts, 0.99),
@@ -412,8 +442,6 @@ def _model(facts: Facts) -> dict[str, object]:
 
 
 def _on_disk(place: Place) -> str | None:
-    from mainstay import spec
-
     if place.file is None:
         return None
     try:

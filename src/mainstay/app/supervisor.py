@@ -7,6 +7,7 @@ supervisor and is inherited: a worker that dies takes its own connections with i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -34,6 +35,10 @@ _MOST_US = 30 * SECOND
 _LOOPING = 3
 _SAY_US = 2 * SECOND
 _POLL_S = 0.05
+
+
+class PortTaken(Refused):
+    """Another process listens there; it may be about to end."""
 
 
 class Child(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,7 +267,10 @@ class Supervisor:
 
 
 def listen(host: str, port: int, *, backlog: int = 1024) -> socket.socket:
-    """A listening socket to hand to workers by its descriptor. `port` 0 takes a free one. Raises Refused."""
+    """A listening socket to hand to workers by its descriptor. `port` 0 takes a free one.
+
+    Raises PortTaken, and Refused for an address that is not to be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -271,7 +279,8 @@ def listen(host: str, port: int, *, backlog: int = 1024) -> socket.socket:
     except OSError as error:
         listening.close()
         sentence = f"cannot listen on {host} port {port}: {error.strerror}"
-        raise Refused(sentence, mend="set `settings: {port: ...}` to a free one") from error
+        kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
+        raise kind(sentence, mend="set `settings: {port: ...}` to a free one") from error
     listening.listen(backlog)
     listening.setblocking(False)
     return listening

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, applied_record, read_applied, whoami
-from mainstay.app.supervisor import Child, Supervisor, listen
+from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
-from mainstay.core.errors import FileError, MainstayError
+from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import StateReader
 from mainstay.core.records import ModelVersion, NotApplied
@@ -20,11 +22,16 @@ from mainstay.models.registry import host_of
 from mainstay.models.runtimes.python_process import PythonHost
 from mainstay.pipelines import sets
 from mainstay.store.artifacts_local import LocalArtifacts
+from mainstay.store.lease import sole
 from mainstay.store.shelf import Shelf, ShelfReader
 from mainstay.store.state_sqlite import SqliteState
 
 LOOK_US = SECOND // 4
 """How often `up` looks for model versions that need a host."""
+INHERIT_S = 30.0
+"""How long what a killed `up` left running may take to end: its workers finish what they had begun."""
+
+T = TypeVar("T")
 
 
 def up(place: Place, *, workers: int | None, port: int | None, say: Callable[[str], None]) -> int:
@@ -36,8 +43,19 @@ def up(place: Place, *, workers: int | None, port: int | None, say: Callable[[st
         port: Of the API; None: as the file says. 0: a free one.
         say: Where lines for the operator go.
     """
+    place.home.create()
+    try:
+        with sole(place.home.up, owner=whoami("mainstay up")):
+            return _up(place, workers, port, say)
+    except LeaseOwned as error:
+        raise Refused(
+            f"{place.home.integration} is up already: {error.owner}", mend="stop it first, or look: mainstay status"
+        ) from None
+
+
+def _up(place: Place, workers: int | None, port: int | None, say: Callable[[str], None]) -> int:
     clock = SystemClock()
-    apply_at_start(place, say)
+    patiently(lambda: apply_at_start(place, say), say)
     state = SqliteState(place.home.state)
     try:
         applied = applied_record(state)
@@ -45,7 +63,7 @@ def up(place: Place, *, workers: int | None, port: int | None, say: Callable[[st
             raise MainstayError("there is no applied file to run", mend="mainstay apply")
         integration = read_applied(applied)
         settings = integration.settings
-        listener = listen(settings.host, settings.port if port is None else port)
+        listener = patiently(lambda: listen(settings.host, settings.port if port is None else port), say)
         bound = int(listener.getsockname()[1])
         count = settings.workers if workers is None else workers
         children = [
@@ -62,6 +80,23 @@ def up(place: Place, *, workers: int | None, port: int | None, say: Callable[[st
             listener.close()
     finally:
         state.close()
+
+
+def patiently(attempt: Callable[[], T], say: Callable[[str], None], *, most_s: float = INHERIT_S) -> T:
+    """What `attempt` gives, once nobody else has the lease or the port: a killed `up` leaves children that end soon."""
+    clock = SystemClock()
+    until_us = clock.monotonic_us() + int(most_s * SECOND)
+    said = ""
+    while True:
+        try:
+            return attempt()
+        except (LeaseOwned, PortTaken) as error:
+            if clock.monotonic_us() >= until_us:
+                raise
+            if error.sentence != said:
+                said = error.sentence
+                say(f"waiting up to {most_s:.0f} s: {said}")
+        time.sleep(0.1)
 
 
 def apply_at_start(place: Place, say: Callable[[str], None]) -> None:

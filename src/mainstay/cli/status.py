@@ -79,7 +79,9 @@ def _show(out: Output, found: Status) -> None:
     traffic = found.traffic
     latency = "" if traffic.p99_ms is None else f", p50 ≤ {traffic.p50_ms:g} ms, p99 ≤ {traffic.p99_ms:g} ms"
     degraded = "" if traffic.degraded_share is None else f", {traffic.degraded_share:.1%} degraded"
-    said = f"{traffic.requests:,} requests, {traffic.errors:,} errors, {traffic.refused:,} refused"
+    by = ", ".join(f"{n:,} {reason}" for reason, n in traffic.refused_by.items())
+    refused = f"{traffic.refused:,} refused by policy" + (f" ({by})" if by else "")
+    said = f"{traffic.requests:,} requests, {traffic.errors:,} errors, {refused}"
     out.say(f"traffic  {said}{degraded}{latency}")
     for name, line in found.processes.items():
         out.say(f"process  {name}: {line}")

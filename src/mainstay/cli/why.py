@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import textwrap
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mainstay.cli.session import Session
 
+if TYPE_CHECKING:
+    from mainstay.app.answers import Link
+    from mainstay.cli.output import Output
 
-def why(ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="The receipt of an answer.")]) -> None:
+_INDENT = " " * 10
+_LISTED = ("checks",)
+"""Links whose details are sentences: a line each."""
+_DIGITS = 19
+"""How much of a digest is shown: `sha256:` and twelve digits, enough to find it by."""
+
+
+def why(
+    ctx: typer.Context,
+    *,
+    id: Annotated[str, typer.Argument(help="The receipt of an answer.")],
+    all: Annotated[bool, typer.Option("--all", help="A line for each value, and each check that passed.")] = False,
+) -> None:
     """Lead one answer back to its rows and forward to what the person did: one screen.
 
-    Example: mainstay why rAEb3...
+    Example: mainstay why rAEb3... --all
     """
     from mainstay.app.answers import readers
     from mainstay.app.answers import why as chain
@@ -22,7 +38,29 @@ def why(ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="The recei
     with readers(locate(session.find_file(), session.find_home())) as found:
         links = chain(found, id)
     session.out.document({"receipt": id, "links": links})
+    if session.json:
+        return
     for link in links:
         session.out.say(f"{link.what:<9} {link.sentence}", style="bold")
+        (_whole if all else _brief)(session.out, link)
+
+
+def _whole(out: Output, link: Link) -> None:
+    for name, value in (*link.details, *link.passed):
+        out.say(f"{_INDENT}  {name:<22} {value}")
+
+
+def _brief(out: Output, link: Link) -> None:
+    """The details that say something, in as few lines as they take."""
+    if link.what in _LISTED:
         for name, value in link.details:
-            session.out.say(f"            {name:<22} {value}")
+            out.say(f"{_INDENT}{name}  {value}")
+        return
+    said = [f"{name} {_short(value)}" for name, value in link.details if value]
+    width = min(out.console.width, 120)
+    for line in textwrap.wrap(" · ".join(said), width, initial_indent=_INDENT, subsequent_indent=_INDENT):
+        out.say(line)
+
+
+def _short(value: str) -> str:
+    return value[:_DIGITS] if value.startswith("sha256:") else value

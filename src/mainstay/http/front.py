@@ -175,8 +175,11 @@ class Front:
             out = _encode(reply)
             desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
             return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % call.request.encode(), out
-        told = problems.refused(reply, call.request) if isinstance(reply, Refusal) else _told(reply, call.request)
-        desk.meter.predicted(told.status, desk.clock.monotonic_us() - call.began_us)
+        if isinstance(reply, Refusal):
+            told, reason = problems.refused(reply, call.request), reply.reason
+        else:
+            told, reason = _told(reply, call.request), ""
+        desk.meter.predicted(told.status, desk.clock.monotonic_us() - call.began_us, reason=reason)
         return told.status, _lines(_PROBLEM, call.request, told.headers), told.body
 
     async def _predict(
@@ -196,7 +199,7 @@ class Front:
             return
         if isinstance(reply, Refusal):
             refused = problems.refused(reply, call.request)
-            desk.meter.predicted(refused.status, desk.clock.monotonic_us() - call.began_us)
+            desk.meter.predicted(refused.status, desk.clock.monotonic_us() - call.began_us, reason=reply.reason)
             await respond(send, refused, call.request)
             return
         out = _encode(reply)

@@ -47,6 +47,9 @@ def _counters(counts: Counts) -> Iterator[Metric]:
         ("outcome", "reason", "verdict"),
         counts.judged,
     )
+    yield CounterMetricFamily(
+        "mainstay_policy_refusals", "Predict requests with 503 because a policy on data refused.", value=counts.policy
+    )
     yield CounterMetricFamily("mainstay_shed", "Requests refused because too many were waiting.", value=counts.shed)
     latency = HistogramMetricFamily("mainstay_predict_seconds", "Predict requests by time spent in the worker.")
     total, buckets = 0, []

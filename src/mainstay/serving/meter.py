@@ -15,6 +15,9 @@ from mainstay.core.verdicts import Verdict
 
 BUCKETS_US = (250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000)
 
+FAILED = ("on_error", "no_receipt")
+"""Reasons of a refusal that are failures of ours: the model, or the place where receipts go."""
+
 
 class Counts(msgspec.Struct, kw_only=True):
     """What one worker slot has counted. Names of a label's values are joined by `|`."""
@@ -30,6 +33,8 @@ class Counts(msgspec.Struct, kw_only=True):
     """Sum over predict requests."""
     shed: int = 0
     """Requests refused because too many were waiting."""
+    policy: int = 0
+    """Predict requests that ended with 503 because a policy on data refused, e.g. `on_stale`: no error of ours."""
     at_us: int = 0
 
 
@@ -47,8 +52,10 @@ class Meter:
         name = f"{route}|{status}"
         self.counts.requests[name] = self.counts.requests.get(name, 0) + 1
 
-    def predicted(self, status: int, latency_us: int) -> None:
-        """A predict request that ended with `status` after `latency_us`."""
+    def predicted(self, status: int, latency_us: int, *, reason: str = "") -> None:
+        """A predict request that ended with `status` after `latency_us`; `reason`: the policy that refused it."""
+        if status >= 500 and reason and reason not in FAILED:
+            self.counts.policy += 1
         name = "predict|200" if status == 200 else f"predict|{status}"
         self.counts.requests[name] = self.counts.requests.get(name, 0) + 1
         self.counts.buckets[bisect_left(BUCKETS_US, latency_us)] += 1
@@ -100,5 +107,6 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None)
         whole.buckets = [old + new for old, new in zip(whole.buckets, part.buckets, strict=True)]
         whole.latency_us += part.latency_us
         whole.shed += part.shed
+        whole.policy += part.policy
         whole.at_us = max(whole.at_us, part.at_us)
     return whole

@@ -33,3 +33,16 @@ def purpose_findings(purpose: Purpose) -> tuple[Finding, ...]:
         if (missing := [name for name in ("baseline", "target") if getattr(kpi, name) is None])
     ]
     return (*absent, *unmeasured)
+
+
+def purpose_summary(purpose: Purpose) -> Finding | None:
+    """All that is absent in one WARN; None when the purpose is stated in full."""
+    found = [one.check.removeprefix("purpose.") for one in purpose_findings(purpose)]
+    if not found:
+        return None
+    return Finding(
+        check="purpose",
+        verdict=Verdict.WARN,
+        sentence=f"The purpose is not stated in full; what is missing: {', '.join(found)}.",
+        mend="mainstay check says for each what to write under `purpose:`",
+    )

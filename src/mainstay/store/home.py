@@ -30,7 +30,7 @@ class Home:
     root/installation.json   the schema number of this layout
     root/secret              32 random bytes, 0600: signs receipts' ids, names erased people
     root/INTEGRATION/        0700
-        state.sqlite  online.sqlite  current.duckdb  lease
+        state.sqlite  online.sqlite  current.duckdb  lease  up
         landing/  history/  journal/  artifacts/  sockets/  plans/  logs/
     ```
     """
@@ -43,6 +43,7 @@ class Home:
         self.online = self.folder / "online.sqlite"
         self.current = self.folder / "current.duckdb"
         self.lease = self.folder / "lease"
+        self.up = self.folder / "up"
         self.landing = self.folder / "landing"
         self.history = self.folder / "history"
         self.journal = self.folder / "journal"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -18,6 +20,8 @@ from mainstay.core.ports import State, Write
 from mainstay.store.durable import translated
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mainstay.store.home import Home
 
 SPACE, NAME = "lease", "token"
@@ -70,8 +74,34 @@ def take_lease(home: Home, *, owner: str, state: State) -> FileLease:
 
     Raises LeaseOwned, naming the owner, when another process has it.
     """
-    with translated(home.lease):
-        handle = os.open(home.lease, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = _lock(home.lease, owner)
+    try:
+        return FileLease(handle, _next_token(state, owner), owner)
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+@contextmanager
+def sole(path: Path, *, owner: str) -> Iterator[None]:
+    """Holds a lock on `path`, so that one process at a time is inside; it goes with the process, as a lease does.
+
+    Raises LeaseOwned, naming the owner, when another process is inside.
+    """
+    handle = _lock(path, owner)
+    try:
+        yield
+    finally:
+        try:
+            os.ftruncate(handle, 0)
+        finally:
+            os.close(handle)
+
+
+def _lock(path: Path, owner: str) -> int:
+    """The locked file's descriptor, with the owner's name written into it."""
+    with translated(path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,14 +111,14 @@ def take_lease(home: Home, *, owner: str, state: State) -> FileLease:
             raise LeaseOwned(
                 _read_owner(handle), mend="wait for it, or stop that process; a killed one frees the lease at once"
             ) from None
-        with translated(home.lease):
+        with translated(path):
             data = owner.encode()[:_OWNER_BYTES]
             os.pwrite(handle, data, 0)
             os.ftruncate(handle, len(data))
-        return FileLease(handle, _next_token(state, owner), owner)
     except BaseException:
         os.close(handle)
         raise
+    return handle
 
 
 def _read_owner(handle: int) -> str:
