@@ -197,3 +197,25 @@ def test_an_unfetched_answer_that_names_the_person_goes_too(world: Shop) -> None
     assert "state: answer req-x to a command" in ask(world.place, "erase.verify", {"key": PERSON})["traces"]
     assert erase(world)["clean"]
     assert holding(world) == []
+
+
+@pytest.mark.promise(3)
+def test_an_erased_persons_version_is_counted_once_however_often_it_is_read(world: Shop) -> None:
+    erase(world)
+    counted = world.dataset().counts
+    assert counted["erased"] == 1
+    for tenure in (61, 62, 63):  # somebody else's change makes a batch of every read; the snapshot has the person too
+        world.exec(f"UPDATE customers SET tenure = {tenure} WHERE customer_id = 'person-0006'")
+        world.run()
+    counts = world.dataset().counts
+    assert (counts["erased"], counts["landed"]) == (1, counted["landed"] + 3)
+    world.exec(f"UPDATE customers SET tenure = 44 WHERE customer_id = '{PERSON}'")
+    for tenure in (71, 72):
+        world.exec(f"UPDATE customers SET tenure = {tenure} WHERE customer_id = 'person-0006'")
+        world.run()
+    counts = world.dataset().counts
+    assert (counts["erased"], counts["landed"]) == (2, counted["landed"] + 3 + 3)
+    parts = ("published", "superseded", "quarantined", "discarded", "waiting", "erased")
+    assert counts["landed"] == sum(counts.get(part, 0) for part in parts)
+    assert holding(world) == []
+    assert ask(world.place, "erase.verify", {"key": PERSON})["traces"] == []

@@ -237,10 +237,14 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
+    """An erased person, under a keyed hash of the key."""
+
     v: int = 1
     at_us: int
     reason: str
     by: str = ""
+    seen: dict[str, str] = {}
+    """Keyed hash of a dataset's row -> keyed hash of its newest version: what was counted as erased already."""
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True):

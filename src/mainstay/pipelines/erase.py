@@ -6,7 +6,7 @@ overlap from bringing them back. Receipts are the journal's part (pipelines/arch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,12 +14,14 @@ import msgspec
 from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord, Suppressed
-from mainstay.core.sql import identifier, literal
+from mainstay.core.sql import literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
-from mainstay.pipelines.features import ALL, Moment, known_to_sql, mapping_sql
+from mainstay.pipelines.features import ALL, Moment, known_to_sql
+from mainstay.pipelines.history import fates_of
 from mainstay.pipelines.publish import current_facts, record_plan, resume, settle_counts
 from mainstay.pipelines.run import Runner
+from mainstay.pipelines.suppression import mapping_of, seen_as, suppressed_keys
 from mainstay.store.current import schema_of
 
 if TYPE_CHECKING:
@@ -36,30 +38,16 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
     online: int = 0
 
 
-def mapping_of(desk: Desk, dataset: Dataset) -> str:
-    """The expression by which rows of a dataset belong to the answering key, over cleaned columns."""
-    view = desk.integration.features.get(desk.integration.model.input)
-    for state in desk.live_feature_sets(dataset.name):
-        mapping = state.mapping[dataset.name]
-        if mapping != ALL and (view is None or state.view == view.name):
-            return mapping_sql(dataset, mapping)
-    return f"CAST({identifier(dataset.key)} AS VARCHAR)"
-
-
-def suppressed_keys(desk: Desk, form: stage.Shape, matches: Callable[[str], bool]) -> set[str]:
-    """Dataset keys in `stage` whose person is on the suppression list."""
-    cleaned = ", ".join(f"{one.value_sql} AS {identifier(one.name)}" for one in form.cleaning.columns)
-    mapping = mapping_of(desk, form.dataset)
-    found = desk.current.sql(f"SELECT _k, {mapping} FROM (SELECT _k, {cleaned} FROM stage)")
-    return {str(k) for k, person in found if matches(str(person)) or matches(str(k))}
-
-
 def erase(desk: Desk, key: str, *, reason: str, by: str) -> Erased:
     """Removes a person's rows. Idempotent: doing it again removes what is left and changes nothing else."""
     name = keyed_hash(desk.secret, key)
-    if desk.suppressed.get(name) is None:
-        mark = Suppressed(at_us=desk.clock.now_us(), reason=reason, by=by)
-        desk.suppressed.put(name, mark, token=desk.token)
+    before = desk.suppressed.get(name)
+    mark = before or Suppressed(at_us=desk.clock.now_us(), reason=reason, by=by)
+    seen = dict(mark.seen)
+    for dataset in desk.integration.datasets.values():
+        seen.update(_known(desk, dataset, key))
+    if before is None or seen != before.seen:
+        desk.suppressed.put(name, msgspec.structs.replace(mark, seen=seen), token=desk.token)
     shown = [one.digest for one in desk.feature_sets.all().values() if desk.online.get(one.digest, key) is not None]
     total = Erased()
     for dataset in desk.integration.datasets.values():
@@ -76,15 +64,10 @@ def erase(desk: Desk, key: str, *, reason: str, by: str) -> Erased:
 def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
     runner = Runner(desk, dataset)
     schema = schema_of(dataset.name)
-    person = literal(key)
-    mapping = mapping_of(desk, dataset)
-    keys = {str(k) for (k,) in desk.current.sql(
-        f"SELECT _k FROM {schema}.rows WHERE {mapping} = {person} OR _k = {person} UNION "
-        f"SELECT _k FROM {schema}.quarantine WHERE {mapping} = {person} OR _k = {person}"
-    )}  # fmt: skip
+    keys = _keys(desk, dataset, key)
     landed = _erase_landing(desk, runner, key, keys)
     listed = ", ".join(literal(one) for one in sorted(keys)) or "NULL"
-    history = desk.history.erase(dataset.name, f"key IN ({listed})") if keys else 0
+    history = sum(desk.history.erase(table, f"key IN ({listed})") for table in _tables(dataset)) if keys else 0
     plan = record_plan(desk, _touched(desk, dataset, listed), dataset=dataset.name, batch=0, cause="erase")
     desk.at("plan-recorded")
     with desk.current.transaction():
@@ -100,6 +83,31 @@ def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
     state = desk.dataset_state(dataset.name)
     resume(desk, plan, Moment(now, now + (state.as_of_source_us or 0) - (state.as_of_us or 0)))
     return Erased(current=rows, quarantine=lost, landing=landed, history=history)
+
+
+def _keys(desk: Desk, dataset: Dataset, key: str) -> set[str]:
+    """The dataset's keys in current that are the person's."""
+    schema, person, mapping = schema_of(dataset.name), literal(key), mapping_of(desk, dataset)
+    found = desk.current.sql(
+        f"SELECT _k FROM {schema}.rows WHERE {mapping} = {person} OR _k = {person} UNION "
+        f"SELECT _k FROM {schema}.quarantine WHERE {mapping} = {person} OR _k = {person}"
+    )
+    return {str(k) for (k,) in found}
+
+
+def _known(desk: Desk, dataset: Dataset, key: str) -> dict[str, str]:
+    """What `seen` says of the person's rows as they are now: reading them again is a no-op."""
+    listed = ", ".join(literal(one) for one in sorted(_keys(desk, dataset, key)))
+    if not listed:
+        return {}
+    stage.make_known(desk.current, dataset.name)
+    found = desk.current.sql(f"SELECT _k, CAST(_digest AS VARCHAR) FROM known WHERE _k IN ({listed})")
+    return dict(seen_as(desk, dataset.name, str(k), str(digest)) for k, digest in found)
+
+
+def _tables(dataset: Dataset) -> tuple[str, ...]:
+    """The history tables that hold versions of the dataset."""
+    return dataset.name, fates_of(dataset.name)
 
 
 def _touched(desk: Desk, dataset: Dataset, listed: str) -> dict[str, str | None]:
@@ -121,7 +129,7 @@ def _erase_landing(desk: Desk, runner: Runner, key: str, keys: set[str]) -> int:
         if batch is None or manifest is None:
             continue
         form = runner.load(batch)
-        keys |= suppressed_keys(desk, form, lambda person: person == key)
+        keys |= set(suppressed_keys(desk, form, lambda person: person == key))
         gone = stage.suppress(desk.current, keys)
         if not gone:
             continue
@@ -212,7 +220,7 @@ def traces(desk: Desk, key: str) -> Iterator[str]:
                 form = runner.load(batch)
                 if suppressed_keys(desk, form, lambda one: one == key):
                     yield f"landing: {dataset.name}/{number}"
-        for file in desk.history.files(dataset.name):
+        for file in [file for table in _tables(dataset) for file in desk.history.files(table)]:
             found = desk.current.one(f"SELECT count(*) FROM read_parquet({literal(file)}) WHERE key = {person}")[0]
             if found:
                 yield f"history: {dataset.name}"

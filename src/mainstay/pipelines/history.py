@@ -9,7 +9,12 @@
 | `reasons`                   | names of the failed checks                                          |
 | `cleaning`                  | digest of the cleaning behind the cleaned columns                   |
 | `raw`                       | the raw values as a JSON object of texts                            |
+| `before_us`                 | the dataset's as-of before the batch: what a held row keeps         |
+| `released`                  | whether a person overrode findings of the batch                     |
 | the contract's columns      | cleaned; timestamps as integer microseconds                         |
+
+What a person makes of a quarantined version afterwards (replayed, discarded) is appended to a second table,
+`DATASET.fates`: `key`, `batch`, `ordinal`, its `state` from then on, `changed_us` and a `note`.
 """
 
 from __future__ import annotations
@@ -44,6 +49,7 @@ def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) 
     done = desk.history.sequence(dataset, writer_of(dataset))
     state = desk.dataset_state(dataset)
     if done >= state.published:
+        _append_fates(desk, dataset)
         return 0
     due = [
         batch
@@ -54,6 +60,7 @@ def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) 
         return 0
     runner = Runner(desk, desk.integration.datasets[dataset])
     written = 0
+    _append_fates(desk, dataset)
     for batch in due:
         written += _append(desk, runner, batch)
         desk.at("history-appended")
@@ -78,11 +85,41 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
         f"{gate.reasons('warn', 'quarantine', 'block')} AS reasons, {literal(form.cleaned_with)} AS cleaning, "
-        f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_cleaned(runner.dataset)} "
+        f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
+        f"{bool(batch.released)} AS released, {_cleaned(runner.dataset)} "
         f"FROM judged j JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage) s USING (_ord)"
     )
     desk.history.append(batch.dataset, table, writer=writer_of(batch.dataset), sequence=batch.number)
     return int(table.num_rows)
+
+
+def fates_of(dataset: str) -> str:
+    """The history table of what became of quarantined versions."""
+    return f"{dataset}.fates"
+
+
+def read_sql(desk: Desk, table: str) -> str:
+    """A relation over a history table's files; empty when nothing was ever appended to it."""
+    listed = ", ".join(literal(path) for path in desk.history.files(table))
+    return f"read_parquet([{listed}], union_by_name => true)" if listed else ""
+
+
+def _append_fates(desk: Desk, dataset: str) -> None:
+    """Appends what became of quarantined versions since, each once."""
+    table = fates_of(dataset)
+    known = read_sql(desk, table)
+    seen = f"SELECT batch, ordinal, state FROM {known}" if known else "SELECT NULL, NULL, NULL WHERE FALSE"
+    new = desk.current.table(
+        "SELECT _k AS key, _batch AS batch, _ord AS ordinal, _state AS state, _changed AS changed_us, _note AS note "
+        f"FROM {schema_of(dataset)}.quarantine WHERE _state <> 'quarantined' "
+        f"AND (_batch, _ord, _state) NOT IN ({seen})"
+    )
+    if new.num_rows:
+        desk.history.append(table, new, writer=table, sequence=desk.history.sequence(table, table) + 1)
+
+
+def _number(value: int | None) -> str:
+    return "NULL::BIGINT" if value is None else f"{value}::BIGINT"
 
 
 def _cleaned(dataset: Dataset) -> str:
@@ -104,6 +141,7 @@ def trim_landing(desk: Desk, dataset: str, now_us: int) -> int:
     for batch in desk.batches.all(f"{dataset}/").values():
         if batch.number < done and batch.settled_us is not None and batch.settled_us + keep < now_us:
             desk.landing.remove(dataset, batch.number)
+            desk.current.fold(dataset, batch.number)
             desk.state.commit([desk.batches.remove(f"{dataset}/{batch.number:012d}")], token=desk.token)
             removed += 1
     return removed

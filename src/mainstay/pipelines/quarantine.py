@@ -167,14 +167,7 @@ def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: st
         "_batch = max(_batch) OVER (PARTITION BY _k) AS last "
         f"FROM {schema}.quarantine WHERE {condition}"
     )
-    types = ", ".join(
-        f"CAST(json_extract_string(_raw, {literal('$.' + json.dumps(name))}) "
-        f"AS {stage.RAW_TYPES.get(kind, 'VARCHAR')}) "
-        f"AS {identifier(name)}"
-        for name, kind in form.kinds.items()
-    )
-    rows = desk.current.table(f"SELECT _n AS _ord, 'u' AS _op, _k, {types} FROM replaying WHERE last ORDER BY _n")
-    stage.fill(desk.current, form, rows.to_reader(), landed=True)
+    stage.fill_kept(desk.current, form, "SELECT _n AS n, 'u' AS op, _k AS k, _raw AS raw FROM replaying WHERE last")
     return int(desk.current.one("SELECT count(*) FROM replaying")[0])
 
 

@@ -4,42 +4,86 @@ from __future__ import annotations
 
 import msgspec
 
-from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord
-from mainstay.core.sql import identifier, literal
+from mainstay.core.sql import literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import apply_to_current, discard_in_current, record_plan, resume
+from mainstay.pipelines.recall import apply_fates, recall
 from mainstay.pipelines.run import Runner
-from mainstay.store.current import ROW_COLUMNS, schema_of
+from mainstay.store.current import FOLDED, schema_of
+
+STATES = ("published", "superseded", "quarantined", "discarded", "erased")
+"""Of a settled version."""
 
 
-def rebuild(desk: Desk, runner: Runner, *, after: int = 0) -> int:
+def rebuild(desk: Desk, runner: Runner, *, after: int = 0, judge_again: bool = False) -> int:
     """Applies every settled batch again, in order, to empty tables; in one transaction. Returns how many batches.
 
-    Rows whose batches have left landing come from history. What a person replayed or discarded row by row after its
-    batch settled is in quarantine again: the safe side, since held rows are not served as fresh.
+    What batches that left landing made of current comes from history (`recall`). What a person replayed or discarded
+    row by row in the few minutes before history heard of it is in quarantine again: the safe side, since held rows are
+    not served as fresh.
+
+    Args:
+        desk: The integration's stores.
+        runner: Of the dataset.
+        after: Only batches after this one: current has those before it. 0: from nothing.
+        judge_again: The contract changed: a replay that it would not allow today does not stand.
     """
     name = runner.dataset.name
     schema = schema_of(name)
-    published = desk.dataset_state(name).published
-    numbers = [number for number in desk.landing.numbers(name) if after < number <= published]
+    state = desk.dataset_state(name)
+    numbers = [number for number in desk.landing.numbers(name) if after < number <= state.published]
+    first = numbers[0] if numbers else state.published + 1
     with desk.current.transaction():
         if after == 0:
+            folded = _folded(desk, name, first)
             for table in ("rows", "newest", "held", "quarantine", "settled"):
                 desk.current.sql(f"DELETE FROM {schema}.{table}")
-            first = numbers[0] if numbers else published + 1
-            if first > 1:
-                _from_history(desk, runner.dataset, first)
+            rejected = recall(desk, runner, first) if first > 1 else 0
         for number in numbers:
             batch = desk.batches.get(batch_name(name, number))
             if batch is not None:
                 _apply_again(desk, runner, batch)
+        apply_fates(desk, runner.dataset, numbers, judge_again=judge_again)
+        if after == 0 and first > 1:
+            _count_folded(desk, name, folded, rejected)
         for batch in desk.waiting(name):  # what they hold is known, so reading it again is a no-op
             stage.remember(desk.current, runner.load(batch), batch.number)
     return len(numbers)
+
+
+def _folded(desk: Desk, dataset: str, first: int) -> dict[str, int] | None:
+    """What became of the versions of batches before `first`, by state; None where current has lost it."""
+    if not desk.current.last_applied(dataset):
+        return None
+    schema = schema_of(dataset)
+    rows = desk.current.sql(f"SELECT state, sum(n)::BIGINT FROM {schema}.settled WHERE batch < {first} GROUP BY state")
+    return {str(state): int(n) for state, n in rows}
+
+
+def _count_folded(desk: Desk, dataset: str, folded: dict[str, int] | None, rejected: int) -> None:
+    """Counts the versions of batches that left landing.
+
+    Args:
+        desk: The integration's stores.
+        dataset: Which dataset.
+        folded: What current said of them; None: what state remembers of all, less what was applied again.
+        rejected: How many of them were published then and are in quarantine now, because the contract changed.
+    """
+    schema = schema_of(dataset)
+    desk.current.sql(f"DELETE FROM {schema}.settled WHERE batch = {FOLDED}")  # what recalling them counted
+    if folded is None:
+        again = desk.current.counts(dataset)
+        state = desk.dataset_state(dataset).counts
+        folded = {name: state.get(name, 0) - again.get(name, 0) for name in STATES}
+        folded["erased"] -= sum(one.counts.get("erased", 0) for one in desk.waiting(dataset))
+    folded["published"] = folded.get("published", 0) - rejected
+    folded["quarantined"] = folded.get("quarantined", 0) + rejected
+    for name, n in folded.items():
+        desk.current.sql(f"INSERT INTO {schema}.settled VALUES ({FOLDED}, {literal(name)}, {n})")
 
 
 def _apply_again(desk: Desk, runner: Runner, batch: BatchRecord) -> None:
@@ -50,34 +94,6 @@ def _apply_again(desk: Desk, runner: Runner, batch: BatchRecord) -> None:
         return
     gate = Gate(desk.current, form, released=frozenset(batch.released))
     apply_to_current(desk, form, gate, gate.judge(), batch)
-
-
-def _from_history(desk: Desk, dataset: Dataset, before: int) -> None:
-    files = desk.history.files(dataset.name)
-    if not files:
-        return
-    schema = schema_of(dataset.name)
-    listed = "[" + ", ".join(literal(path) for path in files) + "]"
-    there = {
-        name for name, *_ in desk.current.sql(f"DESCRIBE SELECT * FROM read_parquet({listed}, union_by_name => true)")
-    }
-    names, values = [], []
-    for column in dataset.columns:
-        stored = "c_" + column.name
-        if stored in there:
-            names.append(identifier(column.name))
-            quoted = identifier(stored)
-            values.append(f"make_timestamp({quoted})" if column.type == "timestamp" else quoted)
-    desk.current.sql(
-        f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {', '.join(names)}) "
-        f"SELECT key, batch, ordinal, 0, event_us, known_us, NULL, NULL, op = 'd', {', '.join(values)} "
-        f"FROM read_parquet({listed}, union_by_name => true) WHERE batch < {before} AND state = 'published' "
-        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY batch DESC, ordinal DESC) = 1"
-    )
-    desk.current.sql(
-        f"INSERT INTO {schema}.settled SELECT batch, state, count(*) "
-        f"FROM read_parquet({listed}, union_by_name => true) WHERE batch < {before} GROUP BY ALL"
-    )
 
 
 def _note_cleaning(desk: Desk, runner: Runner) -> None:
@@ -96,7 +112,7 @@ def reclean(desk: Desk, runner: Runner, moment: Moment) -> int:
     wanted: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(name)}
     plan = record_plan(desk, wanted, dataset=name, batch=0, cause="reclean")
     desk.at("plan-recorded")
-    count = rebuild(desk, runner)
+    count = rebuild(desk, runner, judge_again=True)
     desk.at("current-written")
     resume(desk, plan, moment)
     _note_cleaning(desk, runner)

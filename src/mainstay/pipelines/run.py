@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import msgspec
 
 from mainstay.core.errors import MainstayError, NotFound, SourceRefused
-from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import Dataset
-from mainstay.core.ports import Manifest, ReadRequest, Source, SourceKind, SourceRead, TableInfo
+from mainstay.core.ports import Manifest, ReadRequest, Source, SourceKind, SourceRead, TableInfo, Write
 from mainstay.core.records import BatchRecord, DatasetState
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import stage
@@ -23,6 +22,7 @@ from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.publish import finish_batch, publish_batch
 from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
+from mainstay.pipelines.suppression import suppress
 from mainstay.quality.checks import row_checks
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ class Runner:
         began = self.desk.clock.now_us()
         rows, read_cursor, began_source, checked = self._read(form, plan)
         noops = stage.drop_noops(self.desk.current, form)
-        erased = self._suppress(form)
+        suppressed = suppress(self.desk, form)
+        noops += suppressed.noops
         left = int(self.desk.current.one("SELECT count(*) FROM stage")[0])
         result = RunResult(
             dataset=self.dataset.name, mode=plan.mode, read=rows, noops=noops, landed=left, batch=None, status="empty"
@@ -164,7 +165,7 @@ class Runner:
             rows=left,
             deletes=int(self.desk.current.one("SELECT count(*) FROM stage WHERE _op = 'd'")[0]),
             noops=noops,
-            erased=erased,
+            erased=suppressed.erased,
             cursor=read_cursor,
             digest="",
             files=(),
@@ -172,7 +173,7 @@ class Runner:
         )
         if left == 0:
             return self._empty(form, result, manifest)
-        return self._land(form, result, manifest)
+        return self._land(form, result, manifest, suppressed.writes)
 
     def settle(self, *, fresh: tuple[Shape, int] | None = None) -> BatchRecord | None:
         """Judges and publishes what waits, in order, until something blocks. Returns the last batch looked at.
@@ -303,15 +304,6 @@ class Runner:
         stage.add_gone(current, form, gone)
         return rows, None, began, True
 
-    def _suppress(self, form: Shape) -> int:
-        erased = self.desk.suppressed.all()
-        if not erased:
-            return 0
-        from mainstay.pipelines.erase import suppressed_keys
-
-        keys = suppressed_keys(self.desk, form, lambda text: keyed_hash(self.desk.secret, text) in erased)
-        return stage.suppress(self.desk.current, keys)
-
     def _dry(self, form: Shape, result: RunResult, *, checked: bool) -> RunResult:
         judgement = Gate(self.desk.current, form, deletes_checked=checked, row_checks=self._row_checks).judge()
         return msgspec.structs.replace(
@@ -363,7 +355,7 @@ class Runner:
             counts={**state.counts, "noop": state.counts.get("noop", 0) + manifest.noops},
         )
 
-    def _land(self, form: Shape, result: RunResult, manifest: Manifest) -> RunResult:
+    def _land(self, form: Shape, result: RunResult, manifest: Manifest, also: tuple[Write, ...] = ()) -> RunResult:
         desk, name = self.desk, self.dataset.name
         desk.at("before-landing")
         landed = desk.landing.land(manifest, marked(stage.landing_reader(desk.current, form), form))
@@ -371,7 +363,7 @@ class Runner:
         queued = bool(desk.waiting(name))
         if queued:  # before state knows the batch: a crash between the two is repaired by `adopt_landed`
             stage.remember(desk.current, form, landed.number)
-        batch = self.adopt(landed)
+        batch = self.adopt(landed, also)
         desk.at("batch-recorded")
         self.settle(fresh=None if queued else (form, batch.number))
         mine = desk.batches.get(batch_name(name, batch.number)) or batch
@@ -389,8 +381,8 @@ class Runner:
             RunResult,
         )
 
-    def adopt(self, manifest: Manifest) -> BatchRecord:
-        """Records a landed batch in state: after landing it, or after a crash between the two."""
+    def adopt(self, manifest: Manifest, also: tuple[Write, ...] = ()) -> BatchRecord:
+        """Records a landed batch in state, with `also`: after landing it, or after a crash between the two."""
         desk = self.desk
         batch = BatchRecord(
             dataset=manifest.dataset,
@@ -419,6 +411,7 @@ class Runner:
             [
                 desk.datasets.write(manifest.dataset, state),
                 desk.batches.write(batch_name(manifest.dataset, manifest.number), batch),
+                *also,
             ],
             token=desk.token,
         )

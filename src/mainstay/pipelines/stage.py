@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +165,37 @@ def fill(current: Current, form: Shape, incoming: pa.RecordBatchReader, *, lande
     A fresh read has `_ord` and raw columns; a landed batch (`landed`) has `_op` and `_k` as well, and keeps them.
     """
     current.db.register("incoming", incoming)
+    try:
+        return _make_stage(current, form, set(incoming.schema.names), landed=landed)
+    finally:
+        current.db.unregister("incoming")
+
+
+def fill_kept(current: Current, form: Shape, kept_sql: str) -> int:
+    """Makes `stage` out of versions kept with their raw values as a JSON object of texts; returns its rows.
+
+    Args:
+        current: The open DuckDB file.
+        form: The dataset's shape.
+        kept_sql: A query of columns `n` (becomes `_ord`), `op`, `k` and `raw`.
+    """
+    texts = ", ".join(
+        f"json_extract_string(raw, {literal('$.' + json.dumps(name))}) AS {identifier(name)}" for name in form.raw
+    )
+    current.sql(
+        "CREATE OR REPLACE TEMP VIEW incoming AS "
+        f"SELECT n AS _ord, op AS _op, k AS _k, {texts} FROM ({kept_sql}) ORDER BY n"
+    )
+    try:
+        return _make_stage(current, form, {"_ord", "_op", "_k", *form.raw}, landed=True)
+    finally:
+        current.sql("DROP VIEW temp.main.incoming")
+
+
+def _make_stage(current: Current, form: Shape, there: set[str], *, landed: bool) -> int:
+    """Makes `stage` out of `incoming`, which has the columns `there`."""
     # An integer key read from text and a wide integer column must come out as one type whatever the driver sent.
-    there = set(incoming.schema.names)  # a batch that landed before the contract gained a column has none of it
+    # A batch that landed before the contract gained a column has none of it.
     raw = ", ".join(
         f"CAST({identifier(name) if name in there else 'NULL'} AS {RAW_TYPES.get(kind, 'VARCHAR')}) "
         f"AS {identifier(name)}"
@@ -174,14 +204,11 @@ def fill(current: Current, form: Shape, incoming: pa.RecordBatchReader, *, lande
     marks = "_op, _k AS _landed_k," if landed else f"CASE WHEN {deleted_sql(form)} THEN 'd' ELSE 'u' END AS _op,"
     key = "_landed_k" if landed else f"coalesce({key_sql(form)}, chr(1) || CAST(_digest AS VARCHAR))"
     digest = f"CASE WHEN _op = 'd' AND {identifier(form.raw_key)} IS NULL THEN {DELETED} ELSE {digest_sql(form)} END"
-    try:
-        current.sql(
-            "CREATE OR REPLACE TEMP TABLE stage AS "
-            f"SELECT * {'EXCLUDE (_landed_k)' if landed else ''}, {key} AS _k FROM ("
-            f"SELECT *, {digest} AS _digest FROM (SELECT _ord, {marks} {raw} FROM incoming))"
-        )
-    finally:
-        current.db.unregister("incoming")
+    current.sql(
+        "CREATE OR REPLACE TEMP TABLE stage AS "
+        f"SELECT * {'EXCLUDE (_landed_k)' if landed else ''}, {key} AS _k FROM ("
+        f"SELECT *, {digest} AS _digest FROM (SELECT _ord, {marks} {raw} FROM incoming))"
+    )
     return int(current.one("SELECT count(*) FROM stage")[0])
 
 

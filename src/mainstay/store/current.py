@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+FOLDED = 0
+"""Stands in `settled` for all batches that are kept no longer; real ones are numbered from 1."""
+
 VERSION_COLUMNS = (
     "_batch BIGINT, _ord BIGINT, _digest UHUGEINT, _event BIGINT, _landed BIGINT, _cursor VARCHAR, _warn VARCHAR"
 )
@@ -245,12 +248,24 @@ class Current:
     def move(self, dataset: str, batch: int, before: str, after: str, n: int) -> None:
         """`n` versions of the batch change state; the sum over states stays as it is."""
         schema = schema_of(dataset)
+        if self.settled(dataset, batch) is None:
+            batch = FOLDED
         self.sql(f"UPDATE {schema}.settled SET n = n - ? WHERE batch = ? AND state = ?", [n, batch, before])
-        found = self.one(f"SELECT count(*) FROM {schema}.settled WHERE batch = ? AND state = ?", [batch, after])[0]
-        if found:
-            self.sql(f"UPDATE {schema}.settled SET n = n + ? WHERE batch = ? AND state = ?", [n, batch, after])
-        else:
-            self.sql(f"INSERT INTO {schema}.settled VALUES (?, ?, ?)", [batch, after, n])
+        self._count(schema, batch, after, n)
+
+    def fold(self, dataset: str, batch: int) -> None:
+        """Counts the batch's versions among those of all batches that are kept no longer."""
+        schema = schema_of(dataset)
+        with self.transaction():
+            for state, n in (self.settled(dataset, batch) or {}).items():
+                self._count(schema, FOLDED, state, n)
+            self.sql(f"DELETE FROM {schema}.settled WHERE batch = ?", [batch])
+
+    def _count(self, schema: str, batch: int, state: str, n: int) -> None:
+        """`n` more versions of the batch in `state`."""
+        changed = self.one(f"UPDATE {schema}.settled SET n = n + ? WHERE batch = ? AND state = ?", [n, batch, state])
+        if not changed[0]:
+            self.sql(f"INSERT INTO {schema}.settled VALUES (?, ?, ?)", [batch, state, n])
 
     def last_applied(self, dataset: str) -> int:
         """The highest batch number applied; 0 when none."""

@@ -1,0 +1,143 @@
+"""Current that is lost after landing was trimmed comes back out of history and the rest of landing, to the last row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mainstay.core.clock import DAY, SECOND
+from mainstay.core.nouns import Check
+from mainstay.pipelines import history, quarantine, sets
+from mainstay.pipelines.features import Moment
+from mainstay.pipelines.rebuild import reclean
+from mainstay.pipelines.run import Runner
+from mainstay.store.current import schema_of
+from tests.pipelines.test_properties import LONG, QUICK, STRICT, Act, changes, playing, published, run, stop
+from tests.pipelines.world import World
+
+by_hand = st.sampled_from([("replay",), ("discard row",), ("release",), ("discard batch",)])
+acts_of_people = st.lists(st.one_of(changes, changes, run, run, stop, by_hand), min_size=8, max_size=28)
+
+
+def tables(world: World, name: str) -> dict[str, Any]:
+    """Everything that current says of a dataset, but for when a version was quarantined and the order of rows."""
+    schema, current = schema_of(name), world.desk.current
+    found: dict[str, Any] = {
+        table: sorted(current.sql(f"SELECT * FROM {schema}.{table}"), key=repr) for table in ("rows", "newest", "held")
+    }
+    rejected = f"SELECT * REPLACE (CASE WHEN _state <> 'quarantined' THEN _changed END AS _changed) FROM {schema}."
+    found["quarantine"] = sorted(current.sql(rejected + "quarantine"), key=repr)
+    found["counts"] = {state: n for state, n in current.counts(name).items() if n}
+    return found
+
+
+def remember_and_forget(world: World) -> None:
+    """History follows landing, and landing keeps no batch that history has, but for the newest."""
+    for name in ("customers", "tickets"):
+        while history.flush(world.desk, name):
+            pass
+        history.trim_landing(world.desk, name, world.clock.now_us() + 40 * DAY)
+
+
+def lose_current(world: World) -> None:
+    world.close()
+    for file in world.folder.glob("current.duckdb*"):
+        file.unlink()
+    world.open()
+    sets.recover(world.desk)
+
+
+def comes_back(acts: list[Act], trimmed_at: int) -> None:
+    with playing(customers=STRICT) as play:
+        world = play.world
+        world.customer(1, u=0)
+        world.ticket(1, 1)
+        world.both()
+        for number, act in enumerate(acts):
+            play.do(act)
+            if number == trimmed_at % len(acts):
+                remember_and_forget(world)
+        for name in ("customers", "tickets"):
+            while history.flush(world.desk, name):  # the fates of the last minutes are with history as well
+                pass
+        before = {name: tables(world, name) for name in ("customers", "tickets")}
+        answers = published(world)
+        lose_current(world)
+        assert {name: tables(world, name) for name in ("customers", "tickets")} == before
+        assert published(world) == answers
+
+
+@pytest.mark.promise(1)
+@given(acts_of_people, st.integers(0, 27))
+@QUICK
+def test_lost_current_comes_back_out_of_history(acts: list[Act], trimmed_at: int) -> None:
+    comes_back(acts, trimmed_at)
+
+
+@pytest.mark.soak
+@given(acts_of_people, st.integers(0, 27))
+@LONG
+def test_lost_current_comes_back_out_of_history_for_long(acts: list[Act], trimmed_at: int) -> None:
+    comes_back(acts, trimmed_at)
+
+
+@pytest.mark.promise(5)
+def test_a_held_key_is_still_held_after_its_batch_left_landing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for key in (1, 2, 3):
+        world.customer(key, tenure=10, u=0)
+    world.both()
+    as_of = world.state().as_of_us
+    world.customer(1, tenure=500, u=1)
+    world.customer(2, tenure=600, u=1)
+    world.run()
+    (row,) = [row for row in quarantine.list_rows(world.desk, dataset="customers") if row.key == "2"]
+    quarantine.discard_rows(world.desk, dataset="customers", ids=[row.id], reason="a typo")
+    world.clock.advance(SECOND)
+    world.customer(3, tenure=11, u=2)
+    world.run()
+    remember_and_forget(world)
+    assert world.desk.landing.numbers("customers") == (3,)
+    before = tables(world, "customers")
+    lose_current(world)
+    assert tables(world, "customers") == before
+    held = world.row(1)
+    assert held is not None
+    assert (held.held, held.held_as_of_us) == (True, as_of)
+    assert world.run().landed == 0, "what was rejected or discarded is known, and lands no second time"
+    world.adds_up_in_state()
+    (left,) = quarantine.list_rows(world.desk, dataset="customers")
+    quarantine.discard_rows(world.desk, dataset="customers", ids=[left.id], reason="a typo too")
+    world.adds_up_in_state()
+    world.close()
+
+
+def test_cleaning_again_judges_what_left_landing_by_todays_contract(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for key, tenure in ((1, 10), (2, 80)):
+        world.customer(key, tenure=tenure, u=0)
+    world.both()
+    as_of = world.state().as_of_us
+    world.customer(1, tenure=11, u=1)
+    world.run()
+    remember_and_forget(world)
+    assert world.desk.landing.numbers("customers") == (2,)
+    contract = world.integration.datasets["customers"]
+    narrow = Check(name="tenure.max", kind="max", column="tenure", args={"value": 50})
+    checks = tuple(narrow if check.name == "tenure.max" else check for check in contract.checks)
+    world.integration.datasets["customers"] = msgspec.structs.replace(contract, checks=checks)
+    now = world.clock.now_us()
+    reclean(world.desk, Runner(world.desk, world.integration.datasets["customers"]), Moment(now, now))
+    assert world.values(1) == [11, "a", 0, None]
+    held = world.row(2)
+    assert held is not None
+    assert held.held
+    assert held.held_as_of_us != as_of
+    assert world.state().counts["quarantined"] == 1
+    world.adds_up_in_state()
+    world.close()
