@@ -201,13 +201,13 @@ def test_what_is_past_its_retention_goes_from_every_role(world: Shop) -> None:
     with own(world.place, "a test", clock=clock) as works:
         none = trim(works)
         assert (none["landing"], none["quarantine"]) == ({"customers": 0}, {"customers": 0})
-        assert none["history"] == {"receipts": 0, "events": 0}
+        assert none["history"] == {"receipts": 0, "events": 0, "customers": 0}
         clock.ahead_us = 100 * DAY
         counts = works.desk.dataset_state("customers").counts
         gone = trim(works)
         assert gone["landing"] == {"customers": 2}  # the last batch stays
         assert gone["quarantine"] == {"customers": 1}
-        assert gone["history"] == {"receipts": 0, "events": 0}
+        assert gone["history"] == {"receipts": 0, "events": 0, "customers": 0}
         left = works.desk.current.sql('SELECT _k, _state FROM "ds_customers".quarantine')
         assert left == [("person-0004", "quarantined")]  # what nobody settled is never lost
         assert works.desk.current.counts("customers")["discarded"] == counts["discarded"] == 1

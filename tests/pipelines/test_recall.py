@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mainstay.core.clock import DAY, SECOND
 from mainstay.core.nouns import Check
-from mainstay.pipelines import history, quarantine, sets
+from mainstay.pipelines import history, quarantine, retention, sets
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
@@ -140,4 +140,39 @@ def test_cleaning_again_judges_what_left_landing_by_todays_contract(tmp_path: Pa
     assert held.held_as_of_us != as_of
     assert world.state().counts["quarantined"] == 1
     world.adds_up_in_state()
+    world.close()
+
+
+def test_versions_that_were_replaced_longer_ago_than_is_kept_go_and_current_still_comes_back(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for key in (1, 2, 3):
+        world.customer(key, tenure=10, u=0)
+    world.both()
+    for number in (1, 2, 3):
+        world.customer(1, tenure=10 + number, u=number)
+        if number == 2:
+            world.customer(2, tenure=500, u=number)
+        world.run()
+    remember_and_forget(world)
+    now, keep = world.clock.now_us(), retention.HISTORY_US
+    assert retention.trim_versions(world.desk, "customers", now + keep // 2) == 0
+    files = history.read_sql(world.desk, "customers")
+
+    def kept() -> list[tuple[Any, ...]]:
+        rows = history.read_sql(world.desk, "customers")
+        return world.desk.current.sql(f"SELECT key, batch, state FROM {rows} ORDER BY key, batch")
+
+    whole = kept()
+    assert len(whole) == 7
+    newest_known = max(one[0] for one in world.desk.current.sql(f"SELECT known_us FROM {files}"))
+    # At the instant before the last version came: what was known a moment earlier is still within the retention.
+    assert retention.trim_versions(world.desk, "customers", newest_known + keep) == 2
+    assert [one for one in whole if one not in kept()] == [("1", 1, "published"), ("1", 2, "published")]
+    assert retention.trim_versions(world.desk, "customers", newest_known + keep + 1) == 1
+    assert kept() == [
+        ("1", 4, "published"), ("2", 1, "published"), ("2", 3, "quarantined"), ("3", 1, "published"),
+    ]  # fmt: skip
+    before = tables(world, "customers")
+    lose_current(world)
+    assert tables(world, "customers") == before
     world.close()

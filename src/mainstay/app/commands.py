@@ -230,7 +230,10 @@ def trim(works: Works) -> Body:
     return {
         "landing": {name: history.trim_landing(desk, name, now) for name in desk.integration.datasets},
         "quarantine": {name: retention.trim_quarantine(desk, name, now) for name in desk.integration.datasets},
-        "history": {name: retention.trim_history(desk, name, now) for name in (archive.RECEIPTS, archive.EVENTS)},
+        "history": {
+            **{name: retention.trim_history(desk, name, now) for name in (archive.RECEIPTS, archive.EVENTS)},
+            **{name: retention.trim_versions(desk, name, now) for name in desk.integration.datasets},
+        },
         "responses": forget_answers(works),
     }
 

@@ -394,6 +394,13 @@ class History(Protocol):
         """Deletes matching rows and vacuums so that no file holds them. Returns rows deleted."""
         ...
 
+    def remove(self, table: str, rows: pa.Table) -> int:
+        """Deletes, in one commit, the rows that equal a given row in all of its columns. Returns rows deleted.
+
+        Files that held them go with the next `compact`.
+        """
+        ...
+
     def replace(self, table: str, rows: pa.Table, *, key: str) -> int:
         """Replaces, in one commit, the rows whose column `key` equals that of a given row. Returns rows replaced.
 

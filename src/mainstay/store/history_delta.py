@@ -87,6 +87,21 @@ class DeltaHistory:
             self._clear(table, there)
         return int(deleted or 0)
 
+    def remove(self, table: str, rows: pa.Table) -> int:
+        with self._lock, _told(table):
+            there = self._open(table)
+            if there is None or not rows.num_rows:
+                return 0
+            equal = " AND ".join(f"target.{identifier(one)} = source.{identifier(one)}" for one in rows.column_names)
+            merge = there.merge(
+                _plain(rows),
+                predicate=equal,
+                source_alias="source",
+                target_alias="target",
+                writer_properties=_writing(),
+            )
+            return int(merge.when_matched_delete().execute()["num_target_rows_deleted"])
+
     def replace(self, table: str, rows: pa.Table, *, key: str) -> int:
         with self._lock, _told(table):
             there = self._open(table)
