@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mainstay.app.loop import Loop, due, next_run_us
 from mainstay.app.place import whoami
 from mainstay.app.status import DiskSample
 from mainstay.app.wiring import Works, own
-from mainstay.core.clock import DAY, HOUR, SECOND, Clock
+from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, Clock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import DatasetState, ProcessState, Receipt, Request, Response
@@ -157,6 +158,31 @@ def test_what_is_due_is_run_and_the_longest_overdue_first() -> None:
 
 def dataset(name: str) -> Dataset:
     return Dataset(name=name, source="crm", table=name, key="id", columns=(), every_us=10 * SECOND)
+
+
+@pytest.mark.promise(6)
+def test_full_reads_wait_for_their_hours_and_status_says_until_when(world: Shop) -> None:
+    from mainstay.app.status import read_status
+
+    begins = datetime.now(UTC) + timedelta(hours=3)
+    hours = f"{begins:%H:%M}-{begins + timedelta(hours=1):%H:%M} UTC"
+    world.file.write_text(
+        world.file.read_text().replace("path: crm.db}", f'path: crm.db, guard: {{backfill_hours: "{hours}"}}}}')
+    )
+    world.apply()
+    with own(world.place, "a test", clock=(clock := Late())) as works:
+        loop = Loop(works)
+        loop.start()
+        clock.ahead_us += MINUTE
+        loop.beat()
+        state = works.desk.dataset_state("customers")
+        assert (state.failures, state.error) == (0, "")
+        assert 2 * HOUR < state.next_us - clock.now_us() <= 3 * HOUR
+        (said,) = [one for one in read_status(world.place, clock).wrong if one.check == "customers.hours"]
+        assert hours in said.sentence
+        clock.ahead_us += 3 * HOUR
+        assert loop.beat()
+        assert works.desk.dataset_state("customers").last_read_us is not None
 
 
 def test_the_loop_reads_what_is_due_answers_requests_and_tells_failures(world: Shop) -> None:

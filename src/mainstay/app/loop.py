@@ -127,6 +127,10 @@ class Loop:
         try:
             runner = self._runner(name)
             runner.settle()
+            waits_us = runner.plan().opens_us
+            if waits_us is not None:
+                self._schedule(name, next_us=waits_us)
+                return
             result = runner.run()
         except Fenced:
             raise

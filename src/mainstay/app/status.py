@@ -331,6 +331,17 @@ def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
                 sentence=f"{name} could not be read for {since}, {state.failures} tries: {state.error}",
             )
         )  # fmt: skip
+    config = facts.integration.sources.get(facts.integration.datasets[name].source)
+    hours = "" if config is None else config.guard.backfill_hours or config.guard.allowed_hours
+    every = facts.integration.datasets[name].every_us
+    if hours and not state.error and state.next_us > facts.now_us + 2 * every:
+        found.append(
+            Finding(
+                check=f"{name}.hours", verdict=Verdict.WARN,
+                sentence=f"{name} is read again at {iso(state.next_us)}: its source may be read {hours} only",
+                mend="give the dataset a cursor, so that it needs no full reads, or widen the hours under `guard:`",
+            )
+        )  # fmt: skip
     for batch in facts.waiting.get(name, ()):
         if batch.status in ("blocked", "error"):
             why = "; ".join(

@@ -1,6 +1,6 @@
 """Running a dataset: plan what to read, read it, land it, and settle what waits, in order.
 
-`plan_run` is pure and is what `--dry-run` prints; `run` performs it.
+What to read is planned by `pipelines.plan`; `run` performs it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mainstay.pipelines import stage
 from mainstay.pipelines.ahead import ahead
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.judge import Gate, Judgement
+from mainstay.pipelines.plan import Mode, ReadPlan, plan_run
 from mainstay.pipelines.publish import finish_batch, publish_batch
 from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
 from mainstay.pipelines.suppression import suppress
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 T = TypeVar("T")
-
-Mode = Literal["snapshot", "increment", "reconcile"]
-
-
-class ReadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run will read."""
-
-    dataset: str
-    mode: Mode
-    why: str
-    since: str | None = None
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,23 +49,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int = 0
     superseded: int = 0
     published: int = 0
-
-
-def plan_run(dataset: Dataset, state: DatasetState, now_us: int) -> ReadPlan:
-    """What the next run of the dataset reads."""
-    if dataset.cursor is None:
-        return ReadPlan(
-            dataset=dataset.name, mode="snapshot", why="no cursor: the whole table, changes found by digest"
-        )
-    if state.read == 0 and state.last_read_us is None:
-        return ReadPlan(dataset=dataset.name, mode="increment", why="first read: the whole table")
-    if dataset.deletes.kind == "reconcile":
-        last = state.reconciled_us or 0
-        if now_us - last >= dataset.deletes.every_us:
-            return ReadPlan(dataset=dataset.name, mode="reconcile", why="keys and cursors are due to be compared")
-    return ReadPlan(
-        dataset=dataset.name, mode="increment", why=f"rows from {state.cursor} on, less the lag", since=state.cursor
-    )
 
 
 def kinds_of(dataset: Dataset, info: TableInfo) -> dict[str, SourceKind]:
@@ -138,12 +111,17 @@ class Runner:
         self._row_checks = row_checks(dataset)
         self._shapes: dict[tuple[tuple[str, SourceKind], ...], Shape] = {}
 
+    def plan(self) -> ReadPlan:
+        """What the next run reads, or until when it waits."""
+        hours = self.desk.integration.sources[self.dataset.source].guard.backfill_hours
+        return plan_run(self.dataset, self.desk.dataset_state(self.dataset.name), self.desk.clock.now_us(), hours)
+
     def run(self, *, dry: bool = False) -> RunResult:
         """One read, landed, judged and published. `dry` reads and judges, lands nothing, advances nothing."""
         state = self.desk.dataset_state(self.dataset.name)
         info = self.source.describe(self.dataset.table)
         form = self._fit(state, info, dry=dry)
-        plan = plan_run(self.dataset, state, self.desk.clock.now_us())
+        plan = self.plan()
         began = self.desk.clock.now_us()
         rows, read_cursor, began_source, checked = self._read(form, plan)
         noops = stage.drop_noops(self.desk.current, form)

@@ -1,0 +1,56 @@
+"""What the next run of a dataset reads: pure, from its contract, its state, the time and the hours for full reads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from mainstay.core.nouns import Dataset
+from mainstay.core.records import DatasetState
+from mainstay.sources.guard import is_open, opens_us
+
+Mode = Literal["snapshot", "increment", "reconcile"]
+
+
+class ReadPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run will read."""
+
+    dataset: str
+    mode: Mode
+    why: str
+    since: str | None = None
+    opens_us: int | None = None
+    """A full read outside the hours for it: when they begin. None: it may run now."""
+
+
+def plan_run(dataset: Dataset, state: DatasetState, now_us: int, hours: str = "") -> ReadPlan:
+    """What the next run of the dataset reads.
+
+    Args:
+        dataset: Its contract.
+        state: What was read so far.
+        now_us: Now.
+        hours: When full reads and reconciliations may run (`guard.backfill_hours`); empty for always. Increments do
+            not wait: a reconciliation that is due outside the hours lets them go on.
+    """
+    waits = None if is_open(hours, now_us) else opens_us(hours, now_us)
+    if dataset.cursor is None:
+        return ReadPlan(
+            dataset=dataset.name,
+            mode="snapshot",
+            why="no cursor: the whole table, changes found by digest",
+            opens_us=waits,
+        )
+    if state.read == 0 and state.last_read_us is None:
+        return ReadPlan(dataset=dataset.name, mode="increment", why="first read: the whole table", opens_us=waits)
+    why = f"rows from {state.cursor} on, less the lag"
+    if dataset.deletes.kind == "reconcile" and now_us - (state.reconciled_us or 0) >= dataset.deletes.every_us:
+        if waits is None:
+            return ReadPlan(dataset=dataset.name, mode="reconcile", why="keys and cursors are due to be compared")
+        why += f"; keys and cursors are due to be compared, which waits for {hours}"
+    # Without a cursor's value, an increment is the whole table.
+    return ReadPlan(
+        dataset=dataset.name, mode="increment", why=why, since=state.cursor,
+        opens_us=waits if state.cursor is None else None,
+    )  # fmt: skip
