@@ -283,7 +283,7 @@ def test_the_chain_leads_from_the_row_to_the_outcome(telco: Telco, versions: dic
     why = {link["what"]: link for link in telco.json("why", receipt)["links"]}
     assert ["customer_id", "3668-QPYBK"] in why["source"]["details"]
     assert "customers batch" in why["source"]["sentence"]
-    assert ["contract.values", "PASS: all 7,043 rows pass"] in why["checks"]["details"]
+    assert ["contract.values", "all 7,043 rows pass"] in why["checks"]["passed"]
     digest = telco.json("model", "show", str(versions["native"]))["digest"]
     assert ["artifact", digest] in why["model"]["details"]
     assert str(answer["output"]["churn_probability"]) in why["answer"]["sentence"]
