@@ -11,9 +11,9 @@ import pytest
 
 from mainstay.core.clock import SystemClock
 from mainstay.models.adding import Draft, draft
-from mainstay.models.conversion import failing, marked
+from mainstay.models.conversion import marked
 from mainstay.models.importing import Examined, ask, examine
-from mainstay.models.parity import compare
+from mainstay.models.parity import compare, failing
 from mainstay.models.registry import Registry, load
 from mainstay.models.runtimes.onnx import OnnxRuntime
 from mainstay.models.runtimes.python import PythonModel, PythonRuntime

@@ -13,7 +13,7 @@ from mainstay.cli.session import Session
 app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_help=True)
 
 
-Model = Annotated[Path, typer.Argument(help="An ONNX, joblib, pickle or skops file.")]
+Model = Annotated[Path, typer.Argument(help="An ONNX, XGBoost, LightGBM, joblib, pickle or skops file.")]
 Python = Annotated[str | None, typer.Option(help="The lab's interpreter: a pickle needs its own libraries.")]
 Example = Annotated[Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")]
 Outputs = Annotated[
@@ -40,8 +40,8 @@ def add(
 ) -> None:
     r"""Import a trained model as a version. It does not answer before `mainstay model use`.
 
-    The original always runs as it is, in its own process; a conversion to ONNX takes its place only where both give the
-    same answers on every current row and around every split.
+    A pickle always runs as it is, in its own process; a conversion to ONNX takes its place only where both give the
+    same answers on every current row and around every split. ONNX, XGBoost and LightGBM files run in process.
 
     Example: mainstay model add churn.joblib --python lab/bin/python --example train.csv
     --output churn_probability=predict_proba\[Yes]:probability

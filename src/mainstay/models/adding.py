@@ -59,7 +59,7 @@ def draft(
         build=examined.build,
     )
     if examined.runtime != "python":
-        return Draft(version=version, told=tuple(told))
+        return _native(Draft(version=version, told=tuple(told)), file, examined, rows, clock)
     if not allow_conversion:
         return Draft(version=_probed(file, examined, version, rows, clock), told=tuple(told))
     made = convert(file, examined, rows, home=home, clock=clock)
@@ -73,6 +73,17 @@ def draft(
             "build": made.build,
         }
     return Draft(version=msgspec.structs.replace(version, **changed), told=tuple(told))
+
+
+def _native(made: Draft, file: Path, examined: Examined, rows: Sequence[Row], clock: Clock) -> Draft:
+    """Trees are proved equal to their library; an ONNX graph is what it is."""
+    if examined.runtime == "onnx":
+        return made
+    from mainstay.models.proving import prove
+
+    proof = prove(file, examined, rows, clock)
+    version = msgspec.structs.replace(made.version, parity=proof.parity)
+    return Draft(version=version, told=(*made.told, proof.told))
 
 
 def _probed(file: Path, examined: Examined, version: ModelVersion, rows: Sequence[Row], clock: Clock) -> ModelVersion:

@@ -14,7 +14,7 @@ from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import Row
 from mainstay.models.importing import Examined, ask, opened
-from mainstay.models.parity import Parity, Splits, answers, compare, probe
+from mainstay.models.parity import Parity, Splits, answers, compare, failing, probe
 from mainstay.models.runtimes.onnx import OnnxRuntime
 from mainstay.models.runtimes.python import PythonModel
 from mainstay.models.side import side_folder
@@ -179,17 +179,6 @@ def _refused(kept: Conversion, examined: Examined, why: str, measured: Mapping[s
 def _stored(parity: Parity) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(parity)
     return {**built, "band_share": parity.band_share}
-
-
-def failing(parity: Parity) -> str:
-    """The numbers against it, e.g. `differs by up to 0.9 on 12 of 7,043 rows`."""
-    parts = []
-    for compared, what in ((parity.current, "rows"), (parity.around, "points around its splits, categories and nulls")):
-        if compared.differ:
-            parts.append(f"differs by up to {compared.largest:.2g} on {compared.differ:,} of {compared.rows:,} {what}")
-        if compared.refusals:
-            parts.append(f"one answers and the other refuses {compared.refusals:,} of {compared.rows:,} {what}")
-    return ", ".join(parts)
 
 
 def proof(parity: Parity) -> str:

@@ -1,6 +1,7 @@
 """Reading what a model file is: its names, types, categories and outputs. What it does not say is asked, never guessed.
 
-A pickle is opened by the lab's own interpreter in a process of its own, never here; an ONNX graph is data.
+A pickle is opened by the lab's own interpreter in a process of its own, never here; an ONNX graph or what XGBoost and
+LightGBM save is data.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ FORMATS = {
     ".pkl": "pickle",
     ".pickle": "pickle",
     ".skops": "skops",
+    ".json": "xgboost",
+    ".ubj": "xgboost",
+    ".txt": "lightgbm",
 }
+DATA = frozenset({"onnx", "xgboost", "lightgbm"})
+"""What is opened here; every other kind by the lab's interpreter."""
 ASK_US = 120 * SECOND
 _EMPTY = Signature(inputs=(), outputs=())
 
@@ -40,7 +46,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
     signature: Signature
     build: str
     kind: str
-    """What a person would call it: the class at the end of the pipeline, or `onnx`."""
+    """What a person would call it: the class at the end of the pipeline, `onnx`, or `xgboost` with its objective."""
     isolation: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What a person should know: warnings of its libraries."""
@@ -70,11 +76,8 @@ def examine(
         raise ModelRefused(f"{file.name} is of no known kind", mend=f"known endings: {', '.join(FORMATS)}")
     asked = parse_outputs(outputs)
     digest = digest_bytes(file.read_bytes())
-    if kind == "onnx":
-        from mainstay.models.importing_onnx import examine_onnx
-
-        found = examine_onnx(file, asked, feature_columns)
-        return Examined(digest=digest, runtime="onnx", kind="onnx", **found)
+    if kind in DATA:
+        return Examined(digest=digest, runtime=kind, **_data(file, kind, asked, feature_columns, example))
     if python is None:
         raise ModelRefused(
             f"a {kind} file can only be opened by the libraries it was made with",
@@ -94,6 +97,23 @@ def examine(
     return _original(
         file, options, asked, example=example, feature_columns=feature_columns, clock=clock or SystemClock()
     )
+
+
+def _data(
+    file: Path,
+    kind: str,
+    asked: tuple[Output, ...],
+    feature_columns: tuple[tuple[str, ColumnType], ...],
+    example: Path | None,
+) -> dict[str, Any]:
+    """What a file that is data says; its reader is imported only here, with its library."""
+    if kind == "onnx":
+        from mainstay.models.importing_onnx import examine_onnx
+
+        return {"kind": kind, **examine_onnx(file, asked, feature_columns)}
+    from mainstay.models.importing_trees import examine_trees
+
+    return examine_trees(file, kind, asked, feature_columns, example)
 
 
 def _original(

@@ -233,3 +233,14 @@ def _close(value: float, known: Sequence[tuple[float, float]]) -> bool:
     """Whether the value lies within one float32 step of any split. Steps grow with the split, so neighbours suffice."""
     after = bisect_left(known, (value, 0.0))
     return any(abs(value - split) <= step for split, step in known[max(after - 2, 0) : after + 2])
+
+
+def failing(parity: Parity) -> str:
+    """The numbers against it, e.g. `differs by up to 0.9 on 12 of 7,043 rows`."""
+    parts = []
+    for compared, what in ((parity.current, "rows"), (parity.around, "points around its splits, categories and nulls")):
+        if compared.differ:
+            parts.append(f"differs by up to {compared.largest:.2g} on {compared.differ:,} of {compared.rows:,} {what}")
+        if compared.refusals:
+            parts.append(f"one answers and the other refuses {compared.refusals:,} of {compared.rows:,} {what}")
+    return ", ".join(parts)

@@ -9,11 +9,12 @@ import pytest
 
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import Field, Signature
-from mainstay.models.importing import Examined
+from mainstay.models.importing import Examined, examine
 from mainstay.models.runtimes import BUILT_IN, runtime_names, runtime_of
 from mainstay.models.runtimes.python_process import PythonHost
 from mainstay.testing.runtime_suite import RUNTIME_SUITE, RuntimeCase
 from tests.models.conftest import CATEGORIES, Trained
+from tests.models.trees import COLUMNS, lightgbm_file, xgboost_file
 
 INPUTS = (
     Field(name="contract", type="string", categories=CATEGORIES["contract"]),
@@ -96,10 +97,37 @@ def python(request: pytest.FixtureRequest) -> RuntimeCase:
     )
 
 
+def trees(file: Path) -> RuntimeCase:
+    found = examine(file, outputs=("churn=predict_proba[1]", "margin=decision_function"), feature_columns=COLUMNS)
+    fine = ("One year", 3, 29.9, True, 10)
+    rows = (fine, ("Month-to-month", 60, None, False, None), ("Two year", 1, 100.0, True, 20))
+    refused: list[tuple[object, ...]] = [(*fine[:2], "a lot", *fine[3:]), (5, *fine[1:]), (*fine[:4], "ten")]
+    if found.runtime == "xgboost":
+        refused.append(("Forever", *fine[1:]))
+    return RuntimeCase(
+        load=lambda: runtime_of(found.runtime).load(file, found.signature, found.options),
+        signature=found.signature,
+        rows=rows,
+        refused=refused,
+    )
+
+
+def xgboost(request: pytest.FixtureRequest) -> RuntimeCase:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return trees(xgboost_file(folder / "a.ubj", "binary", objective="binary:logistic"))
+
+
+def lightgbm(request: pytest.FixtureRequest) -> RuntimeCase:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return trees(lightgbm_file(folder / "a.txt", "binary", objective="binary"))
+
+
 CASES: dict[str, Callable[[pytest.FixtureRequest], RuntimeCase]] = {
     "constant": constant,
     "rule": rule,
     "onnx": onnx,
+    "xgboost": xgboost,
+    "lightgbm": lightgbm,
     "python": python,
 }
 
@@ -116,5 +144,5 @@ def test_runtime(check: Callable[[RuntimeCase], None], name: str, request: pytes
 
 
 def test_an_unknown_runtime_is_told_with_the_known_ones() -> None:
-    with pytest.raises(NotFound, match="constant, rule, onnx, python"):
+    with pytest.raises(NotFound, match="constant, rule, onnx, xgboost, lightgbm, python"):
         runtime_of("fortran")

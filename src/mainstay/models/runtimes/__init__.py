@@ -18,6 +18,8 @@ BUILT_IN: dict[str, str] = {
     "constant": "mainstay.models.runtimes.constant:ConstantRuntime",
     "rule": "mainstay.models.runtimes.rule:RuleRuntime",
     "onnx": "mainstay.models.runtimes.onnx:OnnxRuntime",
+    "xgboost": "mainstay.models.runtimes.xgboost:XgboostRuntime",
+    "lightgbm": "mainstay.models.runtimes.lightgbm:LightgbmRuntime",
     "python": "mainstay.models.runtimes.python:PythonRuntime",
 }
 
