@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mainstay.app.answers import readers, receipt, verify, why
+from mainstay.app.commands import ask
 from mainstay.app.models import Wish, add_model, shop, use_model
 from mainstay.core.errors import ModelRefused
 from mainstay.core.records import ModelVersion
-from tests.app.shop import Shop
+from mainstay.core.verdicts import Verdict
+from mainstay.models.registry import load
+from mainstay.models.verify import reproduce
+from mainstay.serving.reply import Answer
+from mainstay.store.shelf import ShelfReader
+from tests.app.shop import CONSTANT, RULE, Shop, file_of
 
 OUTPUT = "churn_probability=predict_proba[1]"
 
@@ -58,3 +67,95 @@ def test_one_that_does_not_fit_the_api_contract_is_refused(world: Shop) -> None:
     with pytest.raises(ModelRefused, match="the API promises churn_probability"), shop(world.place) as at:
         add_model(at, Wish(file=trained(world.folder / "churn.ubj"), outputs=("risk=predict_proba[1]",)), by="anna")
     assert world.outputs() == {"churn_probability": 0.26}
+
+
+POST = "post: [{threshold: {of: churn_probability, as: risk, at: 0.5, above: high, below: low}}]"
+"""Of the constant as of the trained model: the one takes the other's place."""
+
+
+@pytest.fixture
+def posted(tmp_path: Path) -> Shop:
+    made = Shop(tmp_path)
+    text = file_of(model=f"{CONSTANT}, {POST}").replace("reason: base rate", "risk: low, reason: base rate")
+    made.file.write_text(text)
+    ask(made.place, "apply", {})
+    made.run()
+    return made
+
+
+def test_a_business_value_leaves_and_the_receipt_holds_both(posted: Shop) -> None:
+    contract = json.loads((posted.folder / "contracts" / "api-1.json").read_text())
+    assert [one["name"] for one in contract["outputs"]] == ["churn_probability", "risk"]
+    assert posted.outputs() == {"churn_probability": 0.26, "risk": "low"}
+    added(posted, trained(posted.folder / "churn.ubj"))
+    (answer,) = posted.predict("person-0006")
+    assert isinstance(answer, Answer)
+    assert answer.output["risk"] == "high"
+    with readers(posted.place) as found:
+        one = receipt(found, answer.receipt or "")
+        assert one.raw == {"churn_probability": answer.output["churn_probability"]}
+        assert one.output == answer.output
+        finding = verify(found, one.id)
+        assert finding.verdict is Verdict.PASS
+        assert "the 1 steps of `model.post` give the same answer" in finding.sentence
+        (link,) = [link for link in why(found, one.id) if link.what == "answer"]
+        assert ("model gave churn_probability", str(one.raw["churn_probability"])) in link.details
+
+
+def test_an_answer_that_the_steps_do_not_give_is_found(posted: Shop) -> None:
+    (answer,) = posted.predict("person-0006")
+    assert isinstance(answer, Answer)
+    with readers(posted.place) as found:
+        one = receipt(found, answer.receipt or "")
+        version = ShelfReader(found.state, "model", ModelVersion).get(f"{one.version:06d}")
+        wrong = msgspec.structs.replace(one, output={**(one.output or {}), "risk": "high"})
+        finding = reproduce(wrong, version, lambda it: load(it, found.artifacts, posted.folder))
+        assert finding.verdict is Verdict.FAIL
+        assert "another risk" in finding.sentence
+
+
+def test_changed_steps_are_another_version_that_waits_to_be_used(posted: Shop) -> None:
+    before, _ = added(posted, trained(posted.folder / "churn.ubj"))
+    posted.file.write_text(posted.file.read_text().replace("at: 0.5", "at: 0.99999"))
+    assert [step["kind"] for step in posted.plan()["steps"]] == ["new_post", "new_version", "store_file"]
+    posted.apply()
+    assert posted.outputs("person-0006")["risk"] == "high", "which version answers is changed by `model use` alone"
+    with shop(posted.place) as at:
+        made = next(one for one in at.registry.versions() if one.post != before.post and one.runtime == "xgboost")
+        assert (made.digest, made.number) == (before.digest, before.number + 1)
+        use_model(at, made.number, by="anna")
+    assert posted.outputs("person-0006")["risk"] == "low"
+    assert posted.kinds() == []
+
+
+def test_steps_that_change_what_callers_get_break_the_api_contract(posted: Shop) -> None:
+    added(posted, trained(posted.folder / "churn.ubj"))
+    posted.file.write_text(
+        posted.file.read_text().replace("as: risk", "as: danger").replace("risk: low", "danger: low")
+    )
+    assert [one["sentence"] for one in posted.plan()["breaks"]] == [
+        "output `risk` is gone",
+        "output `danger` is new",
+    ]
+
+
+def test_steps_that_do_not_fit_the_model_are_told(world: Shop) -> None:
+    world.write(model=f"{CONSTANT}, post: [{{scale: {{of: nothing, by: 2}}}}]")
+    with pytest.raises(ModelRefused, match="there is no output nothing"):
+        world.plan()
+
+
+def test_a_value_without_a_word_falls_back(world: Shop) -> None:
+    words = "post: [{words: {as: word, words: {'0.5': half}}}]"
+    text = file_of(model=f"{RULE}, {words}", api=2).replace("reason: base rate", "word: unknown, reason: base rate")
+    world.file.write_text(text)
+    ask(world.place, "apply", {})
+    world.run()
+    known, unknown = world.predict("person-0005", "person-0003")
+    assert isinstance(known, Answer)
+    assert isinstance(unknown, Answer)
+    assert known.output == {"churn_probability": 0.5, "word": "half"}
+    assert unknown.output == {"churn_probability": 0.26, "word": "unknown"}
+    assert unknown.reason == "on_error"
+    with readers(world.place) as found:
+        assert receipt(found, unknown.receipt or "").raw == {"churn_probability": 0.3}

@@ -317,6 +317,7 @@ def _answer_link(one: Receipt) -> Link:
         details=(
             ("verdict", str(one.verdict)),
             ("sentence", one.sentence),
+            *((f"model gave {name}", str(value)) for name, value in (one.raw or {}).items()),
             ("status", str(one.status)),
             ("caller", one.caller),
         ),

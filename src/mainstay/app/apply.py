@@ -17,7 +17,8 @@ from mainstay.core.nouns import Dataset, Field, Integration, Signature
 from mainstay.core.ports import Write
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion
 from mainstay.core.verdicts import Finding
-from mainstay.models.registry import inline_draft
+from mainstay.models.post import Post, with_post
+from mainstay.models.registry import content, inline_draft
 from mainstay.pipelines import sets
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.rebuild import reclean
@@ -27,7 +28,7 @@ from mainstay.store.shelf import Shelf, ShelfReader
 
 Kind = Literal[
     "store_file", "make_dataset", "drop_dataset", "reread", "reclean", "add_feature_set", "new_version", "use_version",
-    "write_contract", "retire_feature_set", "accept_schema",
+    "new_post", "write_contract", "retire_feature_set", "accept_schema",
 ]  # fmt: skip
 
 
@@ -205,6 +206,12 @@ def _new_version(works: Works, new: Integration, _step: Step) -> None:
     works.registry.add(_draft(new, feature_state(new, new.model.input), works.clock.now_us(), works.by))
 
 
+def _new_post(works: Works, new: Integration, _step: Step) -> None:
+    again = _reposted(works, new)
+    if again is not None:
+        works.registry.add(again)
+
+
 def _use_version(works: Works, new: Integration, _step: Step) -> None:
     version = works.registry.add(_draft(new, feature_state(new, new.model.input), works.clock.now_us(), works.by))
     works.registry.use(version.number, by=works.by, at_us=works.clock.now_us())
@@ -235,6 +242,7 @@ _PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
     "retire_feature_set": _retire_feature_set,
     "new_version": _new_version,
     "use_version": _use_version,
+    "new_post": _new_post,
     "write_contract": _write_contract,
 }
 
@@ -250,15 +258,32 @@ def _draft(new: Integration, wanted: FeatureSetState, at_us: int, by: str) -> Mo
         feature_set=wanted.digest,
         at_us=at_us,
         by=by,
+        post=new.model.post,
     )
 
 
+def _reposted(works: Works, new: Integration) -> ModelVersion | None:
+    """The imported version that answers, with the file's steps of `model.post`; None where it has them.
+
+    Raises ModelRefused when they do not fit what it gives.
+    """
+    answering = works.registry.answering()
+    if answering is None:
+        return None
+    version = works.registry.get(answering.version)
+    if version.origin == "file" or version.post == new.model.post:
+        return None
+    made = msgspec.structs.replace(version, created_us=works.clock.now_us(), created_by=works.by)
+    return with_post(made, new.model.post)
+
+
 def inline_signature(new: Integration, wanted: FeatureSetState) -> Signature:
-    """The signature of a constant (no inputs) or a rule (every feature column that it may use)."""
+    """The signature of a constant (no inputs) or a rule (every feature column that it may use), after `model.post`."""
     inline = new.model.inline
     if inline is None:
         raise NotFound("the file has neither a constant nor a rule", mend="mainstay model add FILE")
-    return Signature(inputs=() if inline.kind == "constant" else _inline_inputs(wanted), outputs=inline.outputs)
+    inputs = () if inline.kind == "constant" else _inline_inputs(wanted)
+    return Signature(inputs=inputs, outputs=Post(new.model.post, inline.outputs).outputs)
 
 
 def _inline_inputs(wanted: FeatureSetState) -> tuple[Field, ...]:
@@ -304,8 +329,13 @@ def _model_steps(works: Works, new: Integration, wanted: FeatureSetState) -> tup
 
     It answers at once where nothing answers yet, or where what answers came from the file and its features are ready.
     """
+    again = _reposted(works, new)
+    posted = []
+    if again is not None and all(_differ(one, again) for one in works.registry.versions()):
+        sentence = f"make version {again.number} again with the steps of `model.post`; then mainstay model use N"
+        posted = [Step(kind="new_post", name=new.model.name, sentence=sentence)]
     if new.model.inline is None:
-        return [], []
+        return posted, []
     kind = new.model.inline.kind
     draft = _draft(new, wanted, 0, "")
     same = [
@@ -328,7 +358,11 @@ def _model_steps(works: Works, new: Integration, wanted: FeatureSetState) -> tup
     else:
         used = [use]
     made = Step(kind="new_version", name=new.model.name, sentence=f"make the {kind} a model version{later}")
-    return ([] if same else [made]), used
+    return ([*posted] if same else [*posted, made]), used
+
+
+def _differ(one: ModelVersion, other: ModelVersion) -> bool:
+    return content(one) != content(other) or one.retired_us is not None
 
 
 def _ready(works: Works, wanted: FeatureSetState) -> bool:
@@ -351,7 +385,7 @@ def _contract_breaks(works: Works, new: Integration, wanted: FeatureSetState) ->
     else:
         answering = works.registry.answering()
         if answering is not None:
-            version = works.registry.get(answering.version)
+            version = _reposted(works, new) or works.registry.get(answering.version)
             now = api_contract.build(new, wanted.columns, version.signature, key_type=wanted.key_type)
             found.extend(api_contract.breaks(standing, now))
     return [

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core.errors import ModelError
+from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
 from mainstay.core.records import FeatureSetState, ModelVersion
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.fitting import fits
 from mainstay.models.inputs import null
+from mainstay.models.post import post_of, with_post
 from mainstay.models.registry import inline_draft
 from mainstay.models.runtimes import runtime_of
 from mainstay.serving import contract as api_contract
@@ -62,6 +63,7 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
                 feature_set=facts.features.digest,
                 at_us=0,
                 by="",
+                post=facts.integration.model.post,
             )
         except ModelError as error:
             found.append(_finding(f"model.{inline.kind}", Verdict.FAIL, error.sentence, error.mend))
@@ -72,6 +74,7 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
     version = facts.answering
     if version is not None and (version.origin == "imported" or inline is None):
         candidate = Candidate(version.signature, f"version {version.number} of {version.name}", imported=True)
+        found.extend(_post(facts.integration, version))
     if candidate is None:
         if inline is None:
             mend = "mainstay apply, then mainstay model add FILE; or write a `constant:` to try everything else first"
@@ -83,6 +86,21 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
         if candidate.imported:
             found.extend(_values(candidate.signature, columns, facts.rows))
     return found, candidate
+
+
+def _post(integration: Integration, version: ModelVersion) -> Iterator[Finding]:
+    """The file's steps against the version that answers, which keeps those that it was made with."""
+    if integration.model.post == version.post:
+        return
+    try:
+        with_post(version, integration.model.post)
+    except ModelRefused as error:
+        yield _finding("model.post", Verdict.FAIL, error.sentence, error.mend)
+        return
+    sentence = f"version {version.number} answers with other steps than `model.post` says"
+    yield _finding(
+        "model.post", Verdict.WARN, sentence, "mainstay apply makes a version of it; then mainstay model use N"
+    )
 
 
 def _columns(facts: ModelFacts) -> tuple[tuple[str, ColumnType], ...]:
@@ -147,9 +165,11 @@ def try_inline(draft: ModelVersion, rows: Sequence[Sequence[Any]]) -> Iterator[F
     """A rule's answers for the sample's rows: whether it takes them, and what it gives is as declared."""
     if draft.runtime == "constant" or not rows:
         return
-    loaded = runtime_of(draft.runtime).load(None, draft.signature, draft.options)
+    loaded = runtime_of(draft.runtime).load(None, draft.given, draft.options)
     try:
         answers = loaded.predict(rows)
+        post = post_of(draft)
+        answers = answers if post is None else [post(answer) for answer in answers]
     except ModelError as error:
         yield _finding("model.rule.rows", Verdict.FAIL, error.sentence, error.mend or "guard it: CASE, TRY_CAST")
         return

@@ -26,6 +26,7 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.adding import draft
 from mainstay.models.fitting import fits
 from mainstay.models.importing import examine
+from mainstay.models.post import Post, with_post
 from mainstay.models.registry import Registry, socket_of
 from mainstay.models.runtimes.python import listening
 from mainstay.quality.checks import freshness_finding
@@ -90,8 +91,8 @@ def shop(place: Place) -> Iterator[Shop]:
 def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str, ...]]:
     """Examines, converts where parity is proved, and stores a version. Returns it with what to tell the person.
 
-    Raises ModelRefused when it does not fit the API contract or cannot be opened, Refused before its feature set is
-    there.
+    The steps of `model.post` become part of it. Raises ModelRefused when it does not fit the API contract or cannot be
+    opened, Refused before its feature set is there.
     """
     integration = need_applied(at.state)
     wanted = applying.feature_state(integration, integration.model.input)
@@ -109,7 +110,9 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
         home=at.place.home.folder,
         clock=at.clock,
     )
-    misfits = _misfits(integration, wanted, examined.signature)
+    post = integration.model.post
+    final = Signature(inputs=examined.signature.inputs, outputs=Post(post, examined.signature.outputs).outputs)
+    misfits = _misfits(integration, wanted, final)
     if misfits:
         raise ModelRefused("; ".join(one.sentence for one in misfits), mend=misfits[0].mend)
     rows = current_rows(at, wanted, integration, examined.signature)
@@ -125,7 +128,7 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
         by=by,
         clock=at.clock,
     )
-    version = at.registry.add(made.version)
+    version = at.registry.add(with_post(made.version, post))
     at.audit("model.add", {"version": version.number, "digest": version.digest}, by)
     return version, made.told
 

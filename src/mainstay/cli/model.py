@@ -120,10 +120,12 @@ def show(ctx: typer.Context, *, number: Number) -> None:
     if one.original_digest and one.original_digest != one.digest:
         session.out.say(f"original {one.original_digest}")
     session.out.say(f"feature set {one.feature_set}")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("in", f.name, f.type, f.unit, f"{len(f.categories)} categories" if f.categories else "")
         for f in one.signature.inputs
     ]
+    rows += [("gives", f.name, f.type, f.unit, f.meaning) for f in one.raw]
+    rows += [(step.kind, step.args.get("as", step.args.get("of", "")), "", "", "") for step in one.post]
     rows += [("out", f.name, f.type, f.unit, f.meaning) for f in one.signature.outputs]
     session.out.table(["", "field", "type", "unit", ""], rows)
     if one.parity:

@@ -184,6 +184,15 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Field, ...]
 
 
+class PostStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step from what a model gives to what the business is given. Steps run in the order written."""
+
+    kind: Literal["scale", "calibrate", "threshold", "words", "top"]
+    args: dict[str, Any] = {}
+    """All: {of, as}. `scale`: {by, add, min, max, round, unit}. `calibrate`: {platt: {a, b}} or {isotonic: [[x, y]]}.
+    `threshold`: {at, above, below}. `words`: {words, other}. `top`: {take}, its `of` a list."""
+
+
 class InlineModel(msgspec.Struct, frozen=True, kw_only=True):
     """A constant or a rule that stands in the file."""
 
@@ -204,6 +213,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_inputs: tuple[Field, ...] = ()
     """Inputs that the caller may send beside the key."""
     timeout_us: int = 2_000_000
+    post: tuple[PostStep, ...] = ()
+    """Of every version that is made from now on; a version keeps the steps it was made with."""
 
 
 Policy = Literal["refuse", "flag", "fallback"]

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainstay.core.nouns import ColumnType, Signature
+from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
 from mainstay.core.verdicts import Finding, Verdict
 
 
@@ -160,6 +160,11 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str
     options: dict[str, Any] = {}
     signature: Signature
+    """What callers may rely on: its outputs are those after `post`."""
+    post: tuple[PostStep, ...] = ()
+    """Steps between what the model gives and what leaves."""
+    raw: tuple[Field, ...] = ()
+    """The model's own outputs, where `post` makes others of them."""
     feature_set: str = ""
     """The digest it pins; empty for a version that reads no features."""
     origin: Literal["file", "imported"]
@@ -170,6 +175,11 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     """The runtime's libraries and versions, for `receipt verify`."""
     retired_us: int | None = None
+
+    @property
+    def given(self) -> Signature:
+        """The signature of the model itself, before `post`."""
+        return Signature(inputs=self.signature.inputs, outputs=self.raw) if self.post else self.signature
 
 
 class Answering(msgspec.Struct, frozen=True, kw_only=True):
@@ -308,6 +318,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     cleaning: str = ""
     output: dict[str, Any] | None = None
+    raw: dict[str, Any] | None = None
+    """The model's own outputs, where `model.post` made others of them; None where it is the output itself."""
     arm: Literal["champion", "challenger", "holdout"] = "champion"
     latency_us: int = 0
     batch: int = 1

@@ -11,9 +11,10 @@ import msgspec
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Conflict, NotFound, Refused
 from mainstay.core.ids import digest_bytes
-from mainstay.core.nouns import Field, InlineModel, Signature
+from mainstay.core.nouns import Field, InlineModel, PostStep, Signature
 from mainstay.core.ports import Artifacts, LoadedModel, State, StateReader, Versioned, Write
 from mainstay.core.records import Answering, ModelVersion, encode
+from mainstay.models.post import with_post
 from mainstay.models.runtimes import runtime_of
 from mainstay.models.runtimes.python_process import PythonHost
 
@@ -62,7 +63,7 @@ class Registry(RegistryReader):
         while True:
             versions = self.versions()
             for version in versions:
-                if _content(version) == _content(draft) and version.retired_us is None:
+                if content(version) == content(draft) and version.retired_us is None:
                     return version
             number = max((version.number for version in versions), default=0) + 1
             made = msgspec.structs.replace(draft, number=number)
@@ -103,6 +104,7 @@ class Registry(RegistryReader):
         feature_set: str,
         at_us: int,
         by: str = "",
+        post: tuple[PostStep, ...] = (),
         hindrance: Hindrance = lambda _: "",
     ) -> tuple[ModelVersion, bool]:
         """The version of a constant or rule that stands in the file, and whether it answers now.
@@ -110,7 +112,8 @@ class Registry(RegistryReader):
         It is used at once only where nothing answers yet, or what answers came from the file too and its feature set is
         ready. Raises ModelRefused when the rule does not work.
         """
-        added = self.add(inline_draft(inline, name=name, inputs=inputs, feature_set=feature_set, at_us=at_us, by=by))
+        draft = inline_draft(inline, name=name, inputs=inputs, feature_set=feature_set, at_us=at_us, by=by, post=post)
+        added = self.add(draft)
         now = self.answering()
         if now is not None and now.version == added.number:
             return added, True
@@ -136,7 +139,14 @@ class Registry(RegistryReader):
 
 
 def inline_draft(
-    inline: InlineModel, *, name: str, inputs: tuple[Field, ...], feature_set: str, at_us: int, by: str
+    inline: InlineModel,
+    *,
+    name: str,
+    inputs: tuple[Field, ...],
+    feature_set: str,
+    at_us: int,
+    by: str,
+    post: tuple[PostStep, ...] = (),
 ) -> ModelVersion:
     """A constant or rule as a version, loaded once to see that it works. A constant reads no features."""
     constant = inline.kind == "constant"
@@ -147,10 +157,10 @@ def inline_draft(
         build = loaded.build
     finally:
         loaded.close()
-    return ModelVersion(
+    plain = ModelVersion(
         number=0,
         name=name,
-        digest=options_digest(inline.kind, options, signature),
+        digest=options_digest(inline.kind, options, signature, post),
         runtime=inline.kind,
         options=options,
         signature=signature,
@@ -160,11 +170,15 @@ def inline_draft(
         created_by=by,
         build=build,
     )
+    return with_post(plain, post) if post else plain
 
 
-def options_digest(runtime: str, options: Mapping[str, Any], signature: Signature) -> str:
+def options_digest(
+    runtime: str, options: Mapping[str, Any], signature: Signature, post: tuple[PostStep, ...] = ()
+) -> str:
     """The digest of a model that is all options."""
-    return digest_bytes(msgspec.json.encode([runtime, options, signature], order="deterministic"))
+    told = [runtime, options, signature, *([post] if post else [])]
+    return digest_bytes(msgspec.json.encode(told, order="deterministic"))
 
 
 def socket_of(version: ModelVersion, sockets: Path) -> Path:
@@ -182,10 +196,11 @@ def load(
 ) -> LoadedModel:
     """The version ready to answer. Raises Corrupt for a wrong digest, NotFound for a lost artifact, ModelRefused.
 
-    A python version connects to the host that `up` keeps for it; `start`: begins one of its own where there is none.
+    What it gives is before `post`. A python version connects to the host that `up` keeps for it; `start`: begins one of
+    its own where there is none.
     """
     if version.runtime in WITHOUT_ARTIFACT:
-        return runtime_of(version.runtime).load(None, version.signature, version.options)
+        return runtime_of(version.runtime).load(None, version.given, version.options)
     artifact = artifacts.path(version.digest)
     options: dict[str, Any] = {**version.options, "build": version.build, "digest": version.digest}
     if version.runtime == "python":
@@ -195,7 +210,7 @@ def load(
         from mainstay.models.runtimes.python import PythonRuntime
 
         runtime = PythonRuntime(clock)
-    return runtime.load(artifact, version.signature, options)
+    return runtime.load(artifact, version.given, options)
 
 
 def host_of(
@@ -223,7 +238,7 @@ def _name(number: int) -> str:
     return f"{number:06d}"
 
 
-def _content(version: ModelVersion) -> tuple[Any, ...]:
+def content(version: ModelVersion) -> tuple[Any, ...]:
     """What makes a version that version; not when, by whom, or what was measured."""
     return (
         version.name,
@@ -232,6 +247,7 @@ def _content(version: ModelVersion) -> tuple[Any, ...]:
         version.runtime,
         msgspec.json.encode(version.options, order="deterministic"),
         version.signature,
+        msgspec.json.encode(version.post, order="deterministic"),
         version.feature_set,
         version.origin,
     )

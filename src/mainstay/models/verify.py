@@ -13,6 +13,7 @@ from mainstay.core.ports import LoadedModel
 from mainstay.core.records import ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.parity import TOLERANCE
+from mainstay.models.post import post_of
 
 CHECK = "receipt.reproduce"
 
@@ -44,7 +45,8 @@ def reproduce(receipt: Receipt, version: ModelVersion | None, load: Callable[[Mo
             for name, field in zip(names, version.signature.inputs, strict=True)
         )
         given = model.predict([row])[0]
-        return _compared(receipt, version, model.build, given)
+        found = _compared(receipt, version, model.build, given)
+        return _replayed(receipt, version, found) if version.post and found.verdict is Verdict.PASS else found
     except ModelError as error:
         return _finding(Verdict.ERROR, f"version {version.number} cannot answer now: {error.sentence}", mend=error.mend)
     finally:
@@ -69,10 +71,10 @@ def _hindrance(receipt: Receipt, version: ModelVersion | None) -> str:
 
 
 def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[Any, ...]) -> Finding:
-    recorded = receipt.output or {}
+    recorded = (receipt.raw if version.post else receipt.output) or {}
     same_build = build == receipt.build
     worst = 0.0
-    for field, value in zip(version.signature.outputs, given, strict=True):
+    for field, value in zip(version.given.outputs, given, strict=True):
         if field.name not in recorded:
             return _finding(Verdict.FAIL, f"the receipt does not hold the output {field.name}")
         worst = max(worst, _apart(_value(recorded[field.name], field.type), value))
@@ -88,6 +90,22 @@ def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[
         return _finding(Verdict.PASS, f"same inputs, same output {how}; {builds}")
     return _finding(
         Verdict.FAIL, f"same inputs, and the output is off by {worst:.3g}, more than {TOLERANCE:g}; {builds}"
+    )
+
+
+def _replayed(receipt: Receipt, version: ModelVersion, found: Finding) -> Finding:
+    """The steps of `model.post` again, from the recorded outputs of the model: exact, so the answer must be."""
+    steps, recorded, raw = post_of(version), receipt.output or {}, receipt.raw or {}
+    if steps is None:
+        return found
+    final = steps([_value(raw[field.name], field.type) for field in version.raw])
+    for field, value in zip(steps.outputs, final, strict=True):
+        if field.name not in recorded or _apart(_value(recorded[field.name], field.type), value):
+            return _finding(
+                Verdict.FAIL, f"{found.sentence}; but `model.post` makes another {field.name} of it than was recorded"
+            )
+    return _finding(
+        Verdict.PASS, f"{found.sentence}; the {len(version.post)} steps of `model.post` give the same answer"
     )
 
 

@@ -54,12 +54,28 @@ def fail(works: Sequence[Work], sentence: str) -> None:
 
 
 def _take(snap: Snapshot, work: Work, output: tuple[Any, ...]) -> None:
-    if len(output) != len(snap.outputs):
-        work.error = "the model gave another number of outputs than its signature names"
+    work.error = _fault(output, snap.given, snap.given_numbers)
+    if work.error:
         return
-    for place in snap.numbers:
+    if snap.post is None:
+        work.output = output
+        return
+    work.raw = output
+    try:
+        final = snap.post(output)
+    except ModelRefused as error:
+        work.error = error.sentence
+        return
+    work.error = _fault(final, snap.outputs, snap.numbers)
+    work.output = None if work.error else final
+
+
+def _fault(output: tuple[Any, ...], names: tuple[str, ...], numbers: tuple[int, ...]) -> str:
+    """Why these cannot leave; empty when they can."""
+    if len(output) != len(names):
+        return "the model gave another number of outputs than its signature names"
+    for place in numbers:
         value = output[place]
         if value is not None and not (isinstance(value, float | int) and math.isfinite(value)):
-            work.error = f"the model gave no finite number for `{snap.outputs[place]}`"
-            return
-    work.output = output
+            return f"the model gave no finite number for `{names[place]}`"
+    return ""

@@ -50,6 +50,7 @@ class _Own(msgspec.Struct, omit_defaults=True):
     latency_us: int = 0
     batch: int = 1
     build: str = ""
+    raw: dict[str, Any] | None = None
 
 
 def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
@@ -86,6 +87,7 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         build=model.build if model else "",
         cleaning=snap.cleaning,
         output=work.answer,
+        raw=_raw(snap, work),
         latency_us=latency_us,
         batch=work.batch,
     )
@@ -121,12 +123,17 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             latency_us,
             work.batch,
             snap.model.build if snap.model else "",
+            _raw(snap, work),
         )
     )
     fields, shared = snap.shared_receipt
     # A map of up to 15 fields has a header of one byte, a longer one of three: 0xde and how many.
     head, count = (1, own[0] & 0x0F) if own[0] != 0xDE else (3, int.from_bytes(own[1:3], "big"))
     return b"".join((b"\xde", (fields + count).to_bytes(2, "big"), shared, own[head:]))
+
+
+def _raw(snap: Snapshot, work: Work) -> dict[str, Any] | None:
+    return None if work.raw is None else dict(zip(snap.given, work.raw, strict=True))
 
 
 def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:

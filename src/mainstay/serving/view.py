@@ -7,14 +7,14 @@ says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from mainstay.core.clock import SECOND, Clock, iso
 from mainstay.core.errors import MainstayError, ModelAway
-from mainstay.core.nouns import ColumnType, Integration
+from mainstay.core.nouns import ColumnType, Field, Integration
 from mainstay.core.ports import LoadedModel, StateReader, Versioned
 from mainstay.core.records import (
     Answering,
@@ -24,6 +24,7 @@ from mainstay.core.records import (
     FeatureSetState,
     ModelVersion,
 )
+from mainstay.models.post import Post, post_of
 from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
 
@@ -63,6 +64,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
     """Places of the outputs that are numbers."""
+    given: tuple[str, ...] = ()
+    """The model's own outputs, before `model.post`; the same where there are no steps."""
+    given_numbers: tuple[int, ...] = ()
+    post: Post | None = None
     erased: Callable[[str], bool] = _nobody
     """Whether a key is on the suppression list: receipts about it do not name it."""
 
@@ -156,6 +161,7 @@ class WorkerView:
             signature = version.signature
             plan = InputPlan(signature, feature_set.columns if feature_set else (), integration.model.request_inputs)
         outputs = signature.outputs if signature else ()
+        given = version.given.outputs if version else ()
         return Snapshot(
             integration=integration,
             applied=applied.digest,
@@ -173,8 +179,11 @@ class WorkerView:
             and not model.capabilities.blocking
             and integration.settings.durability == "process",
             outputs=tuple(field.name for field in outputs),
+            given=tuple(field.name for field in given),
+            given_numbers=_numbers(given),
+            post=post_of(version) if version else None,
             erased=self._suppression(),
-            numbers=tuple(place for place, field in enumerate(outputs) if field.type == "number"),
+            numbers=_numbers(outputs),
         )
 
     def _suppression(self) -> Callable[[str], bool]:
@@ -252,6 +261,10 @@ class WorkerView:
         record = msgspec.json.decode(item.body, type=kind)
         self._records[place] = (item.version, record)
         return record
+
+
+def _numbers(outputs: Sequence[Field]) -> tuple[int, ...]:
+    return tuple(place for place, field in enumerate(outputs) if field.type == "number")
 
 
 def _cleaning(states: Mapping[str, DatasetState]) -> str:

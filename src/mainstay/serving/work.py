@@ -24,7 +24,7 @@ class Call(msgspec.Struct, frozen=True):
 class Work:
     """One key on its way through: filled in step by step."""
 
-    __slots__ = ("answer", "batch", "error", "inputs", "judged", "key", "now_us", "output", "row", "unseen")
+    __slots__ = ("answer", "batch", "error", "inputs", "judged", "key", "now_us", "output", "raw", "row", "unseen")
 
     def __init__(self, key: str | None) -> None:
         self.key = key
@@ -35,7 +35,9 @@ class Work:
         self.judged: Judgement | None = None
         self.inputs: list[Any] | None = None
         self.output: tuple[Any, ...] | None = None
-        """What the model gave."""
+        """What the model gave, after `model.post`."""
+        self.raw: tuple[Any, ...] | None = None
+        """What the model gave before `model.post`; None where there are no steps."""
         self.answer: dict[str, Any] | None = None
         """What the caller is given: the model's output by name, or the fallback."""
         self.error = ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from mainstay.core import nouns
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
@@ -225,7 +227,14 @@ def _model(part: shape.ModelPart) -> nouns.ModelConfig:
         inline=_inline(part),
         request_inputs=tuple(_field(name, each, each.type, required=each.required) for name, each in inputs),
         timeout_us=part.timeout,
+        post=tuple(_post(step) for step in part.post),
     )
+
+
+def _post(step: shape.PostStepPart) -> nouns.PostStep:
+    """The one step that is given, its arguments by the file's names."""
+    ((kind, said),) = step.model_dump(by_alias=True, exclude_none=True).items()
+    return msgspec.convert({"kind": kind, "args": said}, nouns.PostStep)
 
 
 def _inline(part: shape.ModelPart) -> nouns.InlineModel | None:

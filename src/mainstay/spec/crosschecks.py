@@ -16,6 +16,7 @@ from mainstay.spec import durations
 from mainstay.spec.column_faults import cross_check_columns, cross_check_list
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
+from mainstay.spec.post_faults import cross_check_post
 
 _POLICIES = ("on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error")
 
@@ -144,6 +145,7 @@ def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> N
         faults.at(("model", "input"), "a feature view of this file", shown(feature), close(feature, features))
     if "constant" in model and "rule" in model:
         faults.at(("model", "rule"), "one model", "a constant and a rule", "delete one of the two", key=True)
+    cross_check_post(("model", "post"), sequence(model.get("post")), faults)
     values = mapping(model.get("constant"))
     names = inline_outputs(model)
     for name, field in mapping(model.get("outputs")).items():
@@ -186,7 +188,9 @@ def _answer(tree: dict[str, Any], faults: Faults) -> None:
             faults.at(("answer", policy), "a `fallback:` in the file", "none", mend)
         if answer.get(policy) == "flag" and policy in {"on_missing", "on_deleted"}:
             faults.at(("answer", policy), "refuse or fallback", "'flag', but there is no row to flag", "write refuse")
-    fallback, names = mapping(tree.get("fallback")), inline_outputs(mapping(tree.get("model")))
+    model = mapping(tree.get("model"))
+    # What leaves `post` is known when the steps meet the model: `mainstay check` holds the fallback against that.
+    fallback, names = mapping(tree.get("fallback")), () if model.get("post") else inline_outputs(model)
     if not fallback:
         return
     if "reason" in fallback and not isinstance(fallback["reason"], str):
