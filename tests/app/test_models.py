@@ -59,6 +59,8 @@ def test_a_file_of_trees_is_proved_on_the_current_rows_and_answers(name: str, wo
     version, told = added(world, trained(world.folder / name))
     assert version.parity["current"]["rows"] == 6
     assert any("to the last bit on 6 rows" in line for line in told)
+    assert [one.rows for one in version.cost] == [2**power for power in range(11)]
+    assert any(line.startswith("costs ") for line in told)
     few, many = world.outputs("person-0001"), world.outputs("person-0006")
     assert few["churn_probability"] < 0.5 < many["churn_probability"]
 

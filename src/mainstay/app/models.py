@@ -7,7 +7,7 @@ that a proof that takes minutes never keeps the loop from its datasets.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,14 @@ from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
 from mainstay.core.nouns import Integration, Signature
 from mainstay.core.ports import Row
-from mainstay.core.records import Answering, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
+from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.adding import draft
+from mainstay.models.cost import curve
 from mainstay.models.fitting import fits
 from mainstay.models.importing import examine
 from mainstay.models.post import Post, with_post
-from mainstay.models.registry import Registry, socket_of
+from mainstay.models.registry import Registry, load, socket_of
 from mainstay.models.runtimes.python import listening
 from mainstay.quality.checks import freshness_finding
 from mainstay.serving import contract as api_contract
@@ -128,9 +129,27 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
         by=by,
         clock=at.clock,
     )
-    version = at.registry.add(with_post(made.version, post))
+    priced = msgspec.structs.replace(made.version, cost=_cost(at, made.version, rows))
+    version = at.registry.add(with_post(priced, post))
     at.audit("model.add", {"version": version.number, "digest": version.digest}, by)
-    return version, made.told
+    return version, (*made.told, *_priced(version.cost))
+
+
+def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[Cost, ...]:
+    """What answers is measured, the conversion where there is one; nothing without current rows."""
+    if not rows:
+        return ()
+    model = load(version, at.artifacts, at.place.home.sockets, start=True, clock=at.clock)
+    try:
+        return curve(model, rows, at.clock)
+    finally:
+        model.close()
+
+
+def _priced(cost: Sequence[Cost]) -> Iterator[str]:
+    if cost:
+        one, last = cost[0], cost[-1]
+        yield f"costs {one.us:,} µs for a row alone and {last.us / last.rows:,.1f} µs a row for {last.rows:,} at once"
 
 
 def _misfits(integration: Integration, wanted: FeatureSetState, signature: Signature) -> list[Finding]:

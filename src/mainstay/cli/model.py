@@ -128,6 +128,9 @@ def show(ctx: typer.Context, *, number: Number) -> None:
     rows += [(step.kind, step.args.get("as", step.args.get("of", "")), "", "", "") for step in one.post]
     rows += [("out", f.name, f.type, f.unit, f.meaning) for f in one.signature.outputs]
     session.out.table(["", "field", "type", "unit", ""], rows)
+    if one.cost:
+        costs = [(f"{each.rows:,}", f"{each.us:,}", f"{each.us / each.rows:,.1f}") for each in one.cost]
+        session.out.table(["rows at once", "µs", "µs a row"], costs)
     if one.parity:
         session.out.table(["measured at import", ""], list(one.parity.items()))
 

@@ -147,6 +147,14 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
     retired: bool = False
 
 
+class Cost(msgspec.Struct, frozen=True):
+    """What one call of a model took."""
+
+    rows: int
+    """Rows given at once."""
+    us: int
+
+
 class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     """An immutable artifact with a signature."""
 
@@ -172,6 +180,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str = ""
     parity: dict[str, Any] = {}
     """What the import measured: rows, largest difference, band, share of rows in it, why a conversion was refused."""
+    cost: tuple[Cost, ...] = ()
+    """Microseconds of a call for 1, 2, 4, ... 1,024 rows at once, as measured at import."""
     build: str = ""
     """The runtime's libraries and versions, for `receipt verify`."""
     retired_us: int | None = None
