@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -161,3 +163,28 @@ def test_a_value_without_a_word_falls_back(world: Shop) -> None:
     assert unknown.reason == "on_error"
     with readers(world.place) as found:
         assert receipt(found, unknown.receipt or "").raw == {"churn_probability": 0.3}
+
+
+OWN = """
+class Model:
+    inputs = {"tenure": "number"}
+    outputs = {"churn_probability": "number"}
+
+    def predict(self, frame):
+        return {"churn_probability": frame["tenure"] / 100}
+"""
+
+
+def test_a_class_of_ones_own_answers_as_a_version(world: Shop) -> None:
+    folder = world.folder / "mymodel"
+    folder.mkdir()
+    (folder / "model.py").write_text(OWN)
+    with shop(world.place) as at:
+        version, told = add_model(at, Wish(file=folder, python=sys.executable), by="anna")
+        (folder / "model.py").unlink()
+        with closing(load(version, at.artifacts, world.folder, start=True)) as model:
+            assert model.predict([(30,)]) == [(0.3,)]
+    assert version.runtime == "python"
+    assert version.parity["reason"] == "no conversion was wanted"
+    assert version.cost[0].rows == 1
+    assert any("isolation of its process" in line for line in told)

@@ -23,10 +23,11 @@ from mainstay.core.nouns import Integration, Signature
 from mainstay.core.ports import Row
 from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
-from mainstay.models.adding import draft
+from mainstay.models.adding import Draft, draft
 from mainstay.models.cost import curve
 from mainstay.models.fitting import fits
 from mainstay.models.importing import examine
+from mainstay.models.importing_folder import WHOLE, Handed, handed
 from mainstay.models.post import Post, with_post
 from mainstay.models.registry import Registry, load, socket_of
 from mainstay.models.runtimes.python import listening
@@ -69,6 +70,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks of an import."""
 
     file: Path
+    """Or a folder with a model.py or an MLmodel."""
     python: str | None = None
     example: Path | None = None
     outputs: tuple[str, ...] = ()
@@ -99,19 +101,31 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
     wanted = applying.feature_state(integration, integration.model.input)
     if ShelfReader(at.state, "feature_set", FeatureSetState).get(wanted.digest) is None:
         raise Refused("the feature set of the file is not built here yet", mend="mainstay apply, then mainstay run")
-    columns = (*wanted.columns, *((field.name, field.type) for field in integration.model.request_inputs))
+    with handed(wish.file, wish.example) as given:
+        made = _draft(at, integration, wanted, wish=msgspec.structs.replace(wish, file=given.file), given=given, by=by)
+    version = at.registry.add(made.version)
+    at.audit("model.add", {"version": version.number, "digest": version.digest}, by)
+    return version, made.told
+
+
+def _draft(at: Shop, integration: Integration, wanted: FeatureSetState, *, wish: Wish, given: Handed, by: str) -> Draft:
+    """The version that the file would be, proved on the current rows and measured."""
+    post = integration.model.post
     examined = examine(
         wish.file,
         python=wish.python,
-        example=wish.example,
+        example=given.example,
         outputs=wish.outputs,
-        feature_columns=columns,
+        feature_columns=(
+            *wanted.columns,
+            *((field.name, field.type) for field in integration.model.request_inputs),
+        ),
         trusted=wish.trusted,
         paths=wish.paths,
         home=at.place.home.folder,
+        kind=given.kind,
         clock=at.clock,
     )
-    post = integration.model.post
     final = Signature(inputs=examined.signature.inputs, outputs=Post(post, examined.signature.outputs).outputs)
     misfits = _misfits(integration, wanted, final)
     if misfits:
@@ -125,14 +139,13 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
         rows=rows,
         artifacts=at.artifacts,
         home=at.place.home.folder,
-        allow_conversion=wish.convert,
+        allow_conversion=wish.convert and given.kind not in WHOLE,
         by=by,
         clock=at.clock,
     )
-    priced = msgspec.structs.replace(made.version, cost=_cost(at, made.version, rows))
-    version = at.registry.add(with_post(priced, post))
-    at.audit("model.add", {"version": version.number, "digest": version.digest}, by)
-    return version, (*made.told, *_priced(version.cost))
+    version = msgspec.structs.replace(made.version, cost=_cost(at, made.version, rows))
+    told = (*given.notes, *made.told, *_priced(version.cost))
+    return Draft(version=with_post(version, post), told=told)
 
 
 def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[Cost, ...]:

@@ -13,7 +13,12 @@ from mainstay.cli.session import Session
 app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_help=True)
 
 
-Model = Annotated[Path, typer.Argument(help="An ONNX, XGBoost, LightGBM, joblib, pickle or skops file.")]
+Model = Annotated[
+    Path,
+    typer.Argument(
+        help="An ONNX, XGBoost, LightGBM, joblib, pickle or skops file; or a folder with a model.py or an MLmodel."
+    ),
+]
 Python = Annotated[str | None, typer.Option(help="The lab's interpreter: a pickle needs its own libraries.")]
 Example = Annotated[Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")]
 Outputs = Annotated[
@@ -68,6 +73,24 @@ def add(
     for line in told:
         session.out.say(f"  {line}")
     session.out.say(f"It does not answer yet: mainstay model use {version.number}")
+
+
+@app.command()
+def template(
+    ctx: typer.Context, *, folder: Annotated[Path, typer.Argument(help="Where model.py is written; made if need be.")]
+) -> None:
+    """Write a model.py to begin with: a class of your own that `mainstay model add` takes.
+
+    Example: mainstay model template mymodel
+    """
+    from mainstay.models.template import write_template
+
+    session: Session = ctx.obj
+    files = write_template(folder)
+    session.out.document({"files": [str(path) for path in files]})
+    for path in files:
+        session.out.say(f"wrote {path}")
+    session.out.say(f"then: mainstay model add {folder} --python path/to/venv/bin/python")
 
 
 @app.command("list")

@@ -17,6 +17,7 @@ from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused
 from mainstay.core.ids import digest_bytes
 from mainstay.core.nouns import ColumnType, Field, Signature
+from mainstay.models.importing_folder import described_outputs
 from mainstay.models.outputs import Output, parse_outputs
 from mainstay.models.runtimes.python import PythonModel, PythonRuntime
 from mainstay.models.side import side_folder
@@ -63,15 +64,17 @@ def examine(
     paths: tuple[str, ...] = (),
     home: Path | None = None,
     load_timeout_us: int = 60 * SECOND,
+    kind: str | None = None,
     clock: Clock | None = None,
 ) -> Examined:
     """Raises ModelRefused with the line to type for what neither the file, the example nor the feature set says.
 
-    `home` is where a side folder for the interpreter may be made; without it the lab's environment must have pyarrow.
+    `kind` is said where the file's ending does not say it: `class` and `mlflow` are zips of folders. `home` is where a
+    side folder for the interpreter may be made; without it the lab's environment must have pyarrow.
     """
     if not file.is_file():
         raise ModelRefused(f"there is no file {file}")
-    kind = FORMATS.get(file.suffix.lower())
+    kind = kind or FORMATS.get(file.suffix.lower())
     if kind is None:
         raise ModelRefused(f"{file.name} is of no known kind", mend=f"known endings: {', '.join(FORMATS)}")
     asked = parse_outputs(outputs)
@@ -80,7 +83,7 @@ def examine(
         return Examined(digest=digest, runtime=kind, **_data(file, kind, asked, feature_columns, example))
     if python is None:
         raise ModelRefused(
-            f"a {kind} file can only be opened by the libraries it was made with",
+            f"a model of kind {kind} can only be opened by the libraries it was made with",
             mend="--python path/to/the/lab/venv/bin/python",
         )
     options: dict[str, Any] = {
@@ -259,6 +262,8 @@ def _agree(given: str, wanted: str) -> bool:
 def _outputs(told: Mapping[str, Any], asked: tuple[Output, ...]) -> tuple[tuple[Field, ...], list[dict[str, Any]]]:
     """The signature's outputs, and which method and column of the model gives each."""
     classes: list[Any] | None = told["classes"]
+    if "given" in told:
+        return described_outputs(told["given"], asked)
     if not asked:
         raise _what_to_type(told)
     fields, plan = [], []

@@ -12,7 +12,8 @@ a JSON header, and an Arrow IPC stream of one record batch (or nothing). No pick
 
 Deadlines are on the machine's monotonic clock, which all its processes share. One request runs at a time. A request
 that outlives its deadline takes the whole process with it, by a timer in C that needs no lock of the interpreter's.
-Everything else that a header may ask for (`describe`, `splits`, `convert`) lives in python_lab.py beside this file.
+Everything else that a header may ask for (`describe`, `splits`, `convert`) lives in python_lab.py beside this file, and
+the opening of artifacts that are folders in python_folder.py.
 """
 
 from __future__ import annotations
@@ -209,6 +210,8 @@ def unpack(data: bytes, config: dict[str, Any]) -> Any:
         if unknown:
             raise Refusal("untrusted", "the file contains types that nobody has trusted yet", types=unknown)
         return skops.io.loads(data, trusted=list(config.get("trusted", ())))
+    if config["format"] in ("class", "mlflow"):
+        return beside("python_folder").opened(data, config["folder"], config["format"])
     if config["format"] == "joblib":
         import joblib
 
@@ -269,8 +272,9 @@ def answer(model: Any, table: Any, frame: dict[str, Any], outputs: list[dict[str
     for output in outputs:
         method = output["method"]
         if method not in results:
-            results[method] = numpy.asarray(getattr(model, method)(given))
-        values = results[method]
+            results[method] = getattr(model, method)(given)
+        column = output.get("column")
+        values = numpy.asarray(results[method] if column is None else results[method][column])
         if values.ndim == 2:
             values = values[:, output.get("index") or 0]
         if values.shape != (table.num_rows,):
@@ -381,14 +385,19 @@ class Host:
 
     def lab(self, header: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """What is asked at import only."""
-        place = os.path.join(os.path.dirname(os.path.abspath(__file__)), "python_lab.py")
-        spec = importlib.util.spec_from_file_location("mainstay_python_lab", place)
-        if spec is None or spec.loader is None:
-            raise Refusal("failed", "python_lab.py does not lie beside the host")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        reply: tuple[dict[str, Any], bytes] = module.perform(self.model, header)
+        reply: tuple[dict[str, Any], bytes] = beside("python_lab").perform(self.model, header)
         return reply
+
+
+def beside(name: str) -> Any:
+    """The module of this name that lies beside this file."""
+    place = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec = importlib.util.spec_from_file_location("mainstay_" + name, place)
+    if spec is None or spec.loader is None:
+        raise Refusal("failed", f"{name}.py does not lie beside the host")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def to_stream(batch: Any) -> bytes:

@@ -37,6 +37,8 @@ def perform(model: Any, header: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
 def describe(model: Any, example: str | None) -> dict[str, Any]:
     """Names, dtypes, categories and classes: from the artifact, and from the example where there is one."""
+    if hasattr(model, "mainstay_describe"):
+        return described(model, example)
     names = names_of(model)
     categories = categories_of(model, names)
     native = [name for name, known in categories.items() if known["native"]]
@@ -58,6 +60,15 @@ def describe(model: Any, example: str | None) -> dict[str, Any]:
         "categories": {name: known["values"] for name, known in categories.items()},
         "native": native,
     }
+
+
+def described(model: Any, example: str | None) -> dict[str, Any]:
+    """What a model says that describes itself; the example says the columns where it does not."""
+    told: dict[str, Any] = model.mainstay_describe()
+    if example and not told["columns"]:
+        told["columns"] = columns_of(example, None, {})
+        told["names"] = list(told["columns"])
+    return told
 
 
 def label_of(model: Any) -> str:
