@@ -11,11 +11,14 @@ import msgspec
 import pytest
 
 from mainstay.app.answers import readers, receipt, verify, why
+from mainstay.app.check_model import ModelFacts, judge_model
 from mainstay.app.commands import ask
 from mainstay.app.models import Wish, add_model, shop, use_model
-from mainstay.core.errors import ModelRefused
+from mainstay.app.place import read_file
+from mainstay.core.errors import ModelRefused, Refused
 from mainstay.core.records import ModelVersion
-from mainstay.core.verdicts import Verdict
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.post import with_post
 from mainstay.models.registry import load
 from mainstay.models.verify import reproduce
 from mainstay.serving.reply import Answer
@@ -141,6 +144,33 @@ def test_steps_that_change_what_callers_get_break_the_api_contract(posted: Shop)
         "output `risk` is gone",
         "output `danger` is new",
     ]
+
+
+def test_a_version_that_gives_other_outputs_than_promised_cannot_be_used(posted: Shop) -> None:
+    before, _ = added(posted, trained(posted.folder / "churn.ubj"))
+    with shop(posted.place) as at:
+        bare = at.registry.add(with_post(before, ()))
+        with pytest.raises(Refused, match=r"does not fit contracts/api-1.json: the API promises risk"):
+            use_model(at, bare.number, by="anna")
+        assert at.registry.answering() == use_model(at, before.number, by="anna")
+
+
+def test_check_tells_steps_that_the_answering_version_does_not_have(posted: Shop) -> None:
+    version, _ = added(posted, trained(posted.folder / "churn.ubj"))
+
+    def found(text: str) -> list[Finding]:
+        posted.file.write_text(text)
+        findings, _ = judge_model(ModelFacts(read_file(posted.file), None, answering=version))
+        return [one for one in findings if one.check == "model.post"]
+
+    text = posted.file.read_text()
+    assert found(text) == []
+    (other,) = found(text.replace("at: 0.5", "at: 0.7"))
+    assert other.verdict is Verdict.WARN
+    assert "answers with other steps" in other.sentence
+    (wrong,) = found(text.replace("of: churn_probability", "of: nothing"))
+    assert wrong.verdict is Verdict.FAIL
+    assert "there is no output nothing" in wrong.sentence
 
 
 def test_steps_that_do_not_fit_the_model_are_told(world: Shop) -> None:

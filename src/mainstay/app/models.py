@@ -192,7 +192,10 @@ def current_rows(at: Shop, wanted: FeatureSetState, integration: Integration, si
 
 
 def use_model(at: Shop, number: int, *, by: str) -> Answering:
-    """Lets a version answer from the next request on. Raises Refused when its features or its process are not ready."""
+    """Lets a version answer from the next request on.
+
+    Raises Refused when it gives other outputs than the API contract, or its features or its process are not ready.
+    """
     integration = need_applied(at.state)
     version = at.registry.get(number)
     path = api_contract.path_of(integration.folder, integration.api)
@@ -201,12 +204,25 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     if state is not None and not path.is_file():
         made = api_contract.build(integration, state.columns, version.signature, key_type=state.key_type)
         api_contract.write(path, made)
+    elif state is not None:
+        _keep_outputs(integration, state, version)
     await_host(at, version)
     answering = at.registry.use(
         number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
     )
     at.audit("model.use", {"version": number, "previous": answering.previous}, by)
     return answering
+
+
+def _keep_outputs(integration: Integration, wanted: FeatureSetState, version: ModelVersion) -> None:
+    """Callers get what the API contract promises them, also by a version with other steps of `model.post`."""
+    misfits = [one for one in _misfits(integration, wanted, version.signature) if one.check == "model.output"]
+    if misfits:
+        raise Refused(
+            f"version {version.number} does not fit contracts/api-{integration.api}.json: "
+            + "; ".join(one.sentence for one in misfits),
+            mend=f"raise `api: {integration.api}` to {integration.api + 1} and apply, or choose another version",
+        )
 
 
 def retire_model(at: Shop, number: int, *, by: str) -> ModelVersion:
