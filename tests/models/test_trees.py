@@ -172,17 +172,26 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('{"learner": 1}')
     refused(tmp_path / "b.json", "XGBoost refuses this")
     (tmp_path / "a.ubj").write_bytes(b"nothing of the kind")
-    refused(tmp_path / "a.ubj", "XGBoost refuses this")
+    refused(tmp_path / "a.ubj", "cut short, or is no model")
     (tmp_path / "a.txt").write_text("a poem\n")
     refused(tmp_path / "a.txt", "begins with `tree`")
     (tmp_path / "b.txt").write_text("tree\nversion=v4\n")
     refused(tmp_path / "b.txt", "LightGBM refuses this")
 
 
+def test_a_lightgbm_file_without_its_end_is_refused(tmp_path: Path) -> None:
+    file = lightgbm_file(tmp_path / "a.txt", "binary", objective="binary")
+    whole = file.read_text()
+    file.write_text(whole[: whole.index("end of parameters")])
+    refused(file, "is cut short")
+    file.write_text(whole[: whole.index("pandas_categorical") + 24])
+    refused(file, "is cut short in its categories")
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 @pytest.mark.parametrize("name", ["a.txt", "a.ubj", "a.json"])
 def test_a_file_that_was_cut_short_is_refused(name: str, share: float, tmp_path: Path) -> None:
-    """LightGBM itself would take the process with it."""
+    """Both libraries read past the end of some such files, and the process dies of it."""
     file = tmp_path / name
     if name == "a.txt":
         whole = lightgbm_file(file, "binary", objective="binary").read_bytes().partition(b"end of trees")[0]

@@ -139,7 +139,10 @@ def read_lightgbm(file: Path) -> TreeFacts:
     if len(names) != booster.width or all(map(_UNNAMED.fullmatch, names)):
         names = ()
     found = re.search(r"^pandas_categorical:(.+)$", text, re.MULTILINE)
-    known = (json.loads(found[1]) if found else None) or []
+    try:
+        known = (json.loads(found[1]) if found else None) or []
+    except ValueError as error:
+        raise ModelRefused("this LightGBM model is cut short in its categories", mend="copy it again") from error
     # `[min:max]` is a number, `a:b:c` a category, `none` a column that never varied.
     marked = [place for place, info in enumerate(head.get("feature_infos", "").split()) if info[0] in "-0123456789"]
     sure = len(marked) == len(known)

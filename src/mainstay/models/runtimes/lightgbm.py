@@ -56,7 +56,7 @@ class LightgbmRuntime:
             raise ModelRefused("this is no LightGBM model: the text that `save_model` writes begins with `tree`")
         if not _whole(data):
             raise ModelRefused(
-                "this LightGBM model is cut short: it has fewer trees than it says",
+                "this LightGBM model is cut short: it has not all that it says",
                 mend="copy it again, or write it again with booster.save_model(FILE)",
             )
         return LightgbmBooster(self._library, data)
@@ -70,7 +70,9 @@ def _whole(data: bytes) -> bool:
     if sizes is None or ended < 0:
         return sizes is None and ended < 0  # no model at all, of which the library says what lacks
     trees = [int(size) for size in sizes.partition(b"=")[2].split()]
-    return data.count(b"\nTree=", 0, ended) == len(trees) and ended >= sum(trees)
+    after = data[ended:]
+    closed = b"\nparameters:" not in after or b"\nend of parameters" in after
+    return closed and data.count(b"\nTree=", 0, ended) == len(trees) and ended >= sum(trees)
 
 
 class LightgbmBooster:

@@ -24,6 +24,7 @@ from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel
 from mainstay.models.runtimes.trees import TreeModel, shared_library
+from mainstay.models.runtimes.ubjson import whole
 
 _NAMES = ("libxgboost.so", "libxgboost.dylib", "xgboost.dll")
 _MOST = 3.4028234663852886e38  # float32's
@@ -51,7 +52,13 @@ class XgboostRuntime:
         """The model without a signature, for whoever reads what it says of itself."""
         if artifact is None:
             raise ModelRefused("an XGBoost model needs its file")
-        return XgboostBooster(self._library, artifact.read_bytes(), rounds, objective)
+        data = artifact.read_bytes()
+        if data[1:2].isalpha() and not whole(data):  # JSON has a quote there, or white space
+            raise ModelRefused(
+                "this XGBoost model is cut short, or is no model",
+                mend="copy it again, or write it again with booster.save_model(FILE)",
+            )
+        return XgboostBooster(self._library, data, rounds, objective)
 
     @property
     def version(self) -> str:
