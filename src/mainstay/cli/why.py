@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 _INDENT = " " * 10
 _LISTED = ("checks",)
 """Links whose details are sentences: a line each."""
-_DIGITS = 19
-"""How much of a digest is shown: `sha256:` and twelve digits, enough to find it by."""
 
 
 def why(
@@ -56,11 +54,7 @@ def _brief(out: Output, link: Link) -> None:
         for name, value in link.details:
             out.say(f"{_INDENT}{name}  {value}")
         return
-    said = [f"{name} {_short(value)}" for name, value in link.details if value]
+    said = [f"{name} {value}" for name, value in link.details if value]
     width = min(out.console.width, 120)
     for line in textwrap.wrap(" · ".join(said), width, initial_indent=_INDENT, subsequent_indent=_INDENT):
         out.say(line)
-
-
-def _short(value: str) -> str:
-    return value[:_DIGITS] if value.startswith("sha256:") else value
