@@ -176,3 +176,23 @@ def test_versions_that_were_replaced_longer_ago_than_is_kept_go_and_current_stil
     lose_current(world)
     assert tables(world, "customers") == before
     world.close()
+
+
+def test_what_quarantine_still_lists_outlives_a_shorter_retention_of_history(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for key in (1, 2):
+        world.customer(key, tenure=10, u=0)
+    world.both()
+    world.customer(1, tenure=500, u=1)
+    world.run()
+    (row,) = quarantine.list_rows(world.desk, dataset="customers")
+    quarantine.discard_rows(world.desk, dataset="customers", ids=[row.id], reason="a typo")
+    for key, tenure in ((1, 11), (2, 12)):
+        world.customer(key, tenure=tenure, u=tenure)
+        world.run()
+    remember_and_forget(world)
+    retention.trim_versions(world.desk, "customers", world.clock.now_us() + retention.HISTORY_US + 1)
+    before = tables(world, "customers")
+    lose_current(world)
+    assert tables(world, "customers") == before
+    world.close()

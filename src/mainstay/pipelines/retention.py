@@ -34,7 +34,8 @@ def trim_versions(desk: Desk, dataset: str, now_us: int) -> int:
     """Removes versions that a published one replaced longer ago than is kept, and their fates. Returns how many.
 
     What was known at any instant within the retention stays known, and so does what current is made of again: the
-    newest published version of each key, and every version that nothing published has replaced.
+    newest published version of each key, every version that nothing published has replaced, and whatever quarantine
+    still lists.
     """
     before = now_us - desk.integration.settings.retention_us.get("history", HISTORY_US)
     rows = read_sql(desk, dataset)
@@ -50,7 +51,8 @@ def trim_versions(desk: Desk, dataset: str, now_us: int) -> int:
         f"WITH v AS (SELECT key, batch, ordinal, known_us, coalesce(fate, state) AS state FROM {rows} "
         f"LEFT JOIN ({later}) USING (batch, ordinal)), replaced AS (SELECT *, max(row(batch, ordinal)) "
         f"FILTER (state = 'published' AND known_us < {before}) OVER (PARTITION BY key) AS by_one FROM v) "
-        "SELECT batch, ordinal FROM replaced WHERE row(batch, ordinal) < by_one AND state <> 'quarantined'"
+        "SELECT batch, ordinal FROM replaced WHERE row(batch, ordinal) < by_one AND state <> 'quarantined' "
+        f"AND (batch, ordinal) NOT IN (SELECT _batch, _ord FROM {schema_of(dataset)}.quarantine)"
     )
     if not gone.num_rows:
         return 0
