@@ -127,6 +127,27 @@ def test_a_wrong_graph_is_caught_with_its_numbers(
     assert "of 300 rows" in failing(parity)
 
 
+@pytest.mark.parametrize("scaled", [True, False])
+def test_columns_whose_names_a_graph_cannot_have_are_converted_all_the_same(tmp_path: Path, *, scaled: bool) -> None:
+    """Behind a scaler one tensor a column, bare as one matrix: a bare estimator of skl2onnx takes one tensor only."""
+    import numpy as np
+    import pandas as pd
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(200, 3)), columns=["mean radius", "error (worst)", "plain"])
+    bare = GradientBoostingClassifier(n_estimators=5, random_state=0)
+    model = make_pipeline(StandardScaler(), bare) if scaled else bare
+    model.fit(frame, np.where(frame["mean radius"] > frame["error (worst)"], "Yes", "No"))
+    trained = Trained(model, frame, tmp_path, "spaces")
+    made, artifacts = added(trained, tmp_path)
+    assert made.version.runtime == "onnx", made.told
+    assert len(made.version.options["inputs"]) == (3 if scaled else 1)
+    assert largest_difference(made, artifacts, trained, tmp_path) < 1e-6
+
+
 def test_without_rows_nothing_is_proved(churn: Trained, churn_examined: Examined, tmp_path: Path) -> None:
     made = draft(churn.file, churn_examined, name="churn", feature_set="", rows=[], artifacts=LocalArtifacts(tmp_path))
     assert made.version.runtime == "python"

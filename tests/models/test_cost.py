@@ -33,6 +33,9 @@ class Ticking:
         self.clock.advance((100 + self.row_us * len(rows)) * cold)
         return [(1.0,)] * len(rows)
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None: ...
 
 

@@ -41,6 +41,9 @@ class Formula:
     def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
         return [(self.formula(*row),) for row in rows]
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None:
         pass
 

@@ -110,6 +110,9 @@ class Away:
     def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
         raise ModelAway("the model's process died")
 
+    def present(self) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 

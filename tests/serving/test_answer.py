@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mainstay.core.clock import HOUR, MINUTE, SECOND
@@ -255,6 +256,17 @@ def test_nothing_answers_before_a_version_is_chosen(tmp_path: Path) -> None:
         ask(toy, key="A")
     assert "no model version answers yet" in toy.desk.not_ready()
     toy.close()
+
+
+def test_a_worker_is_not_ready_while_its_models_process_starts_unless_a_fallback_answers(toy: Toy) -> None:
+    toy.model.mood = "away"
+    assert toy.file.fallback is not None
+    assert toy.desk.not_ready() == ()
+    toy.file = msgspec.structs.replace(toy.file, fallback=None)
+    toy.reapply()
+    assert toy.desk.not_ready() == ("the model's process is starting",)
+    toy.model.mood = "fine"
+    assert toy.desk.not_ready() == ()
 
 
 def test_a_blocking_model_leaves_the_loop_to_others(tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ class Linear:
             raise ModelRefused("an unknown category")
         return [((row[0] or 0) / 100 + (row[1] or 0.0) / 1000,) for row in rows]
 
+    def present(self) -> bool:
+        return self.mood != "away"
+
     def close(self) -> None:
         self.closed = True
 

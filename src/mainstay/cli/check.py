@@ -36,11 +36,12 @@ def check(
     place = Place(Home(session.find_home(), integration.name), file)
     found = look(place, integration, SystemClock())
     session.out.document(found)
-    _show(session.out, found, everything=everything)
+    show(session.out, found, everything=everything)
     return 0 if found.ready else 1
 
 
-def _show(out: Output, found: Report, *, everything: bool) -> None:
+def show(out: Output, found: Report, *, everything: bool) -> None:
+    """Prints a report: what did not pass, or everything."""
     from mainstay.core.verdicts import Verdict
 
     for area in found.areas:

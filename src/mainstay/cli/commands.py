@@ -23,6 +23,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "new": Entry("mainstay.cli.new:new", "Write an installation for a database, checked; with --up, live."),
     "check": Entry("mainstay.cli.check:check", "Find out all that can be known before going live."),
     "schema": Entry("mainstay.cli.schema:schema", "Print the JSON Schema of mainstay.yaml, for editors."),
     "apply": Entry("mainstay.cli.apply:apply", "Print what a changed file means, then perform it."),

@@ -58,6 +58,8 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
     primary_key: tuple[str, ...] = ()
     indexed: tuple[str, ...] = ()
     """Columns that lead an index."""
+    references: tuple[tuple[str, str, str], ...] = ()
+    """Foreign keys of one column: (column here, table there, column there)."""
     rows: int | None = None
     """The source's own estimate; None when it has none."""
 
@@ -70,6 +72,8 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The source's wall clock; None when it has none."""
     oldest_transaction_us: int | None = None
     """Age of the oldest open write transaction, where the source tells."""
+    timezone: str = ""
+    """The zone that the server is set to, where it says one: a hint for timestamps without zone, not proof."""
 
 
 class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -460,6 +464,10 @@ class LoadedModel(Protocol):
         Raises ModelRefused for an input it cannot take, ModelTimeout past the deadline, ModelAway when its process
         died.
         """
+        ...
+
+    def present(self) -> bool:
+        """Whether what computes the answer is there: False while its process starts. Cheap; asked by readiness."""
         ...
 
     def close(self) -> None: ...

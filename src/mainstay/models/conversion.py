@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,18 @@ def _best(
 def _ways(examined: Examined, original: PythonModel, clock: Clock) -> Iterator[tuple[bytes | None, dict[str, Any]]]:
     """Graphs to try with the options for each: whole numbers as float32 or int64, nulls of texts as "" or "nan"."""
     inputs = examined.signature.inputs
-    array = examined.options["frame"]["container"] == "array"
-    whole = any(field.type == "integer" for field in inputs) and not array
-    for integers in ("float", "int64") if whole else ("float",):
+    names = [field.name for field in inputs]
+    given = examined.options["frame"]["container"]
+    numbers = all(field.type in {"integer", "number"} for field in inputs)
+    whole = any(field.type == "integer" for field in inputs) and given != "array"
+    # A bare estimator takes one tensor only, so a frame of numbers is tried as a matrix too.
+    containers = (given, "array") if numbers and given != "array" else (given,)
+    for container, integers in product(containers, ("float", "int64") if whole else ("float",)):
+        if container != given and integers != "float":
+            continue
         header = {
             "op": "convert",
-            "container": examined.options["frame"]["container"],
+            "container": container,
             "columns": [(field.name, field.type) for field in inputs],
             "integers": integers,
             "raw": any(plan["method"] == "decision_function" for plan in examined.options["outputs"]),
@@ -154,12 +161,22 @@ def _ways(examined: Examined, original: PythonModel, clock: Clock) -> Iterator[t
         except ModelRefused as error:
             yield None, {"error": error.sentence.partition("\n")[0][:160]}
             continue
-        names = [field.name for field in inputs]
-        feed = [{"name": "X", "columns": names}] if array else [{"name": name, "columns": [name]} for name in names]
+        feed = _feed(names, told["inputs"], container)
         outputs = [_tensor(plan, told["outputs"]) for plan in examined.options["outputs"]]
         nullable = any(field.type == "string" and not field.required for field in inputs)
         for null_string in ("", "nan") if nullable else ("",):
             yield graph, {"inputs": feed, "outputs": outputs, "null_string": null_string}
+
+
+def _feed(names: Sequence[str], tensors: Sequence[str], container: str) -> list[dict[str, Any]]:
+    """Which columns go into which input of the graph.
+
+    skl2onnx keeps the order of inputs, and gives names such as `mean radius` a form that a graph may have.
+    """
+    if container == "array":
+        return [{"name": tensors[0], "columns": list(names)}]
+    same = tensors if len(tensors) == len(names) else names
+    return [{"name": tensor, "columns": [name]} for tensor, name in zip(same, names, strict=True)]
 
 
 def _tensor(plan: Mapping[str, Any], tensors: Sequence[str]) -> dict[str, Any]:

@@ -199,5 +199,8 @@ class _Own:
         strange = dict.fromkeys(one for one in values if not null(one) and one not in known)
         return pd.Categorical([None if null(one) else one for one in values], categories=[*reversed(known), *strange])
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None:
         """The library's own memory goes with it."""

@@ -15,16 +15,11 @@ import msgspec
 from mainstay.core.errors import Refused
 from mainstay.core.nouns import ColumnType
 from mainstay.core.ports import SourceKind
+from mainstay.core.sql import WHITESPACE
 from mainstay.quality import sql
 
 Form = Literal["integer", "float", "boolean", "bytes", "text", "instant"]
 """How DuckDB holds a value between steps. `instant`: a naive UTC or zoneless TIMESTAMP out of a `date` step."""
-
-WHITESPACE = (
-    " \t\n\v\f\r\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000\u200b\ufeff"
-)
-"""Unicode's white space, and what spreadsheets leave unseen: zero-width space and byte order mark."""
 
 
 class Raw(msgspec.Struct, frozen=True, kw_only=True):

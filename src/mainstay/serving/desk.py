@@ -86,6 +86,8 @@ class Desk:
             return (*found, self.view.problem or "nothing is applied yet")
         if snap.version is None or snap.model is None:
             found.append("no model version answers yet")
+        elif not snap.model.present() and snap.integration.fallback is None:
+            found.append("the model's process is starting")  # with a fallback, this worker answers meanwhile
         if snap.feature_set is None:
             found.append("no feature set is published for the model")
         else:

@@ -59,6 +59,17 @@ SELECT a.attname, i.indisprimary::int::text, k.place::text
  WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL
  ORDER BY i.indexrelid, k.place
 """
+_REFERENCES_SQL = """
+SELECT here.attname, CASE WHEN n.nspname = $2 THEN there.relname ELSE n.nspname || '.' || there.relname END,
+       other.attname
+  FROM pg_catalog.pg_constraint c
+  JOIN pg_catalog.pg_class there ON there.oid = c.confrelid
+  JOIN pg_catalog.pg_namespace n ON n.oid = there.relnamespace
+  JOIN pg_catalog.pg_attribute here ON here.attrelid = c.conrelid AND here.attnum = c.conkey[1]
+  JOIN pg_catalog.pg_attribute other ON other.attrelid = c.confrelid AND other.attnum = c.confkey[1]
+ WHERE c.conrelid = $1::oid AND c.contype = 'f' AND cardinality(c.conkey) = 1
+ ORDER BY here.attnum, 2
+"""
 # Others' transactions are shown only to members of pg_read_all_stats; without it we must not claim that none is open.
 _HEALTH_SQL = """
 SELECT current_setting('server_version'), current_setting('transaction_read_only'),
@@ -68,7 +79,8 @@ SELECT current_setting('server_version'), current_setting('transaction_read_only
            SELECT xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND datname = current_database()
            UNION ALL SELECT prepared FROM pg_prepared_xacts WHERE database = current_database()
          ) AS writing (began)
-       ) END
+       ) END,
+       current_setting('TimeZone')
 """
 
 
@@ -106,7 +118,7 @@ class PostgresSource:
             wire.query("SELECT 1")
             latency_us = self._clock.monotonic_us() - began
             wire.begin()
-            version, read_only, clock_us, oldest_us = wire.query(_HEALTH_SQL)[0]
+            version, read_only, clock_us, oldest_us, timezone = wire.query(_HEALTH_SQL)[0]
             wire.commit()
         return SourceHealth(
             version=f"PostgreSQL {version}",
@@ -114,6 +126,7 @@ class PostgresSource:
             latency_us=latency_us,
             clock_us=int(clock_us or 0),
             oldest_transaction_us=None if oldest_us is None else max(0, int(oldest_us)),
+            timezone=str(timezone or ""),
         )
 
     def tables(self) -> tuple[str, ...]:
@@ -125,12 +138,14 @@ class PostgresSource:
             wire.begin()
             found = self._find(wire, table)
             indexes = wire.query(_INDEXES_SQL, [found.oid])
+            references = wire.query(_REFERENCES_SQL, [found.oid, self._options.schema])
             wire.commit()
         return TableInfo(
             name=table,
             columns=tuple(native.column for native in found.columns.values()),
             primary_key=tuple(str(name) for name, primary, _ in indexes if primary == "1"),
             indexed=tuple(dict.fromkeys(str(name) for name, _, place in indexes if place == "1")),
+            references=tuple((str(here), str(table), str(there)) for here, table, there in references),
             rows=found.rows,
         )
 

@@ -70,6 +70,7 @@ class SqliteSource:
         with self._open() as session:
             declared, columns = self._columns(session, table)
             indexed = _leading(session, table)
+            references = _references(session, table)
         keys = sorted((column.key_place, column.name) for column in declared if column.key_place)
         rowid = [column.name for column in columns.values() if column.kind == "integer" and len(keys) == 1]
         leading = [name for name in rowid if name == keys[0][1]] + indexed
@@ -78,6 +79,7 @@ class SqliteSource:
             columns=tuple(columns.values()),
             primary_key=tuple(name for _, name in keys),
             indexed=tuple(dict.fromkeys(leading)),
+            references=references,
             rows=None,
         )
 
@@ -264,6 +266,15 @@ def _leading(session: _Session, table: str) -> list[str]:
      WHERE i.seqno = 0 AND l.partial = 0 AND i.name IS NOT NULL ORDER BY l.seq
     """
     return [name for (name,) in session.rows(Statement(sql, (table,)))]
+
+
+def _references(session: _Session, table: str) -> tuple[tuple[str, str, str], ...]:
+    """A reference that names no column means the primary key there."""
+    sql = """
+    SELECT "from", "table", coalesce("to", (SELECT name FROM pragma_table_info(l."table") WHERE pk = 1))
+      FROM pragma_foreign_key_list(?) AS l GROUP BY id HAVING count(*) = 1 ORDER BY id DESC
+    """
+    return tuple((here, there, column) for here, there, column in session.rows(Statement(sql, (table,))) if column)
 
 
 def _translated(error: sqlite3.Error, statement_s: float, where: str) -> SourceError:

@@ -152,6 +152,7 @@ def a_deadline_that_has_passed_gives_an_answer_or_a_timeout(case: RuntimeCase) -
 def it_names_what_computes_the_answer(case: RuntimeCase) -> None:
     with closing(case.load()) as model:
         model.predict([case.rows[0]])
+        assert model.present(), "what has just answered is there"
         assert model.build
         assert model.capabilities.batch > 0
 

@@ -39,5 +39,8 @@ class _Constant:
         check_rows(rows, self._width, self._required)
         return [self._answer] * len(rows)
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None:
         """Nothing to let go of."""

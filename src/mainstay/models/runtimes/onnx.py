@@ -195,6 +195,9 @@ class _Onnx:
             raise TypeError
         return int(value)
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None:
         self._session = None
 

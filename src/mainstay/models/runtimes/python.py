@@ -237,6 +237,9 @@ class PythonModel:
                 raise wrong_type(field) from None
         return to_stream(pa.record_batch(arrays, schema=self._schema))
 
+    def present(self) -> bool:
+        return not self._closed and (self._connection is not None or listening(Path(self._place)))
+
     def close(self) -> None:
         self._closed = True
         self._drop()

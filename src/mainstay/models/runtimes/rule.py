@@ -152,6 +152,9 @@ class _Rule:
                 # DuckDB's sentence quotes the value that did not fit, which may be personal.
                 raise ModelRefused(f"the rule cannot take this row ({type(error).__name__})") from None
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:

@@ -108,6 +108,9 @@ class TreeModel:
             found = self._local.slot = booster.slot()
         return found
 
+    def present(self) -> bool:
+        return True
+
     def close(self) -> None:
         # The library's memory goes with the last reference: a thread that still predicts holds one.
         self._booster = None

@@ -1,0 +1,100 @@
+"""From the written files to the first answer: the commands that a person would type, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from mainstay.app import models
+from mainstay.app.check import Report, check
+from mainstay.app.commands import ask
+from mainstay.app.new.make import Made
+from mainstay.app.new.work import Wish
+from mainstay.app.place import Place, read_file
+from mainstay.core.clock import MINUTE, Clock
+from mainstay.core.errors import Refused
+from mainstay.core.records import FeatureSetState
+from mainstay.serving.keys import create_key
+from mainstay.store.home import Home
+from mainstay.store.online_sqlite import SqliteOnline
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+Say = Callable[[str], None]
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be asked now, and with which key."""
+
+    key: str
+    """The API key; shown once."""
+    example: str
+    """A business key that has a row; empty where there is none."""
+    url: str
+    """Where the API will answer."""
+
+
+def place_of(folder: Path) -> Place:
+    """The place of the installation in `folder`."""
+    file = folder / "mainstay.yaml"
+    return Place(Home(folder / ".mainstay", read_file(file).name), file)
+
+
+def judge(folder: Path, clock: Clock) -> Report:
+    """What `mainstay check` says of the written file."""
+    place = place_of(folder)
+    assert place.file is not None
+    return check(place, read_file(place.file), clock)
+
+
+def prepare(made: Made, wish: Wish, clock: Clock, *, by: str, say: Say) -> Live:
+    """`apply`, `run`, `model add`, `model use` and `key create`. Raises Refused where a first read was blocked."""
+    place = place_of(made.folder)
+    planned = ask(place, "plan", {})
+    ask(place, "apply", {"digest": planned["digest"]}, timeout_us=10 * MINUTE)
+    say("applied; reading the tables for the first time")
+    for one in ask(place, "run", {"datasets": [], "dry_run": False}, timeout_us=60 * MINUTE)["results"]:
+        counts = f"{one['read']:,} rows read, {one['published']:,} published, {one['quarantined']:,} in quarantine"
+        say(f"{one['dataset']}: {counts}")
+        if one["status"] in ("blocked", "error"):
+            raise Refused(
+                f"the first read of {one['dataset']} is {one['status']}", mend="cd there, then mainstay status"
+            )
+    if wish.model is not None:
+        _answering(place, made, wish, by=by, say=say)
+    state = SqliteState(place.home.state)
+    try:
+        token, _ = create_key(state, "first-key", "predict", clock=clock, expires_us=None)
+        sets = ShelfReader(state, "feature_set", FeatureSetState)
+        integration = read_file(made.folder / "mainstay.yaml")
+        example = _example(place, tuple(sets.all()))
+    finally:
+        state.close()
+    settings = integration.settings
+    return Live(
+        key=token, example=example, url=f"http://{settings.host}:{settings.port}/v1/{integration.name}/predict"
+    )  # fmt: skip
+
+
+def _answering(place: Place, made: Made, wish: Wish, *, by: str, say: Say) -> None:
+    assert wish.model is not None
+    say(f"importing {wish.model.name}, and proving that it answers as in the lab")
+    asked = models.Wish(
+        file=wish.model.absolute(), python=wish.python, example=wish.example, outputs=made.outputs,
+        trusted=wish.trusted, paths=wish.paths,
+    )  # fmt: skip
+    with models.shop(place) as at:
+        version, told = models.add_model(at, asked, by=by)
+        models.use_model(at, version.number, by=by)
+    for line in told:
+        say(f"  {line}")
+
+
+def _example(place: Place, sets: tuple[str, ...]) -> str:
+    online = SqliteOnline(place.home.online, writable=False)
+    try:
+        return next((key for one in sets for key in online.keys(one)), "")
+    finally:
+        online.close()
