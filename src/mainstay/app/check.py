@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import msgspec
 
@@ -76,7 +75,7 @@ def check(place: Place, integration: Integration, clock: Clock) -> Report:
         clock: Ours.
     """
     known = read_state(place)
-    facts, opened = _look_at_sources(integration, place.folder, clock)
+    facts, opened = _look_at_sources(integration, place, clock)
     try:
         looked = _look_at_datasets(integration, facts, opened, known, clock)
         fit = tuple(name for name, one in looked.items() if _readable(one))
@@ -138,13 +137,13 @@ def read_state(place: Place) -> Known:
 
 
 def _look_at_sources(
-    integration: Integration, folder: Path, clock: Clock
+    integration: Integration, place: Place, clock: Clock
 ) -> tuple[dict[str, SourceFacts], dict[str, Source]]:
     facts: dict[str, SourceFacts] = {}
     opened: dict[str, Source] = {}
     for name, config in integration.sources.items():
         try:
-            opened |= open_sources({name: config}, folder, clock)
+            opened |= open_sources({name: config}, place, clock)
             source = opened[name]
             source.health()  # connects, so that the second asking measures the system and not the connecting
             asked = clock.now_us()

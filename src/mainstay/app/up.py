@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, applied_record, read_applied, whoami
-from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen
+from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
@@ -73,8 +74,14 @@ def _up(place: Place, workers: int | None, port: int | None, say: Callable[[str]
         hosts = ModelHosts(place, state, clock)
         supervisor = Supervisor(children, state=state, clock=clock, say=say)
         say(f"API on http://{settings.host}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
+
+        def look() -> None:
+            hosts.look()
+            if orphaned(os.environ):  # the `up` of the whole installation is gone
+                supervisor.stop()
+
         try:
-            return supervisor.run(hosts.look)
+            return supervisor.run(look)
         finally:
             hosts.close()
             listener.close()

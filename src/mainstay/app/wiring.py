@@ -75,7 +75,7 @@ class Works:
             online = self.online
             for source in self._desk.sources.values():
                 source.close()
-        sources = open_sources(integration.sources, self.place.folder, self.clock)
+        sources = open_sources(integration.sources, self.place, self.clock)
         self._desk = Desk(
             integration=integration,
             state=self.state,
@@ -113,16 +113,26 @@ class Works:
         self.lease.release()
 
 
-def open_sources(configs: Mapping[str, SourceConfig], folder: Path, clock: Clock) -> dict[str, Source]:
-    """Every source of the file, not yet connected. A relative `path` option starts at the file's folder."""
-    return {name: open_source(_rooted(config, folder), clock) for name, config in configs.items()}
+def open_sources(configs: Mapping[str, SourceConfig], place: Place, clock: Clock) -> dict[str, Source]:
+    """Every source of the file, not yet connected. A relative `path` option starts at the folder of its file.
+
+    What integrations share is counted together, in whichever process it is read.
+    """
+    return {name: open_source(_shared(_rooted(config, place.folder), place), clock) for name, config in configs.items()}
+
+
+def _shared(config: SourceConfig, place: Place) -> SourceConfig:
+    if not config.installation:
+        return config
+    return msgspec.structs.replace(config, places=str(place.home.guards / config.name))
 
 
 def _rooted(config: SourceConfig, folder: Path) -> SourceConfig:
     path = config.options.get("path")
     if not isinstance(path, str) or Path(path).is_absolute():
         return config
-    return msgspec.structs.replace(config, options={**config.options, "path": str(folder / path)})
+    start = Path(config.installation) if config.installation else folder
+    return msgspec.structs.replace(config, options={**config.options, "path": str(start / path)})
 
 
 @contextlib.contextmanager

@@ -16,18 +16,24 @@ def apply(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Perform the plan without asking.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
     timeout: Annotated[int, typer.Option(help="Seconds to wait for the process that owns the integration.")] = 600,
-) -> None:
+) -> int:
     """Print what the changed file means here, ask, and perform it.
 
-    Nothing is performed when an API contract would break: raise `api:` for that.
+    Nothing is performed when an API contract would break: raise `api:` for that. In the folder of an installation:
+    every integration, each for itself.
 
     Example: mainstay apply --yes
     """
+    from mainstay.cli.each import each
+
+    return each(ctx.obj, lambda mine: _one(mine, yes=yes, dry_run=dry_run, timeout=timeout))
+
+
+def _one(session: Session, *, yes: bool, dry_run: bool, timeout: int) -> int:
     from mainstay.app.commands import ask
     from mainstay.app.place import locate
     from mainstay.core.clock import SECOND
 
-    session: Session = ctx.obj
     place = locate(session.find_file(), session.find_home())
     plan = ask(place, "plan", {}, timeout_us=timeout * SECOND)
     _show(session, plan)
@@ -36,12 +42,13 @@ def apply(
         raise Refused(broken, mend=plan["breaks"][0].get("mend", "") or "raise `api:` in the file")
     if dry_run or not plan["steps"]:
         session.out.document({"plan": plan, "done": []})
-        return
+        return 0
     if not yes and (session.json or not typer.confirm("Perform this?", default=False)):
         raise Refused("the plan was not agreed to; nothing was changed", mend="add --yes")
     done = ask(place, "apply", {"digest": plan["digest"]}, timeout_us=timeout * SECOND)
     session.out.document({"plan": plan, **done})
     session.out.say(f"applied: {len(done['done'])} step{'s' if len(done['done']) != 1 else ''}", style="green")
+    return 0
 
 
 def _show(session: Session, plan: dict) -> None:  # type: ignore[type-arg]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,19 +24,40 @@ def check(
     """Find out all that can be known before going live: connections, columns, rows, features, model, promises.
 
     Reads the file on disk and a few rows of each dataset; changes nothing. Exits 1 on FAIL, and on ERROR: something
-    could not be looked at.
+    could not be looked at. In the folder of an installation: every integration, and what they must not share.
 
     Example: mainstay check --all
     """
+    from mainstay.cli.each import each
+
+    session: Session = ctx.obj
+    return each(session, lambda mine: _one(mine, everything=everything), lambda files: _apart(session, files))
+
+
+def _apart(session: Session, files: Sequence[Path]) -> tuple[int, dict[str, Any]]:
+    """What two integrations both have, though only one can; files that cannot be read were told of before."""
+    from mainstay.app.installation import clashes
+    from mainstay.app.place import read_file
+    from mainstay.core.errors import FileError
+
+    read = {}
+    for file in files:
+        with suppress(FileError):
+            read[file.parent.name] = read_file(file)
+    found = list(clashes(read))
+    session.out.findings(found)
+    return (1 if found else 0), {"installation": found}
+
+
+def _one(session: Session, *, everything: bool) -> int:
     from mainstay.app.check import check as look
     from mainstay.app.place import Place, read_file
     from mainstay.core.clock import SystemClock
     from mainstay.store.home import Home
 
-    session: Session = ctx.obj
     file = session.find_file().absolute()
     integration = read_file(file)
-    place = Place(Home(session.find_home(), integration.name), file)
+    place = Place(Home(session.find_home(file), integration.name), file)
     found = look(place, integration, SystemClock())
     session.out.document(found)
     show(session.out, found, everything=everything)

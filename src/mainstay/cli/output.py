@@ -25,10 +25,11 @@ COLOURS = {
 
 
 class Output:
-    """Prints to stdout. With `json` only `document` prints, and once."""
+    """Prints to stdout. With `json` only `document` prints, and once; into `sink`, where there is one."""
 
-    def __init__(self, *, json: bool) -> None:
+    def __init__(self, *, json: bool, sink: list[Any] | None = None) -> None:
         self.json = json
+        self._sink = sink
         self._console: Console | None = None
 
     @property
@@ -42,7 +43,9 @@ class Output:
 
     def document(self, value: Any) -> None:
         """With `--json` the whole answer, as records, dicts, lists and plain values. Without it: nothing."""
-        if self.json:
+        if self.json and self._sink is not None:
+            self._sink.append(value)
+        elif self.json:
             write_json(value)
 
     def say(self, text: str = "", *, style: str | None = None) -> None:

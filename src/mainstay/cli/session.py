@@ -39,11 +39,13 @@ class Session:
     file: Path | None = None
     """What `--file` said; None: mainstay.yaml in the working folder or above."""
     debug: bool = False
+    sink: list[Any] | None = None
+    """Where documents go instead of stdout: what one integration says among several."""
 
     @property
     def out(self) -> Output:
         """Where the command prints."""
-        return Output(json=self.json)
+        return Output(json=self.json, sink=self.sink)
 
     def find_file(self) -> Path:
         """The integration's file. Raises NotFound, saying where it was looked for."""
@@ -52,19 +54,52 @@ class Session:
             if not path.is_file():
                 raise NotFound("there is no such file", where=str(path), mend="give the path: --file PATH")
             return path
+        found = self.find_files()
+        if len(found) > 1:
+            names = ", ".join(str(file.parent.relative_to(file.parents[2])) for file in found)
+            raise NotFound(
+                f"this installation has {len(found)} integrations, and the command is about one",
+                where=str(found[0].parents[2]),
+                mend=f"change to its folder, or name it: --file FOLDER, one of {names}",
+            )
+        return found[0]
+
+    def find_files(self) -> tuple[Path, ...]:
+        """The file, or those of every integration of the installation that is here. Raises NotFound for none."""
+        from mainstay.store.installation import INSTALLATION, members_of
+
+        if self.file is not None:
+            return (self.find_file(),)
         here = Path.cwd()
         for folder in (here, *here.parents):
             if (folder / MAIN).is_file():
-                return folder / MAIN
+                return (folder / MAIN,)
+            if (folder / INSTALLATION).is_file():
+                members = members_of(folder)
+                if members:
+                    return members
+                raise NotFound(
+                    f"{INSTALLATION} has no integrations yet",
+                    where=str(folder),
+                    mend=f"write integrations/NAME/{MAIN}, or let `mainstay new integrations/NAME` write it",
+                )
         raise NotFound(
             f"there is no {MAIN} here or in any folder above",
             where=str(here),
             mend="change to the integration's folder, or give the path: --file PATH",
         )
 
-    def find_home(self) -> Path:
-        """Where state lies: `--home`, else `.mainstay` beside the file. Raises NotFound when neither is there."""
-        return self.home if self.home is not None else self.find_file().absolute().parent / ".mainstay"
+    def find_home(self, file: Path | None = None) -> Path:
+        """Where state lies: `--home`, else `.mainstay` beside the file, or beside its installation's.
+
+        Raises NotFound when neither is there.
+        """
+        from mainstay.store.installation import installation_of
+
+        if self.home is not None:
+            return self.home
+        file = self.find_file().absolute() if file is None else file.absolute()
+        return (installation_of(file) or file.parent) / ".mainstay"
 
 
 _OPTIONS: dict[str, Any] = {"json": Json, "home": Home, "file": File, "debug": Debug}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,31 +22,40 @@ def status(
 ) -> int:
     """Show what is wrong first, each with its mend; then datasets, model, traffic and disk. Exits 1 on FAIL.
 
+    In the folder of an installation: every integration, one after the other.
+
     Example: mainstay status --watch
     """
+    from mainstay.cli.each import each
+    from mainstay.core.errors import NotFound
+
+    session: Session = ctx.obj
+    while True:
+        if watch and not session.json:
+            session.out.console.clear()
+        try:
+            session.find_files()
+        except NotFound:
+            if session.home is None:
+                raise
+            code = _one(session, None)
+        else:
+            code = each(session, lambda mine: _one(mine, mine.find_file()))
+        if not watch:
+            return code
+        time.sleep(2)
+
+
+def _one(session: Session, file: Path | None) -> int:
     from mainstay.app.place import locate
     from mainstay.app.status import read_status
     from mainstay.core.clock import SystemClock
-    from mainstay.core.errors import NotFound
     from mainstay.core.verdicts import Verdict
 
-    session: Session = ctx.obj
-    try:
-        file = session.find_file()
-    except NotFound:
-        if session.home is None:
-            raise
-        file = None
-    place = locate(file, session.find_home())
-    while True:
-        found = read_status(place, SystemClock())
-        if watch and not session.json:
-            session.out.console.clear()
-        session.out.document(found)
-        _show(session.out, found)
-        if not watch:
-            return 1 if found.verdict is Verdict.FAIL else 0
-        time.sleep(2)
+    found = read_status(locate(file, session.find_home(file)), SystemClock())
+    session.out.document(found)
+    _show(session.out, found)
+    return 1 if found.verdict is Verdict.FAIL else 0
 
 
 def _show(out: Output, found: Status) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +20,8 @@ def up(
 ) -> int:
     """Run the integration: the loop that keeps data current, and the API that answers.
 
-    A changed file is applied first, if nothing would break. Ctrl-C stops it: not ready, drain, end.
+    A changed file is applied first, if nothing would break. Ctrl-C stops it: not ready, drain, end. In the folder of an
+    installation: every integration, each in processes of its own.
 
     Example: mainstay up --workers 2
     """
@@ -25,5 +29,25 @@ def up(
     from mainstay.app.up import up as run_up
 
     session: Session = ctx.obj
+    files = session.find_files()
+    if len(files) > 1:
+        return _all(session, files, alone=workers is None and port is None)
     place = locate(session.find_file(), session.find_home())
     return run_up(place, workers=workers, port=port, say=lambda line: typer.echo(line, err=True))
+
+
+def _all(session: Session, files: Sequence[Path], *, alone: bool) -> int:
+    from mainstay.app.installation import need_apart, up_all
+    from mainstay.app.place import read_file, whoami
+    from mainstay.core.errors import FileError, Refused
+
+    if not alone:
+        mend = "write `settings: {workers: ..., port: ...}` in each file, or name one: --file FOLDER"
+        raise Refused(f"--workers and --port are about one integration, and here are {len(files)}", mend=mend)
+    read = {}
+    for file in files:
+        with suppress(FileError):  # its own `up` says so, and the others run
+            read[file.parent.name] = read_file(file)
+    need_apart(read)
+    root = session.find_home(files[0])
+    return up_all(files, root, owner=whoami("mainstay up"), say=lambda line: typer.echo(line, err=True))

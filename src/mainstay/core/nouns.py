@@ -119,6 +119,10 @@ class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     """The zone of timestamps without one; None: such a column must not be read as an instant."""
     guard: Guard = Guard()
+    installation: str = ""
+    """Folder of the installation whose integrations share it, under one guard. Empty: it is this integration's own."""
+    places: str = ""
+    """Folder in which every process that reads it counts its connections; empty: each process counts alone."""
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):

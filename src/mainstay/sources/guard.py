@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from time import monotonic, sleep
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -22,6 +26,8 @@ from mainstay.core.ports import ReadRequest
 
 _HOURS = re.compile(r"^(\d{2}):(\d{2})-(\d{2}):(\d{2}) (\S+)$")
 _MOST_DOUBLINGS = 40
+_LOOK_S = 0.02
+"""How often a place that another process holds is looked at again."""
 
 
 class Hours(msgspec.Struct, frozen=True):
@@ -100,27 +106,61 @@ def admit(guard: Guard, request: ReadRequest, now_us: int, *, where: str) -> Non
 
 
 class ConnectionCap:
-    """At most `most` holders at once; the next one waits up to `wait_us`, then is told so. Thread-safe."""
+    """At most `most` holders at once; the next one waits up to `wait_us`, then is told so. Thread-safe.
 
-    def __init__(self, most: int, *, wait_us: int, where: str) -> None:
+    With `places`, a folder, the holders of every process that names it are counted together: each holds the
+    operating system's lock on one of `most` files there, which a process that dies lets go.
+    """
+
+    def __init__(self, most: int, *, wait_us: int, where: str, places: str = "") -> None:
         self._most = most
         self._wait_us = wait_us
         self._where = where
+        self._places = Path(places) if places else None
         self._free = threading.BoundedSemaphore(most)
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Holds one place. Raises SourceAway when none became free in time."""
+        until = monotonic() + self._wait_us / 1e6
         if not self._free.acquire(timeout=self._wait_us / 1e6):
-            raise SourceAway(
-                f"all {self._most} connections that the guard allows are in use",
-                mend="raise `guard.connections`, or read fewer datasets at once",
-                where=self._where,
-            )
+            raise self._full()
         try:
-            yield
+            if self._places is None:
+                yield
+                return
+            with self._place(self._places, until):
+                yield
         finally:
             self._free.release()
+
+    @contextmanager
+    def _place(self, folder: Path, until: float) -> Iterator[None]:
+        """One of the files, locked."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            for number in range(1, self._most + 1):
+                descriptor = os.open(folder / str(number), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os.close(descriptor)
+                    continue
+                try:
+                    yield
+                finally:
+                    os.close(descriptor)
+                return
+            if monotonic() >= until:
+                raise self._full()
+            sleep(_LOOK_S)
+
+    def _full(self) -> SourceAway:
+        return SourceAway(
+            f"all {self._most} connections that the guard allows are in use",
+            mend="raise `guard.connections`, or read fewer datasets at once",
+            where=self._where,
+        )
 
 
 def _instant_us(moment: datetime) -> int:

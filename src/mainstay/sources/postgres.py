@@ -188,6 +188,7 @@ class PostgresSource:
                 application_name=self._options.application_name,
                 guard=self._config.guard,
                 where=self._where,
+                places=self._config.places,
             )
         except ImportError as error:
             raise SourceRefused(

@@ -40,12 +40,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """libpq's own words, the password among them: never printed."""
     guard: Guard
     where: str
+    places: str = ""
+    """Where connections of every process are counted; then none is kept between reads."""
 
     def __repr__(self) -> str:
         return f"Target({self.where})"
 
 
-def parse_url(url: str, *, application_name: str, guard: Guard, where: str) -> Target:
+def parse_url(url: str, *, application_name: str, guard: Guard, where: str, places: str = "") -> Target:
     """The url in libpq's words, our defaults beneath and our guard above. Raises SourceRefused, without the url."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
@@ -65,7 +67,7 @@ def parse_url(url: str, *, application_name: str, guard: Guard, where: str) -> T
     # Sent with the connection, not as SET: behind a pooler a SET would stay on a connection that others use.
     limits = f"-c default_transaction_read_only=on -c statement_timeout={guard.statement_timeout_us // 1000}"
     params["options"] = f"{given.get('options', '')} {limits}".strip()
-    return Target(params=params, guard=guard, where=where)
+    return Target(params=params, guard=guard, where=where, places=places)
 
 
 class Wire:
@@ -243,12 +245,15 @@ class Wire:
 
 
 class Pool:
-    """At most `guard.connections` connections, kept between reads. Thread-safe."""
+    """At most `guard.connections` connections, kept between reads. Thread-safe.
+
+    Where several processes share the guard, a connection is closed with its read: an idle one would keep others out.
+    """
 
     def __init__(self, target: Target) -> None:
         self._target = target
         wait_us = target.guard.statement_timeout_us
-        self._cap = ConnectionCap(target.guard.connections, wait_us=wait_us, where=target.where)
+        self._cap = ConnectionCap(target.guard.connections, wait_us=wait_us, where=target.where, places=target.places)
         self._idle: list[Wire] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -283,7 +288,7 @@ class Pool:
 
     def _give(self, wire: Wire) -> None:
         wire.used_s = time.monotonic()
-        if wire.usable():
+        if wire.usable() and not self._target.places:
             with self._lock:
                 if not self._closed:
                     self._idle.append(wire)

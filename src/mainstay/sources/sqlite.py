@@ -50,7 +50,10 @@ class SqliteSource:
         self._clock = clock
         self._where = f"source {config.name}"
         self._cap = ConnectionCap(
-            config.guard.connections, wait_us=config.guard.statement_timeout_us, where=self._where
+            config.guard.connections,
+            wait_us=config.guard.statement_timeout_us,
+            where=self._where,
+            places=config.places,
         )
 
     def health(self) -> SourceHealth:

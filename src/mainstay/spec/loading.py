@@ -14,10 +14,12 @@ from mainstay.core.nouns import Integration
 from mainstay.spec import build, document, secrets, sources
 from mainstay.spec.crosschecks import cross_check, is_path, sql_path
 from mainstay.spec.faults import Faults
+from mainstay.spec.installation import RELATIVE, Shared, shared
 from mainstay.spec.plain import mapping, text
+from mainstay.spec.schema import example_at
+from mainstay.spec.shape import FilePart
 from mainstay.spec.shape_faults import validated
-
-MAIN = "mainstay.yaml"
+from mainstay.store.installation import INSTALLATION, MAIN, installation_of
 
 
 def load(path: Path, *, kinds: Mapping[str, type[msgspec.Struct]], env: Mapping[str, str]) -> Integration:
@@ -63,17 +65,49 @@ def load_files(
         faults.raise_any()
         raise AssertionError("a document without a tree has a fault")
     found = secrets.Secrets(folder, env, faults)
+    common = Shared()
+    if RELATIVE in files:
+        common = shared(files[RELATIVE], folder.parent.parent, kinds=kinds, env=env)
     options = {
         name: sources.options(name, mapping(source), kinds=kinds, secrets=found, faults=faults)
         for name, source in mapping(tree.get("sources")).items()
     }
     secrets.refuse_outside(tree, (), faults)
-    file = validated(tree, faults)
+    _join(tree, common, faults)
+    file = validated(tree, faults, FilePart)
     cross_check(tree, files, faults)
     faults.raise_any()
     if file is None:
         raise AssertionError("a file without a shape has a fault")
-    return build.integration(file, options=options, files=files, digest=digest(files), folder=str(folder))
+    whole = build.integration(
+        file, options={**common.options, **options}, files=files, digest=digest(files), folder=str(folder)
+    )
+    return _belonging(whole, common, folder)
+
+
+def _belonging(whole: Integration, common: Shared, folder: Path) -> Integration:
+    """The integration whose shared sources know the installation that they belong to."""
+    ours = {
+        name: msgspec.structs.replace(source, installation=str(folder.parent.parent))
+        for name, source in whole.sources.items()
+        if name in common.tree
+    }
+    return msgspec.structs.replace(whole, sources={**whole.sources, **ours})
+
+
+def _join(tree: dict[str, Any], common: Shared, faults: Faults) -> None:
+    """The shared sources beside the file's own, as if all of them stood in it."""
+    own = mapping(tree.get("sources"))
+    for name in own.keys() & common.tree.keys():
+        mend = "take it out of one of them; what integrations share stands in installation.yaml"
+        faults.at(("sources", name), "a source that installation.yaml does not have", f"`{name}`", mend, key=True)
+    if common.tree:
+        tree["sources"] = {**common.tree, **own}
+    elif "sources" not in tree:
+        example = example_at(("sources",))
+        faults.at(("sources",), "the key `sources`", "nothing", f"add `sources: {example}`, say")
+    elif isinstance(tree["sources"], dict) and not own:
+        faults.at(("sources",), "a source", "none", "add one: `{crm: {kind: postgres}}`")
 
 
 def file_texts(path: Path) -> dict[str, str]:
@@ -90,6 +124,9 @@ def file_texts(path: Path) -> dict[str, str]:
         mend = "type `mainstay demo` for a first one, or give the path: --file PATH" if came == "none" else ""
         raise FileError((Problem(str(path), 0, 0, "the file", "a readable mainstay.yaml", came, mend),))
     files = {path.name: main}
+    installation = installation_of(path)
+    if installation is not None:
+        files[RELATIVE] = _text(installation / INSTALLATION) or ""
     tree: dict[str, Any] = document.read(main, Faults(path.name)) or {}
     for feature in mapping(tree.get("features")).values():
         sql = text(mapping(feature).get("sql"))

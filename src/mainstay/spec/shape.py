@@ -342,7 +342,7 @@ class FilePart(Part):
     integration: Name = Field(examples=["churn"])
     api: int = Field(default=1, ge=1, le=10_000, description="The API contract's version.")
     purpose: PurposePart = PurposePart()
-    sources: dict[Name, SourcePart] = Field(min_length=1, examples=["{crm: {kind: postgres}}"])
+    sources: dict[Name, SourcePart] = Field(default={}, examples=["{crm: {kind: postgres}}"])
     datasets: dict[Identifier, DatasetPart] = Field(min_length=1, examples=["{customers: {source: crm}}"])
     features: dict[Identifier, FeaturePart] = Field(min_length=1, examples=["{customer: {key: customer_id}}"])
     model: ModelPart = Field(examples=["{name: churn, input: customer}"])
@@ -352,3 +352,9 @@ class FilePart(Part):
     )
     settings: SettingsPart = SettingsPart()
     retention: RetentionPart = RetentionPart()
+
+
+class InstallationPart(Part):
+    """The whole of installation.yaml."""
+
+    sources: dict[Name, SourcePart] = Field(min_length=1, examples=["{crm: {kind: postgres}}"])

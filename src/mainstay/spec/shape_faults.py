@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.schema import example_at, keys_at
-from mainstay.spec.shape import MAPPING_TAG, TEXT_TAG, FilePart
+from mainstay.spec.shape import MAPPING_TAG, TEXT_TAG
 
 _WANTED = {
     "model_type": "a mapping (lines of `key: value`)",
@@ -25,23 +25,27 @@ _WANTED = {
 }
 
 
-def validated(tree: dict[str, Any], faults: Faults) -> FilePart | None:
+Whole = TypeVar("Whole", bound=BaseModel)
+
+
+def validated(tree: dict[str, Any], faults: Faults, whole: type[Whole]) -> Whole | None:
     """The tree in its shape; None and the faults when it has another."""
     try:
-        return FilePart.model_validate(tree)
+        return whole.model_validate(tree)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            _tell(detail, tree, faults)
+            _tell(detail, tree, faults, whole)
         return None
 
 
-def _tell(detail: ErrorDetails, tree: dict[str, Any], faults: Faults) -> None:
+def _tell(detail: ErrorDetails, tree: dict[str, Any], faults: Faults, whole: type[BaseModel]) -> None:
     kind, came = detail["type"], detail["input"]
     on_key = detail["loc"][-1:] == ("[key]",)
     path = _path(detail["loc"][:-1] if on_key else detail["loc"], tree)
     if kind == "extra_forbidden":
         key = str(path[-1])
-        faults.at(path, "a key that is known here", f"`{key}`", close(key, keys_at(path[:-1])), key=True)
+        known = keys_at(path[:-1]) if len(path) > 1 else tuple(whole.model_fields)
+        faults.at(path, "a key that is known here", f"`{key}`", close(key, known), key=True)
     elif kind == "missing":
         example = example_at(path)
         faults.at(path, f"the key `{path[-1]}`", "nothing", f"add `{path[-1]}: {_yaml(example)}`, say")

@@ -29,6 +29,7 @@ class Home:
     ```
     root/installation.json   the schema number of this layout
     root/secret              32 random bytes, 0600: signs receipts' ids, names erased people
+    root/.guards/SOURCE/     a file for each connection that all integrations together may hold of a shared source
     root/INTEGRATION/        0700
         state.sqlite  online.sqlite  current.duckdb  lease  up
         landing/  history/  journal/  artifacts/  sockets/  plans/  logs/
@@ -51,6 +52,7 @@ class Home:
         self.sockets = self.folder / "sockets"
         self.plans = self.folder / "plans"
         self.logs = self.folder / "logs"
+        self.guards = root / ".guards"
         self._installation = root / "installation.json"
         self._secret = root / "secret"
         self._random = random

@@ -18,6 +18,7 @@ from mainstay.core.errors import Refused
 from mainstay.core.records import FeatureSetState
 from mainstay.serving.keys import create_key
 from mainstay.store.home import Home
+from mainstay.store.installation import installation_of
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.state_sqlite import SqliteState
@@ -39,7 +40,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 def place_of(folder: Path) -> Place:
     """The place of the installation in `folder`."""
     file = folder / "mainstay.yaml"
-    return Place(Home(folder / ".mainstay", read_file(file).name), file)
+    root = (installation_of(file) or folder) / ".mainstay"
+    return Place(Home(root, read_file(file).name), file)
 
 
 def judge(folder: Path, clock: Clock) -> Report:
