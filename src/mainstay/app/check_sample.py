@@ -68,6 +68,7 @@ class _BoundedRead:
     def __init__(self, source: BoundedSource, read: SourceRead, most: int) -> None:
         self.began_source_us = read.began_source_us
         self.schema: pa.Schema = read.schema
+        self.complete: bool = read.complete
         self._source = source
         self._read = read
         self._most = most

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from mainstay.core.nouns import ColumnType, Signature
-from mainstay.core.verdicts import Verdict
+from mainstay.core.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,6 +40,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the session itself is made read-only."""
     keys: bool = True
     """Whether it can read (key, cursor) alone and rows by key: needed for `reconcile`."""
+    ledger: bool = False
+    """Whether it tells by itself what is new, without a cursor column: each read is given the last one's `cursor()` as
+    `since`. With `incremental` its reads add and update rows; without, each is the whole table, or not `complete`."""
+    timeouts: bool = True
+    """Whether it ends a statement at `guard.statement_timeout`."""
 
 
 class SourceColumn(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +67,8 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Foreign keys of one column: (column here, table there, column there)."""
     rows: int | None = None
     """The source's own estimate; None when it has none."""
+    findings: tuple[Finding, ...] = ()
+    """What a person should know of this table before it is read; `mainstay check` prints it."""
 
 
 class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +97,8 @@ class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["snapshot", "increment", "keys", "by_keys"]
     cursor: str | None = None
     since: str | None = None
-    """The greatest cursor value already landed, in the source's own text."""
+    """The greatest cursor value already landed, in the source's own text; for a source with a ledger, its last
+    `cursor()`, in every mode."""
     lag_us: int = 0
     lag_number: int = 0
     keys: tuple[str, ...] = ()
@@ -103,6 +111,9 @@ class SourceRead(Protocol):
     began_source_us: int
     """The source's clock when its snapshot was taken."""
     schema: pa.Schema
+    complete: bool
+    """Whether a snapshot's rows are all that the table has, so that what is absent is gone. False: nothing changed
+    since `since`, and no rows come."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in chunks of at most 65,536; columns named and ordered as requested."""
@@ -111,7 +122,7 @@ class SourceRead(Protocol):
     def cursor(self) -> str | None:
         """The greatest cursor value of this read in the source's own text and order; None when no row had one.
 
-        To be asked after `batches` is exhausted.
+        To be asked after `batches` is exhausted. A source with a ledger says here what was taken up to now.
         """
         ...
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from mainstay.core.nouns import Dataset
+from mainstay.core.ports import Capabilities
 from mainstay.core.records import DatasetState
 from mainstay.sources.guard import is_open, opens_us
 
@@ -24,7 +25,9 @@ class ReadPlan(msgspec.Struct, frozen=True, kw_only=True):
     """A full read outside the hours for it: when they begin. None: it may run now."""
 
 
-def plan_run(dataset: Dataset, state: DatasetState, now_us: int, hours: str = "") -> ReadPlan:
+def plan_run(
+    dataset: Dataset, state: DatasetState, now_us: int, hours: str = "", able: Capabilities | None = None
+) -> ReadPlan:
     """What the next run of the dataset reads.
 
     Args:
@@ -33,8 +36,18 @@ def plan_run(dataset: Dataset, state: DatasetState, now_us: int, hours: str = ""
         now_us: Now.
         hours: When full reads and reconciliations may run (`guard.backfill_hours`); empty for always. Increments do
             not wait: a reconciliation that is due outside the hours lets them go on.
+        able: What its source can do, where that matters: one with a ledger knows by itself what is new.
     """
     waits = None if is_open(hours, now_us) else opens_us(hours, now_us)
+    if able is not None and able.ledger:
+        full = not able.incremental or state.cursor is None
+        return ReadPlan(
+            dataset=dataset.name,
+            mode="increment" if able.incremental else "snapshot",
+            why="what its source has not given yet" if able.incremental else "the whole table, where it changed",
+            since=state.cursor,
+            opens_us=waits if full else None,
+        )
     if dataset.cursor is None:
         return ReadPlan(
             dataset=dataset.name,

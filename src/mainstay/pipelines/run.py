@@ -114,7 +114,8 @@ class Runner:
     def plan(self) -> ReadPlan:
         """What the next run reads, or until when it waits."""
         hours = self.desk.integration.sources[self.dataset.source].guard.backfill_hours
-        return plan_run(self.dataset, self.desk.dataset_state(self.dataset.name), self.desk.clock.now_us(), hours)
+        state, able = self.desk.dataset_state(self.dataset.name), self.source.capabilities
+        return plan_run(self.dataset, state, self.desk.clock.now_us(), hours, able)
 
     def run(self, *, dry: bool = False) -> RunResult:
         """One read, landed, judged and published. `dry` reads and judges, lands nothing, advances nothing."""
@@ -266,8 +267,9 @@ class Runner:
             return self._reconcile(form)
         with self._open(form, plan.mode, since=plan.since) as read:
             rows = pull(lambda stream: stage.fill(current, form, stream), read)
-            cursor, began = read.cursor() if self.dataset.cursor else None, read.began_source_us
-        complete = plan.mode == "snapshot" and self.dataset.deletes.kind == "snapshot"
+            keeps = self.dataset.cursor is not None or self.source.capabilities.ledger
+            cursor, began, whole = read.cursor() if keeps else None, read.began_source_us, read.complete
+        complete = plan.mode == "snapshot" and self.dataset.deletes.kind == "snapshot" and whole
         if complete:
             stage.add_absent(current, form)
         return rows, cursor, began, complete

@@ -239,6 +239,8 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
 class _CopyRead:
     """One read: the COPYs of one transaction, one after the other."""
 
+    complete = True
+
     def __init__(
         self,
         wire: Wire,

@@ -220,6 +220,8 @@ class _Size:
 class _Read:
     """One read: the SELECTs of one transaction."""
 
+    complete = True
+
     def __init__(
         self,
         session: _Session,

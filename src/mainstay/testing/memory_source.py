@@ -30,6 +30,8 @@ class MemoryTable:
 class MemoryRead:
     """One read: the rows as they were when it began."""
 
+    complete = True
+
     def __init__(self, table: MemoryTable, request: ReadRequest, began_us: int) -> None:
         import pyarrow as pa
 

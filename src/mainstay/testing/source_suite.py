@@ -1,6 +1,7 @@
 """What every source must do. Subclass SourceSuite in a test file that has a fixture `harness`, a SourceHarness.
 
-The harness is the other side: the application that owns the legacy system, and its administrator.
+The harness is the other side: the application that owns the legacy system, and its administrator. What the source's
+capabilities record says it cannot do is not asked: those tests are skipped.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeVar
+from unittest import SkipTest
 
 import pyarrow as pa
 
@@ -67,24 +69,32 @@ class SourceSuite:
 
     def test_a_snapshot_is_every_row_in_the_columns_asked_for(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "first", "2024-01-01 10:00:00"), ("b", "second", "2024-01-02 10:00:00"))
-        table, cursor = _read(source, _snapshot("note", "id"))
+        by_cursor = _by_cursor(source)
+        table, cursor = _read(source, _snapshot("note", "id", cursor=by_cursor))
         assert table.column_names == ["note", "id"]
         assert table.to_pylist() == [{"note": "first", "id": "a"}, {"note": "second", "id": "b"}]
-        assert cursor == "2024-01-02 10:00:00"
+        assert cursor == "2024-01-02 10:00:00" or not by_cursor
 
     def test_an_empty_table_gives_no_rows_and_no_cursor(self, harness: SourceHarness) -> None:
         source = _changes(harness)
-        for request in (_snapshot(), _increment(None), _increment("2024-01-01 10:00:00"), _keys(), _by_keys("a")):
+        requests = (_snapshot(), _increment(None), _increment("2024-01-01 10:00:00"), _keys(), _by_keys("a"))
+        for request in requests if _by_cursor(source) else (_snapshot(cursor=False),):
             table, cursor = _read(source, request)
             assert table.num_rows == 0
-            assert cursor is None
+            assert cursor is None or not _by_cursor(source)
         assert source.describe("changes").name == "changes"
 
     def test_null_is_not_the_empty_string_and_text_arrives_as_it_is(self, harness: SourceHarness) -> None:
         notes = [None, "", "\n", 'quo"te', "a,b", "line\r\nbreak\n", "ünïcödé 漢字 🎈", "\\.", "NULL", " padded ", "'"]
         source = _changes(harness, *((str(at), note, None) for at, note in enumerate(notes)))
         got = dict(
-            zip(*(_read(source, _snapshot())[0].column(name).to_pylist() for name in ("id", "note")), strict=True)
+            zip(
+                *(
+                    _read(source, _snapshot(cursor=_by_cursor(source)))[0].column(name).to_pylist()
+                    for name in ("id", "note")
+                ),
+                strict=True,
+            )
         )
         assert [got[str(at)] for at in range(len(notes))] == notes
 
@@ -102,6 +112,7 @@ class SourceSuite:
             ("new", "", "2024-01-03 10:00:00"),
             ("none", "", None),
         )
+        _needs(source, "cursor")
         table, cursor = _read(source, _increment("2024-01-02 10:00:00"))
         assert _ids(table) == ["equal", "new", "none"]
         assert cursor == "2024-01-03 10:00:00"
@@ -111,17 +122,20 @@ class SourceSuite:
 
     def test_an_increment_without_a_beginning_is_every_row(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "", "2024-01-01 10:00:00"), ("none", "", None))
+        _needs(source, "cursor")
         table, cursor = _read(source, _increment(None))
         assert _ids(table) == ["a", "none"]
         assert cursor == "2024-01-01 10:00:00"
 
     def test_rows_without_any_cursor_leave_no_cursor(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "", None))
+        _needs(source, "cursor")
         assert _read(source, _increment(None))[1] is None
         assert _read(source, _increment("2024-01-01 10:00:00"))[1] is None
 
     def test_a_late_commit_is_found_within_the_lag(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("seen", "", "2024-01-02 10:05:00"))
+        _needs(source, "cursor")
         late = {"id": "late", "note": "", "changed": "2024-01-02 10:01:00"}
         with harness.pending("changes", late):
             table, cursor = _read(source, _increment("2024-01-02 10:00:00"))
@@ -136,6 +150,7 @@ class SourceSuite:
         harness.make("numbers", {"id": "integer", "name": "text"})
         harness.fill("numbers", 20)
         source = harness.open(_PATIENT)
+        _needs(source, "cursor")
         request = ReadRequest(
             table="numbers", columns=("id",), key="id", mode="increment", cursor="id", since="9", lag_number=2
         )
@@ -147,6 +162,7 @@ class SourceSuite:
     def test_a_lag_in_the_wrong_unit_is_refused(self, harness: SourceHarness) -> None:
         harness.make("numbers", {"id": "integer", "name": "text"})
         source = harness.open(_PATIENT)
+        _needs(source, "cursor")
         request = ReadRequest(
             table="numbers", columns=("id",), key="id", mode="increment", cursor="id", since="9", lag_us=5
         )
@@ -154,17 +170,20 @@ class SourceSuite:
 
     def test_keys_are_key_and_cursor_of_every_row(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "x", "2024-01-01 10:00:00"), ("b", "y", None))
+        _needs(source, "keys")
         table, _ = _read(source, _keys())
         assert table.to_pylist() == [{"id": "a", "changed": "2024-01-01 10:00:00"}, {"id": "b", "changed": None}]
 
     def test_rows_by_key_are_those_and_no_others(self, harness: SourceHarness) -> None:
         source = _changes(harness, *((key, f"note {key}", None) for key in ("a", "b", "it's", "7", "07")))
+        _needs(source, "keys")
         table, _ = _read(source, _by_keys("it's", "7", "absent", "7", "a"))
         assert _ids(table) == ["7", "a", "it's"]
         assert _read(source, _by_keys())[0].num_rows == 0
 
     def test_many_keys_are_asked_for_in_turns(self, harness: SourceHarness) -> None:
         source = _filled(harness, 30_000)
+        _needs(source, "keys")
         request = ReadRequest(
             table="people",
             columns=("id", "name"),
@@ -177,12 +196,16 @@ class SourceSuite:
 
     def test_a_read_is_one_snapshot(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "", "2024-01-01 10:00:00"))
-        with source.read(_increment(None)) as read:
+        by_cursor = _by_cursor(source)
+        request = _increment(None) if by_cursor else _snapshot(cursor=False)
+        with source.read(request) as read:
             harness.insert("changes", [{"id": "b", "note": "", "changed": "2024-01-02 10:00:00"}])
             ids = [key for batch in read.batches() for key in batch.column("id").to_pylist()]
             assert ids == ["a"]
-            assert read.cursor() == "2024-01-01 10:00:00"
-        assert _read(source, _increment(None))[1] == "2024-01-02 10:00:00"
+            assert read.cursor() == "2024-01-01 10:00:00" or not by_cursor
+        again, cursor = _read(source, request)
+        assert _ids(again) == ["a", "b"]
+        assert cursor == "2024-01-02 10:00:00" or not by_cursor
 
     def test_many_rows_come_in_bounded_batches(self, harness: SourceHarness) -> None:
         source = _filled(harness, 200_000)
@@ -211,7 +234,7 @@ class SourceSuite:
     def test_there_are_never_more_connections_than_the_guard_allows(self, harness: SourceHarness) -> None:
         _changes(harness, ("a", "", None))
         source = harness.open(_SHORT)
-        with source.read(_snapshot()) as read:
+        with source.read(_snapshot(cursor=_by_cursor(source))) as read:
             assert "connection" in str(_raised(SourceAway, source.health))
             assert sum(batch.num_rows for batch in read.batches()) == 1
         assert source.health().read_only
@@ -219,6 +242,7 @@ class SourceSuite:
     def test_a_statement_that_takes_too_long_is_ended(self, harness: SourceHarness) -> None:
         _changes(harness, ("a", "", None))
         source = harness.open(_SHORT)
+        _needs(source, "timeouts")
         request = ReadRequest(table=harness.slow_view, columns=("id",), key="id", mode="snapshot")
         _raised(SourceAway, lambda: _read(source, request))
         assert _read(source, _snapshot())[0].num_rows == 1
@@ -231,16 +255,17 @@ class SourceSuite:
 
     def test_a_system_that_was_away_is_read_again(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "", None))
-        assert _read(source, _snapshot())[0].num_rows == 1
+        everything = _snapshot(cursor=_by_cursor(source))
+        assert _read(source, everything)[0].num_rows == 1
         harness.stop()
         try:
-            for ask in (source.health, source.tables, lambda: _read(source, _snapshot())):
+            for ask in (source.health, source.tables, lambda: _read(source, everything)):
                 error = _raised(SourceAway, ask)
                 assert error.transient
                 assert error.mend
         finally:
             harness.start()
-        assert _read(source, _snapshot())[0].num_rows == 1
+        assert _read(source, everything)[0].num_rows == 1
         assert source.health().read_only
 
     def test_a_wrong_table_is_named_with_what_was_meant(self, harness: SourceHarness) -> None:
@@ -253,7 +278,8 @@ class SourceSuite:
 
     def test_a_wrong_column_is_named_with_what_was_meant(self, harness: SourceHarness) -> None:
         source = _changes(harness)
-        for columns, key, cursor in ((("id", "nota"), "id", None), (("id",), "nota", None), (("id",), "id", "nota")):
+        asked = [(("id", "nota"), "id", None), (("id",), "nota", None), (("id",), "id", "nota")]
+        for columns, key, cursor in asked if _by_cursor(source) else asked[:2]:
             request = ReadRequest(table="changes", columns=columns, key=key, mode="snapshot", cursor=cursor)
             error = _raised(SourceRefused, lambda request=request: _read(source, request))  # type: ignore[misc]
             assert "'nota'" in error.sentence
@@ -269,6 +295,10 @@ class SourceSuite:
             assert table in source.tables()
             described = source.describe(table)
             assert [column.name for column in described.columns] == names
+            if not _by_cursor(source):
+                plain = ReadRequest(table=table, columns=tuple(names), key=names[0], mode="snapshot")
+                assert _read(source, plain)[0].to_pylist() == [{name: f"value of {name}" for name in names}]
+                continue
             assert described.primary_key == ("Upper Case",)
             for key in names:
                 request = ReadRequest(
@@ -291,11 +321,13 @@ class SourceSuite:
         source = _changes(harness, ("a", "x", "2024-01-01 10:00:00"))
         described = source.describe("changes")
         assert [column.name for column in described.columns] == ["id", "note", "changed"]
-        assert described.primary_key == ("id",)
-        assert "id" in described.indexed
+        if _by_cursor(source):
+            assert described.primary_key == ("id",)
+            assert "id" in described.indexed
         assert not any(column.refused for column in described.columns)
         plain = {"integer": pa.int64(), "float": pa.float64(), "boolean": pa.bool_(), "bytes": pa.binary()}
-        with source.read(_snapshot()) as read:
+        with source.read(_snapshot(cursor=_by_cursor(source))) as read:
+            assert read.complete
             types = [plain.get(column.kind, pa.string()) for column in described.columns]
             assert read.schema.types == types
             assert read.began_source_us > 0
@@ -314,8 +346,25 @@ def _filled(harness: SourceHarness, rows: int) -> Source:
     return harness.open(_PATIENT)
 
 
-def _snapshot(*columns: str) -> ReadRequest:
-    return ReadRequest(table="changes", columns=columns or tuple(_CHANGES), key="id", mode="snapshot", cursor="changed")
+def _by_cursor(source: Source) -> bool:
+    """Whether increments are read by a column of the table."""
+    return source.capabilities.incremental and not source.capabilities.ledger
+
+
+def _needs(source: Source, what: Literal["cursor", "keys", "timeouts"]) -> None:
+    able = source.capabilities
+    if not {"cursor": _by_cursor(source), "keys": able.keys, "timeouts": able.timeouts}[what]:
+        raise SkipTest(f"its capabilities say that it has no {what}")
+
+
+def _snapshot(*columns: str, cursor: bool = True) -> ReadRequest:
+    return ReadRequest(
+        table="changes",
+        columns=columns or tuple(_CHANGES),
+        key="id",
+        mode="snapshot",
+        cursor="changed" if cursor else None,
+    )
 
 
 def _increment(since: str | None, *, lag_us: int = 0) -> ReadRequest:
