@@ -5,16 +5,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from psycopg import sql
 
 from mainstay.core.clock import SystemClock
+from mainstay.core.errors import SourceRefused
 from mainstay.core.nouns import Guard, SourceConfig
 from mainstay.core.ports import Source
 from mainstay.sources import open_source
+from mainstay.sources.files import FilesSource
+from mainstay.sources.files_bytes import opened
+from mainstay.sources.files_found import look
 from mainstay.sources.postgres import PostgresSource
 from mainstay.sources.sqlite import SqliteSource
 from mainstay.sources.sqlite_sql import Statement
@@ -156,5 +164,65 @@ class SqliteHarness:
         return '"' + name.replace('"', '""') + '"'
 
 
-def _satisfies(postgres: PostgresHarness, sqlite: SqliteHarness) -> tuple[SourceHarness, SourceHarness]:
-    return postgres, sqlite  # read by mypy
+class FilesHarness:
+    """A folder in which each table is a folder, and each insert one more Parquet file: the table is all of them."""
+
+    slow_view = ""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.path.mkdir()
+        self._schemas: dict[str, pa.Schema] = {}
+        self._count = 0
+
+    def open(self, guard: Guard) -> Source:
+        options = {
+            "path": str(self.path), "mode": "snapshot", "whole": "together", "settle": "0s", "order": "name",
+        }  # fmt: skip
+        return open_source(SourceConfig(name="crm", kind="files", options=options, guard=guard), SystemClock())
+
+    def make(self, table: str, columns: Mapping[str, SuiteType]) -> None:
+        types: dict[SuiteType, pa.DataType] = {"integer": pa.int64(), "text": pa.string(), "time": pa.string()}
+        self._schemas[table] = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+        self._write(table, [])
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._write(table, rows)
+
+    def fill(self, table: str, rows: int) -> None:
+        self._write(table, [{"id": at, "name": f"name {at}"} for at in range(1, rows + 1)])
+
+    @contextmanager
+    def pending(self, table: str, row: Mapping[str, Any]) -> Iterator[None]:
+        yield
+        self._write(table, [row])
+
+    def write_through(self, source: Source) -> None:
+        assert isinstance(source, FilesSource)
+        (self.path / "there.parquet").touch()
+        (drop,) = look(source._place, "there.parquet", SystemClock().now_us()).ready
+        with opened(drop) as stream, pytest.raises(UnsupportedOperation):
+            stream.write(b"written")
+        raise SourceRefused("files are opened for reading only")
+
+    def stop(self) -> None:
+        self.path.rename(self.path.with_suffix(".away"))
+
+    def start(self) -> None:
+        self.path.with_suffix(".away").rename(self.path)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _write(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        folder = self.path / table
+        folder.mkdir(exist_ok=True)
+        self._count += 1
+        made = pa.Table.from_pylist([dict(row) for row in rows], schema=self._schemas[table])
+        pq.write_table(made, folder / f"{self._count:04}.parquet", row_group_size=50_000)
+
+
+def _satisfies(
+    postgres: PostgresHarness, sqlite: SqliteHarness, files: FilesHarness
+) -> tuple[SourceHarness, SourceHarness, SourceHarness]:
+    return postgres, sqlite, files  # read by mypy

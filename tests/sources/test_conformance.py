@@ -10,16 +10,18 @@ import pytest
 from mainstay.sources import BUILT_IN, class_of
 from mainstay.testing.postgres import Database
 from mainstay.testing.source_suite import SourceHarness, SourceSuite
-from tests.sources.harnesses import PostgresHarness, SqliteHarness
+from tests.sources.harnesses import FilesHarness, PostgresHarness, SqliteHarness
 
 
 @pytest.fixture(params=sorted(BUILT_IN))
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SourceHarness]:
-    made: PostgresHarness | SqliteHarness
+    made: PostgresHarness | SqliteHarness | FilesHarness
     if request.param == "postgres":
         database = request.getfixturevalue("postgres_db")
         assert isinstance(database, Database)
         made = PostgresHarness(database)
+    elif request.param == "files":
+        made = FilesHarness(tmp_path / "drops")
     else:
         made = SqliteHarness(tmp_path / "legacy.db")
     yield made

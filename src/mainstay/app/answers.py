@@ -27,6 +27,7 @@ from mainstay.serving import judge
 from mainstay.serving.reply import Answer, Batch, Refusal
 from mainstay.serving.request import PredictRequest
 from mainstay.serving.work import Call
+from mainstay.sources.files_ledger import origin, read_ledger
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory
@@ -176,7 +177,7 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
     yield Link(
         what="source",
         sentence=f"{where}: {batch.mode} read that began {iso(batch.began_us)}, landed {iso(batch.landed_us)}",
-        details=(("digest", batch.digest), ("cursor", batch.cursor or ""), *raw),
+        details=(("digest", batch.digest), *_came_from(batch, ordinal), *raw),
     )
     if cleaned:
         changed = tuple((name, text) for name, text in cleaned if dict(raw).get(name) != text)
@@ -195,6 +196,15 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
         details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in bad),
         passed=tuple((one.check, one.sentence) for one in batch.findings if one.verdict is Verdict.PASS),
     )
+
+
+def _came_from(batch: BatchRecord, ordinal: int) -> tuple[tuple[str, str], ...]:
+    """The file and row that it was, where the source is one of files; else the cursor that the batch reached."""
+    found = origin(batch.cursor, ordinal)
+    if found is not None:
+        return ("file", found[0]), ("row", f"{found[1]:,}")
+    is_ledger = bool(read_ledger(batch.cursor).new)
+    return () if is_ledger else (("cursor", batch.cursor or ""),)
 
 
 def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> Iterator[Link]:

@@ -24,6 +24,7 @@ from mainstay.pipelines.features import Moment
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
 from mainstay.serving import contract as api_contract
+from mainstay.sources import class_of
 from mainstay.store.shelf import Shelf, ShelfReader
 
 Kind = Literal[
@@ -66,8 +67,8 @@ def plan(works: Works, new: Integration) -> Plan:
         one for one in pins.unneeded(works.state, works.registry, views) if pins.lost(one, new.datasets)
     ]  # they could not be kept current on the way
     steps = [_retire_step(one) for one in first]
-    for name, dataset in new.datasets.items():
-        steps.extend(_dataset_steps(works, None if old is None else old.datasets.get(name), dataset))
+    for dataset in new.datasets.values():
+        steps.extend(_dataset_steps(works, old, new, dataset))
     dropped = set() if old is None else old.datasets.keys() - new.datasets.keys()
     steps.extend(
         Step(kind="drop_dataset", name=name, sentence=f"stop reading {name}; what was stored stays")
@@ -299,8 +300,17 @@ def _before(applied: Applied | None) -> Integration | None:
         return None
 
 
-def _dataset_steps(works: Works, old: Dataset | None, new: Dataset) -> list[Step]:
-    if old is None:
+def _read_otherwise(before: Integration, after: Integration, name: str) -> bool:
+    """Whether a source that keeps a ledger is declared otherwise, so that what it took may read otherwise now."""
+    old, new = before.sources.get(name), after.sources[name]
+    if old is None or not class_of(new.kind).capabilities.ledger:
+        return False
+    return (old.kind, old.options) != (new.kind, new.options)
+
+
+def _dataset_steps(works: Works, before: Integration | None, after: Integration, new: Dataset) -> list[Step]:
+    old = None if before is None else before.datasets.get(new.name)
+    if before is None or old is None:
         return [Step(kind="make_dataset", name=new.name, sentence=f"begin to read dataset {new.name}")]
     if old.key != new.key:
         raise Refused(
@@ -311,6 +321,9 @@ def _dataset_steps(works: Works, old: Dataset | None, new: Dataset) -> list[Step
     steps = []
     if {c.source_name for c in new.columns} - {c.source_name for c in old.columns} or old.table != new.table:
         steps.append(Step(kind="reread", name=new.name, sentence=f"read all of {new.name} again for its new columns"))
+    elif _read_otherwise(before, after, new.source):
+        sentence = f"read all of {new.name} again, as source {new.source} now says"
+        steps.append(Step(kind="reread", name=new.name, sentence=sentence))
     elif (old.columns, old.checks, old.duplicates) != (new.columns, new.checks, new.duplicates):
         numbers = pins.readers_of(works.state, works.registry, new.name)
         read_by = f"; read by model version {', '.join(map(str, numbers))}" if numbers else ""

@@ -18,6 +18,7 @@ from mainstay.core.verdicts import Finding, OnFail, Verdict
 from mainstay.pipelines import stage
 from mainstay.pipelines.clean import cleaning
 from mainstay.quality.checks import freshness_finding, judge_row_count, row_checks
+from mainstay.sources.files_ledger import read_ledger
 from mainstay.sources.missing import missing_column, refused_column
 
 ROWS_A_SECOND = 50_000
@@ -69,6 +70,8 @@ def judge_dataset(facts: DatasetFacts) -> Iterator[Finding]:
         return
     lost = tuple(misfits(facts.dataset, info, facts.source.config.timezone))
     yield from lost
+    for told in info.findings:
+        yield msgspec.structs.replace(told, check=f"{name}.{told.check}")
     if not lost:
         count = len(stage.raw_columns(facts.dataset))
         yield _passed(f"{name}.columns", f"{count} columns are there and can be read as declared")
@@ -192,6 +195,9 @@ def _unindexed(check: str, info: TableInfo, column: str, why: str) -> Finding:
 def _cursor(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     dataset, able = facts.dataset, facts.source.capabilities
     cursor = dataset.cursor
+    if able is not None and able.ledger:
+        yield _ledger(facts, increments=able.incremental)
+        return
     if cursor is None:
         yield _passed(f"{dataset.name}.cursor", f"none: the whole table is read every {span(dataset.every_us)}")
         return
@@ -217,6 +223,24 @@ def _cursor(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
         leads = "leads an index" if raw in info.indexed else "leads no index, which so few rows do not need"
         yield _passed(check, f"{raw} {leads}{nulls}")
     yield from _late(facts)
+
+
+def _ledger(facts: DatasetFacts, *, increments: bool) -> Finding:
+    """A source that knows by itself what is new, so that a cursor would say nothing to it."""
+    dataset = facts.dataset
+    check = f"{dataset.name}.cursor"
+    if dataset.cursor is not None:
+        sentence = "this source knows by itself what is new, and has no cursor"
+        mend = "leave `cursor:` and `deletes: {reconcile: ...}` out"
+        return Finding(check=check, verdict=Verdict.FAIL, sentence=sentence, mend=mend)
+    taken = len(read_ledger(None if facts.state is None else facts.state.cursor).digests())
+    so_far = f"{taken:,} files were taken" if taken else "nothing was taken yet"
+    if not increments:
+        return _passed(check, f"none: the whole table is read when its files change; {so_far}")
+    mend = ""
+    if dataset.deletes.kind == "snapshot":
+        mend = "; a row that no file brings again stays, unless `deletes: {column: COLUMN}` marks it"
+    return _passed(check, f"none: each file is taken once; {so_far}{mend}")
 
 
 def _late(facts: DatasetFacts) -> Iterator[Finding]:
@@ -285,7 +309,9 @@ def run_us(facts: DatasetFacts) -> tuple[int, str]:
         return facts.state.run_us, "the last run took"
     health = facts.source.health
     took = 0 if health is None else ROUND_TRIPS * health.latency_us
-    if facts.dataset.cursor is None:  # each run reads the whole table
+    able = facts.source.capabilities
+    takes_new = able is not None and able.ledger and able.incremental
+    if facts.dataset.cursor is None and not takes_new:  # each run reads the whole table
         took += (row_estimate(facts) or 0) * SECOND // ROWS_A_SECOND
     return took, "a run is taken to last"
 

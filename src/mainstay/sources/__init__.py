@@ -20,6 +20,7 @@ from mainstay.core.ports import Capabilities, Source
 from mainstay.sources.missing import closest
 
 BUILT_IN = {
+    "files": "mainstay.sources.files:FilesSource",
     "postgres": "mainstay.sources.postgres:PostgresSource",
     "sqlite": "mainstay.sources.sqlite:SqliteSource",
 }

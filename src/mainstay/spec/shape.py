@@ -90,7 +90,7 @@ class SourcePart(Part):
 
     model_config = ConfigDict(extra="allow")
 
-    kind: str = Field(description="The kind of system.", examples=["postgres"])
+    kind: str = Field(description="The kind of system.", examples=["postgres", "sqlite", "files"])
     timezone: Zone | None = Field(default=None, description="The zone of timestamps that have none.")
     guard: GuardPart = GuardPart()
 
