@@ -256,6 +256,14 @@ def test_a_link_that_leads_out_is_not_followed(increments: Drops, kind: str) -> 
     assert ("b.csv" in files.sentence) == (kind == "file")
 
 
+def test_a_pipe_is_not_waited_for(increments: Drops) -> None:
+    os.mkfifo(increments.folder / "a.csv")
+    os.mkfifo(increments.folder / ".pipe")
+    (increments.folder / "b.csv").symlink_to(increments.folder / ".pipe")
+    increments.drop("c.csv", "id\n1\n")
+    assert increments.read("id") == [("1",)]
+
+
 @pytest.mark.parametrize("table", ["../outside", "/etc", "a/../../b", ""])
 def test_a_table_outside_the_folder_is_refused(drops: Drops, table: str) -> None:
     drops.drop("a.csv", "id\n1\n")

@@ -17,6 +17,8 @@ from mainstay.core.errors import SourceAway, SourceError, SourceRefused
 from mainstay.sources.files_found import Drop, identity
 
 CHUNK = 1024 * 1024
+_CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A link or a pipe that took the file's place is neither followed nor waited for."""
 _ONE_BYTE = frozenset({"cp1252", "iso8859-1", "iso8859-15", "cp850", "cp437", "cp1250", "iso8859-2"})
 """Encodings in which nearly any bytes are text: a file in UTF-8 would pass for one of them."""
 
@@ -36,7 +38,7 @@ def unfinished(drop: Drop, sentence: str) -> SourceAway:
 def opened(drop: Drop) -> Iterator[BinaryIO]:
     """The file, read-only. Raises SourceAway when it is another than the one seen, now or when it is left."""
     try:
-        handle = os.open(drop.path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+        handle = os.open(drop.path, os.O_RDONLY | os.O_CLOEXEC | _CAREFUL)
     except FileNotFoundError:
         raise _moved(drop) from None
     except OSError as error:

@@ -26,7 +26,7 @@ HEAD = 256 * 1024
 
 def columns(drop: Drop, options: FilesOptions) -> tuple[SourceColumn, ...]:
     """The columns that the first row names, all of them text."""
-    names = _names(drop, options)
+    names, _ = _first(drop, options)
     return tuple(
         SourceColumn(
             name=name,
@@ -42,13 +42,13 @@ def rows(drop: Drop, wanted: Sequence[SourceColumn], options: FilesOptions) -> I
     """The columns `wanted` of every row. Raises SourceRefused naming the row that does not fit."""
     import pyarrow as pa
 
-    names = _names(drop, options)
+    names, skip = _first(drop, options)
     places = [str(names.index(column.name)) for column in wanted]
     schema = arrow_schema([(column.name, column.kind) for column in wanted])
     with unpacked(drop, options.most) as (content, name):
         text = Utf8(drop, content, options.encoding, "" if options.escape else options.quote)
         try:
-            with _stream(text, len(names), places, options.delimiter_of(name), options) as batches:
+            with _stream(text, len(names), places, options, delimiter=options.delimiter_of(name), skip=skip) as batches:
                 for batch in batches:
                     arrays = [batch.column(place) for place in places]
                     yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -62,15 +62,13 @@ def rows(drop: Drop, wanted: Sequence[SourceColumn], options: FilesOptions) -> I
 
 @contextmanager
 def _stream(
-    text: Utf8, width: int, places: list[str], delimiter: str, options: FilesOptions
+    text: Utf8, width: int, places: list[str], options: FilesOptions, *, delimiter: str, skip: int
 ) -> Iterator[Iterator[pa.RecordBatch]]:
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
     all_names = [str(at) for at in range(width)]
-    read = pacsv.ReadOptions(
-        column_names=all_names, skip_rows_after_names=1 if options.header else 0, block_size=BLOCK, use_threads=False
-    )
+    read = pacsv.ReadOptions(column_names=all_names, skip_rows_after_names=skip, block_size=BLOCK, use_threads=False)
     parse = pacsv.ParseOptions(
         delimiter=delimiter,
         quote_char=options.quote or False,
@@ -91,15 +89,16 @@ def _stream(
         yield iter(reader)
 
 
-def _names(drop: Drop, options: FilesOptions) -> list[str]:
-    first = next(_parsed(drop, options, most=HEAD), None)
-    if first is None:
-        raise refused(drop, "it is empty", mend="even a table without rows has a row of names; send it again")
-    return first if options.header else [f"column_{at}" for at in range(1, len(first) + 1)]
+def _first(drop: Drop, options: FilesOptions) -> tuple[list[str], int]:
+    """The names of the columns, and how many rows come before the first of values: empty lines, and the names."""
+    for at, row in enumerate(_parsed(drop, options, most=HEAD)):
+        if row:
+            return (row, at + 1) if options.header else ([f"column_{place + 1}" for place in range(len(row))], 0)
+    raise refused(drop, "it is empty", mend="even a table without rows has a row of names; send it again")
 
 
 def _parsed(drop: Drop, options: FilesOptions, *, most: int | None = None) -> Iterator[list[str]]:
-    """Rows as Python's own parser reads them, empty lines left out: for headers, and to find the row at fault."""
+    """Rows as Python's own parser reads them, an empty line as none: for headers, and to find the row at fault."""
     with unpacked(drop, options.most) as (content, name):
         text: io.RawIOBase = Utf8(drop, content, options.encoding)
         if most is not None:
@@ -113,7 +112,7 @@ def _parsed(drop: Drop, options: FilesOptions, *, most: int | None = None) -> It
             escapechar=options.escape or None,
         )
         try:
-            yield from (row for row in parsed if row)
+            yield from parsed
         except csv.Error:
             return  # a value longer than its own limit, or a NUL
 
@@ -130,7 +129,7 @@ def _explained(drop: Drop, width: int, options: FilesOptions, *, straddles: bool
     mend = "mend that row, or check `delimiter` and `quote`; nothing of the file was taken"
     if straddles:
         return refused(drop, f"a row is longer than {BLOCK // 2**20} MB, or a quoted value does not end", mend=mend)
-    for at, row in enumerate(_parsed(drop, options)):
+    for at, row in enumerate(row for row in _parsed(drop, options) if row):
         if len(row) != width:
             number = at if options.header else at + 1
             first = "the first row" if not options.header else "the row of names"

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 import msgspec
 
@@ -167,6 +168,8 @@ def _drop(place: Place, name: str, entry: os.DirEntry[str], names: set[str], now
         stat = Path(path).lstat()
     except OSError:
         return None  # it went while we looked, or the link leads nowhere
+    if not S_ISREG(stat.st_mode):
+        return None  # a link to a pipe or a device, which would be waited for
     waits = ""
     if place.done_suffix:
         if name + place.done_suffix not in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mainstay.core.errors import SourceRefused
 from mainstay.core.ports import SourceColumn, SourceKind
 from mainstay.sources.csv_rows import arrow_schema
-from mainstay.sources.files_bytes import opened, refused, unfinished
+from mainstay.sources.files_bytes import CHUNK, opened, refused, unfinished
 from mainstay.sources.files_found import PACKED, Drop
 from mainstay.sources.files_options import FilesOptions
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 ROWS = 65_536
+HELD = 32 * 2**20
+"""Bytes of values that one batch may hold, but for a single row that has more."""
 _MAGIC = b"PAR1"
 
 
@@ -54,19 +57,57 @@ def rows(drop: Drop, wanted: Sequence[SourceColumn], options: FilesOptions) -> I
 
     schema = arrow_schema([(column.name, column.kind) for column in wanted])
     names = [column.name for column in wanted]
-    with _file(drop, options) as file:
+    texts = {column.name for column in wanted if column.kind in ("text", "bytes")}
+    left = max(options.most, drop.size)
+    with _file(drop, options, texts) as file:
         try:
-            for batch in file.iter_batches(batch_size=ROWS, columns=list(dict.fromkeys(names))):
-                arrays = [_exact(batch.column(name)) for name in names]
-                yield pa.RecordBatch.from_arrays(
-                    [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema
-                )
+            for read in file.iter_batches(batch_size=_batch_rows(file.metadata), columns=list(dict.fromkeys(names))):
+                for batch, size in _parts(read):
+                    left -= size
+                    if left < 0:
+                        raise _too_large(drop, options)
+                    arrays = [_exact(batch.column(name)) for name in names]
+                    yield pa.RecordBatch.from_arrays(
+                        [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema
+                    )
         except (pa.ArrowException, OSError, ValueError, OverflowError):
             raise refused(drop, "its data is damaged, or holds a value that has no exact form here") from None
 
 
+def _batch_rows(footer: pq.FileMetaData) -> int:
+    """How many rows are read at once, by what its largest rows take: documents lie in Parquet as well as numbers."""
+    groups = [footer.row_group(at) for at in range(footer.num_row_groups)]
+    widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(ROWS, HELD // max(widest, 1)))
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The batch in parts that hold no more than HELD once unpacked, each with its size in bytes.
+
+    A long text that a dictionary holds once may stand in every row: its rows are counted before they are written out.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = 0
+    columns: list[Any] = batch.columns
+    for column in columns:
+        if pa.types.is_dictionary(column.type):
+            lengths: Any = pc.binary_length(column.dictionary)
+            size += pc.sum(lengths.take(column.indices)).as_py() or 0
+        else:
+            size += column.nbytes
+    if size <= HELD or batch.num_rows <= 1:
+        yield batch, size
+        return
+    half = batch.num_rows // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
+
+
 @contextmanager
-def _file(drop: Drop, options: FilesOptions) -> Iterator[pq.ParquetFile]:
+def _file(drop: Drop, options: FilesOptions, texts: Collection[str] = ()) -> Iterator[pq.ParquetFile]:
+    """The file, opened. `texts`: columns whose dictionaries may stay as they are: nothing is to be unpacked unseen."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -81,15 +122,36 @@ def _file(drop: Drop, options: FilesOptions) -> Iterator[pq.ParquetFile]:
             raise unfinished(drop, "it has no Parquet footer")
         stream.seek(0)
         try:
-            file = pq.ParquetFile(stream)
+            footer = pq.read_metadata(stream)
+            stream.seek(0)
+            kept = _dictionaries(footer, texts)
+            file = pq.ParquetFile(  # by pages, never a whole column of a row group
+                stream, metadata=footer, buffer_size=CHUNK, pre_buffer=False, read_dictionary=kept
+            )
         except (pa.ArrowException, OSError):
             raise refused(drop, "its Parquet footer is damaged") from None
         size = sum(file.metadata.row_group(at).total_byte_size for at in range(file.metadata.num_row_groups))
         if size > max(options.most, drop.size):
-            mend = "raise `unpacked_most_mb` if it is meant to be so large, or move it away"
-            raise refused(drop, f"it unpacks to more than {options.unpacked_most_mb:,} MB", mend=mend)
+            raise _too_large(drop, options)
         with file:
             yield file
+
+
+def _dictionaries(footer: pq.FileMetaData, texts: Collection[str]) -> list[str]:
+    """Those of the columns that are small as they lie there: the reader gathers a dictionary of all their values."""
+    large = set()
+    for at in range(footer.num_row_groups):
+        group = footer.row_group(at)
+        for place in range(group.num_columns):
+            column = group.column(place)
+            if column.total_uncompressed_size > HELD or not column.has_dictionary_page:
+                large.add(column.path_in_schema)
+    return [name for name in texts if name not in large]
+
+
+def _too_large(drop: Drop, options: FilesOptions) -> SourceRefused:
+    mend = "raise `unpacked_most_mb` if it is meant to be so large, or move it away"
+    return refused(drop, f"it unpacks to more than {options.unpacked_most_mb:,} MB", mend=mend)
 
 
 def kind_of(found: pa.DataType) -> tuple[SourceKind, str]:

@@ -53,7 +53,7 @@ def encoding_of(head: bytes, declared: str) -> str:
         return declared if _same(declared, "utf-16-le") else "utf-16-le"
     if head[0::2].count(0) > len(head) // 8:
         return declared if _same(declared, "utf-16-be") else "utf-16-be"
-    if not _same(declared, "utf-8") and _decoded(head, declared) is not None:
+    if _decoded(head, declared) is not None:
         return declared  # one byte a letter: the owner knows which
     return (
         "cp1252"
