@@ -1,0 +1,1 @@
+SELECT article, stock, sold_a_day FROM articles
