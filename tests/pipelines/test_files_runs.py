@@ -13,6 +13,7 @@ from mainstay.core.clock import SECOND
 from mainstay.core.errors import SourceAway, SourceRefused
 from mainstay.core.nouns import Check, Column, Dataset, Deletes, SourceConfig
 from mainstay.pipelines.desk import Desk
+from mainstay.pipelines.quarantine import list_rows
 from mainstay.pipelines.run import Runner, RunResult
 from mainstay.sources import open_source
 from mainstay.sources.files_ledger import origin
@@ -31,7 +32,10 @@ CUSTOMERS = Dataset(
         Column(name="id", type="string", source_name="id"),
         Column(name="tenure", type="integer", source_name="tenure"),
     ),
-    checks=(Check(name="tenure.type", kind="type", column="tenure"),),
+    checks=(
+        Check(name="id.required", kind="required", column="id"),
+        Check(name="tenure.type", kind="type", column="tenure"),
+    ),
     deletes=Deletes(kind="snapshot", max_share=1.0),
 )
 FEW = Check(name="row_count", kind="row_count", args={"min": 2}, on_fail="block")
@@ -73,6 +77,14 @@ class Shop:
 
     def rows(self) -> dict[str, int]:
         return dict(self.desk.current.sql(f"SELECT id, tenure FROM {schema_of('customers')}.rows WHERE NOT _deleted"))
+
+    def origin(self, key: str) -> tuple[str, int] | None:
+        """Where the key's row came from, by its position."""
+        wanted = f"SELECT _batch, _ord FROM {schema_of('customers')}.rows WHERE id = '{key}'"
+        ((number, ordinal),) = self.desk.current.sql(wanted)
+        batch = self.desk.batches.get(f"customers/{number:012d}")
+        assert batch is not None
+        return origin(batch.cursor, ordinal)
 
 
 @pytest.fixture
@@ -149,16 +161,28 @@ def test_a_file_that_is_away_or_refused_leaves_rows_and_as_of_as_they_were(incre
         increments.run()
 
 
+def test_bad_values_and_rows_that_do_not_fit_go_to_quarantine_and_the_rest_is_published(tmp_path: Path) -> None:
+    unread = Column(name="unread", type="string", source_name="unread")
+    declared = msgspec.structs.replace(CUSTOMERS, columns=(*CUSTOMERS.columns, unread))
+    shop = Shop(tmp_path, dataset=declared, mode="increment", misfits="unread")
+    shop.drops.drop("1.csv", "id,tenure\na,1\nb,many\nc,3,4,5\nd,6\n")
+    result = shop.run()
+    assert (result.landed, result.published, result.quarantined) == (4, 2, 2)
+    assert shop.rows() == {"a": 1, "d": 6}
+    listed = list_rows(shop.desk)
+    assert {(one.key, one.reasons) for one in listed} == {("b", "tenure.type"), ("(no key)", "id.required")}
+    assert [one.raw for one in listed if one.key == "(no key)"] == [{"id": None, "tenure": None, "unread": "c,3,4,5"}]
+
+
 def test_a_position_leads_back_to_a_file_and_its_row(increments: Shop) -> None:
     increments.drops.drop("1.csv", "id,tenure\na,1\nb,2\n")
     increments.drops.drop("2.csv", "id,tenure\nc,3\nd,4\n")
     increments.run()
-    ((number, ordinal),) = increments.desk.current.sql(
-        f"SELECT _batch, _ord FROM {schema_of('customers')}.rows WHERE id = 'd'"
-    )
-    batch = increments.desk.batches.get(f"customers/{number:012d}")
-    assert batch is not None
-    assert origin(batch.cursor, ordinal) == ("2.csv", 2)
+    assert increments.origin("d") == ("2.csv", 2)
+    increments.drops.drop("3.csv", "id,tenure\nc,3\na,10\n")  # c is as it was, and does not land
+    increments.run()
+    increments.again()
+    assert (increments.origin("c"), increments.origin("a")) == (("2.csv", 1), ("3.csv", 2))
 
 
 @pytest.mark.parametrize("mode", ["increment", "snapshot"])

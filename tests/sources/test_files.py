@@ -385,6 +385,7 @@ def test_a_cursor_column_is_refused_with_its_mend(drops: Drops) -> None:
         {"mode": "snapshot", "settle": "soon"},
         {"mode": "snapshot", "done_suffix": "done"},
         {"mode": "increment", "whole": "newest"},
+        {"mode": "snapshot", "misfits": "unread"},
         {"mode": "both"},
         {"delimiter": ";"},
     ],

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.errors import SourceAway, SourceRefused
+from mainstay.sources.files_csv import BLOCK
 from tests.sources.drops import Drops
 
 ROWS = [("1", "Größe", "1.234,50"), ("2", "a;b\tc|d,e", "0,1"), ("3", 'say "so"\r\nand\nso', "-7")]
@@ -148,6 +149,40 @@ def test_a_row_that_does_not_fit_is_named_by_its_number_and_not_shown(drops: Dro
         drops.read("id", "note")
     assert raised.value.where == "a.csv"
     assert "secret" not in str(raised.value)
+
+
+def test_rows_that_do_not_fit_stand_where_they_stood_as_their_text(tmp_path: Path) -> None:
+    drops = Drops(tmp_path / "drops", mode="increment", misfits="unread")
+    drops.drop("a.csv", "\nid,note\n1,a\n2\n\n3,b\n4,c,d\n5\n")
+    rows = [("1", None), (None, "2"), ("3", None), (None, "4,c,d"), (None, "5")]
+    assert drops.read("id", "unread") == rows
+    drops.drop("b.csv", "id,note\n1\n2\n")
+    assert drops.read("unread", "id") == [("1", None), ("2", None)]
+
+
+def test_rows_that_do_not_fit_are_found_in_every_block(tmp_path: Path) -> None:
+    drops = Drops(tmp_path / "drops", mode="increment", misfits="unread")
+    lines, rows = [], []
+    for at in range(60_000):
+        kind = at % 1_000
+        note = f"two\nlines {at}" if kind == 7 else "x" * 300
+        lines.append("" if kind == 9 else f'{at},"{note}",odd' if kind == 500 else f'{at},"{note}"')
+        if kind != 9:
+            rows.append((None, None, lines[-1]) if kind == 500 else (str(at), note, None))
+    drops.drop("a.csv", "id,note\n" + "\n".join(lines))
+    assert (drops.folder / "a.csv").stat().st_size > 2 * BLOCK
+    assert drops.read("id", "note", "unread") == rows
+
+
+def test_a_dataset_that_does_not_declare_the_column_for_misfits_is_told(tmp_path: Path) -> None:
+    drops = Drops(tmp_path / "drops", mode="increment", misfits="unread")
+    drops.drop("a.csv", "id,note\n1,a\n")
+    with pytest.raises(SourceRefused, match="'unread', which is not declared") as raised:
+        drops.read("id", "note")
+    assert "`unread: {type: string}`" in raised.value.mend
+    drops.drop("b.csv", "id,unread\n1,a\n")
+    with pytest.raises(SourceRefused, match="unread"):
+        drops.read("id", "unread")
 
 
 def test_a_quoted_value_that_does_not_end_is_no_value(drops: Drops) -> None:

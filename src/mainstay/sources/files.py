@@ -111,6 +111,11 @@ class FilesSource:
         if request.mode in {"keys", "by_keys"} or request.cursor is not None:
             mend = "leave `cursor:` and `deletes: {reconcile: ...}` out: each file is taken once, by its digest"
             raise SourceRefused("files have no cursor", mend=mend, where=self._where)
+        unread = self._options.misfits
+        if unread and unread not in request.columns:
+            mend = f"write `{unread}: {{type: string}}` under `columns:` of the dataset, or take `misfits` out"
+            raise SourceRefused(f"rows that do not fit go to column {unread!r}, which is not declared", mend=mend,
+                                where=self._where)  # fmt: skip
         with self._cap.one():
             lying = self._lying(request.table)
             there = {column.name: column for column in self._described(lying)}

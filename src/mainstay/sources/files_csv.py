@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mainstay.core.errors import SourceRefused
 from mainstay.core.ports import SourceColumn
@@ -25,33 +26,39 @@ HEAD = 256 * 1024
 
 
 def columns(drop: Drop, options: FilesOptions) -> tuple[SourceColumn, ...]:
-    """The columns that the first row names, all of them text."""
+    """The columns that the first row names, all of them text, and the one for rows that do not fit."""
     names, _ = _first(drop, options)
+    if options.misfits:
+        names = [*names, options.misfits]
     return tuple(
         SourceColumn(
             name=name,
             native="csv",
             kind="text",
-            refused="the first row names it more than once" if names.count(name) > 1 else "",
+            refused="the first row names it more than once, or `misfits` as well" if names.count(name) > 1 else "",
         )
         for name in dict.fromkeys(names)
     )
 
 
 def rows(drop: Drop, wanted: Sequence[SourceColumn], options: FilesOptions) -> Iterator[pa.RecordBatch]:
-    """The columns `wanted` of every row. Raises SourceRefused naming the row that does not fit."""
+    """The columns `wanted` of every row. Raises SourceRefused naming the row that does not fit, without `misfits`."""
     import pyarrow as pa
 
     names, skip = _first(drop, options)
-    places = [str(names.index(column.name)) for column in wanted]
     schema = arrow_schema([(column.name, column.kind) for column in wanted])
+    places = {name: str(names.index(name)) for name in schema.names if name != options.misfits}
+    misfits = _Misfits(schema, options.misfits, skip)
     with unpacked(drop, options.most) as (content, name):
         text = Utf8(drop, content, options.encoding, "" if options.escape else options.quote)
         try:
-            with _stream(text, len(names), places, options, delimiter=options.delimiter_of(name), skip=skip) as batches:
+            stream = _stream(text, len(names), places.values(), misfits, options, delimiter=options.delimiter_of(name))
+            with stream as batches:
                 for batch in batches:
-                    arrays = [batch.column(place) for place in places]
-                    yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+                    empty = pa.nulls(batch.num_rows, pa.string())
+                    arrays = [batch.column(places[each]) if each in places else empty for each in schema.names]
+                    yield from misfits.among(pa.RecordBatch.from_arrays(arrays, schema=schema))
+                yield from misfits.behind()
         except pa.ArrowInvalid as error:  # its message holds the row
             if text.failed is None:
                 raise _explained(drop, len(names), options, straddles="straddl" in str(error)) from None
@@ -60,20 +67,75 @@ def rows(drop: Drop, wanted: Sequence[SourceColumn], options: FilesOptions) -> I
             raise text.failed
 
 
+class _Misfits:
+    """Rows that have more values than there are names, or fewer: put where they stood, each as its text in one column.
+
+    Every other column of theirs is NULL, the key too, so that they go to quarantine and no value to a wrong column.
+    """
+
+    def __init__(self, schema: pa.Schema, column: str, skip: int) -> None:
+        self.skip = skip
+        """Rows before the first of values."""
+        self._schema = schema
+        self._column = column
+        self._found: deque[tuple[int, str]] = deque()
+        self._at = 0
+
+    def put(self, row: Any) -> Literal["skip", "error"]:
+        """What Arrow asks for each of them, while it parses."""
+        if not self._column:
+            return "error"
+        self._found.append((row.number - self.skip - 1, row.text))
+        return "skip"
+
+    def among(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """The rows of `batch`, which Arrow gives without them, and those that stood before and between them."""
+        while self._found and (before := self._found[0][0] - self._at) < batch.num_rows:
+            if before:
+                yield batch.slice(0, before)
+            batch = batch.slice(before)
+            self._at += before
+            yield self._next()
+        self._at += batch.num_rows
+        if batch.num_rows:
+            yield batch
+
+    def behind(self) -> Iterator[pa.RecordBatch]:
+        """Those that stood behind the last row."""
+        while self._found:
+            yield self._next()
+
+    def _next(self) -> pa.RecordBatch:
+        """The first of them, and those that followed it at once."""
+        import pyarrow as pa
+
+        texts: list[str] = []
+        first = self._found[0][0]
+        while self._found and self._found[0][0] == first + len(texts):
+            texts.append(self._found.popleft()[1])
+        self._at += len(texts)
+        arrays = [pa.array(texts if name == self._column else [None] * len(texts), pa.string())
+                  for name in self._schema.names]  # fmt: skip
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+
 @contextmanager
 def _stream(
-    text: Utf8, width: int, places: list[str], options: FilesOptions, *, delimiter: str, skip: int
+    text: Utf8, width: int, places: Iterable[str], misfits: _Misfits, options: FilesOptions, *, delimiter: str
 ) -> Iterator[Iterator[pa.RecordBatch]]:
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
     all_names = [str(at) for at in range(width)]
-    read = pacsv.ReadOptions(column_names=all_names, skip_rows_after_names=skip, block_size=BLOCK, use_threads=False)
+    read = pacsv.ReadOptions(
+        column_names=all_names, skip_rows_after_names=misfits.skip, block_size=BLOCK, use_threads=False
+    )
     parse = pacsv.ParseOptions(
         delimiter=delimiter,
         quote_char=options.quote or False,
         escape_char=options.escape or False,
         newlines_in_values=bool(options.quote),
+        invalid_row_handler=misfits.put,
     )
     included = list(dict.fromkeys(places))
     convert: Any = pacsv.ConvertOptions(
@@ -126,7 +188,7 @@ def _head(text: io.RawIOBase, most: int) -> bytes:
 
 def _explained(drop: Drop, width: int, options: FilesOptions, *, straddles: bool) -> SourceRefused:
     """What Arrow refused, told without its values: the row is counted from 1, the row of names left out."""
-    mend = "mend that row, or check `delimiter` and `quote`; nothing of the file was taken"
+    mend = "mend that row, check `delimiter` and `quote`, or let such rows go to quarantine by `misfits`"
     if straddles:
         return refused(drop, f"a row is longer than {BLOCK // 2**20} MB, or a quoted value does not end", mend=mend)
     for at, row in enumerate(row for row in _parsed(drop, options) if row):

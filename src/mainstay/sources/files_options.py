@@ -35,6 +35,8 @@ class FilesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     encoding: str = "utf-8"
     header: bool = True
     """Whether the first row names the columns; else they are column_1, column_2, ..."""
+    misfits: str = ""
+    """Of CSV: a column, to be declared by each dataset, that takes rows with too many or too few values as text."""
     sheet: str = ""
     """Of an Excel file; empty: the first."""
     unpacked_most_mb: Annotated[int, msgspec.Meta(ge=1)] = 10_240
@@ -47,6 +49,8 @@ class FilesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         signs = [sign for sign in (self.delimiter, self.quote, self.escape) if sign]
         if len(set(signs)) < len(signs) or any(sign in "\r\n" or not sign.isascii() for sign in signs):
             raise ValueError("`delimiter`, `quote` and `escape` are different signs of ASCII, and no line break")
+        if self.misfits and self.mode == "snapshot":
+            raise ValueError("`misfits` is for `mode: increment`: a key that cannot be read would be taken for deleted")
         if self.whole is not None and self.mode == "increment":
             raise ValueError("`whole` is for `mode: snapshot`")
 
