@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.errors import SourceAway, SourceRefused
+from mainstay.sources.files_bytes import CHUNK
 from mainstay.sources.files_csv import BLOCK
 from tests.sources.drops import Drops
 
@@ -151,6 +152,26 @@ def test_a_row_that_does_not_fit_is_named_by_its_number_and_not_shown(drops: Dro
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_lines_before_the_row_of_names_are_skipped_by_number(drops: Drops, line: str, encoding: str) -> None:
+    title = line.join(["t" * CHUNK, 'of 5" pipes', "", ""])  # a line end where one reading ends
+    drops.drop("a.csv", (title + csv_text(ROWS, lineterminator=line)).encode(encoding))
+    assert drops.read(*HEADER, encoding=encoding, skip_lines=3) == ROWS
+    drops.ledger = None
+    assert drops.read("column_1", encoding=encoding, skip_lines=4, header=False) == [(row[0],) for row in ROWS]
+    with pytest.raises(SourceRefused, match="empty"):
+        drops.read("id", encoding=encoding, skip_lines=99)
+
+
+@pytest.mark.parametrize(
+    "text", ["id,note\nk1,a,b\nk2,c\nk3,d\n", "id,note,\nk1,a,\nk2,b,\n", "id,note\nk1,a\n", "\n\nid,note\nk1,a\n"]
+)
+def test_no_line_is_taken_for_a_title_that_may_be_a_row(drops: Drops, text: str) -> None:
+    drops.drop("a.csv", text)
+    assert not any("skip_lines" in one.mend for one in drops.open().describe("a.csv").findings)
+
+
 def test_rows_that_do_not_fit_stand_where_they_stood_as_their_text(tmp_path: Path) -> None:
     drops = Drops(tmp_path / "drops", mode="increment", misfits="unread")
     drops.drop("a.csv", "\nid,note\n1,a\n2\n\n3,b\n4,c,d\n5\n")
@@ -223,6 +244,8 @@ def test_what_any_csv_writer_writes_comes_back(
         (csv_text(ROWS, delimiter="\t").encode("utf-16"), ['`delimiter: "\\t"`', "`encoding: utf-16`"]),
         (csv_text(ROWS[:1], delimiter="|").encode("cp1252"), ['`delimiter: "|"`', "`encoding: cp1252`"]),
         (b"id,note\n'1','a'\n'2','b,c'\n'3','d'\n", ['`quote: "\'"`']),
+        (b"Stock, Monday\r\n\r\n" + csv_text(ROWS, delimiter=";").encode(), ['`delimiter: ";"`', "`skip_lines: 1`"]),
+        (b"Stock of 5,,\n" + csv_text(ROWS).encode(), ["`skip_lines: 1`"]),
     ],
 )
 def test_the_lines_to_type_are_told_and_then_it_is_read(drops: Drops, data: bytes, lines: list[str]) -> None:
@@ -240,7 +263,7 @@ def test_the_lines_to_type_are_told_and_then_it_is_read(drops: Drops, data: byte
 
 def _json(part: str) -> str:
     value = part.strip("`").split(": ", 1)[1]
-    return value if value.startswith('"') else json.dumps(value)
+    return value if value.startswith('"') or value.isdigit() else json.dumps(value)
 
 
 def test_numbers_in_the_first_row_are_worth_a_look(drops: Drops) -> None:

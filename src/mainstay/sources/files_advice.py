@@ -44,7 +44,11 @@ def file_findings(lying: Lying, options: FilesOptions) -> Iterator[Finding]:
 def declared(options: FilesOptions, name: str) -> Dialect:
     """The dialect in which the file is read. `name`: what it is called inside its compression."""
     return Dialect(
-        delimiter=options.delimiter_of(name), quote=options.quote, encoding=options.encoding, header=options.header
+        delimiter=options.delimiter_of(name),
+        quote=options.quote,
+        encoding=options.encoding,
+        header=options.header,
+        skip_lines=options.skip_lines,
     )
 
 
@@ -92,4 +96,4 @@ def _typed(lines: tuple[str, ...]) -> str:
     return "it looks like this; write it under the source: " + ", ".join(f"`{line}`" for line in lines)
 
 
-_NOTHING = Dialect(delimiter="", quote="", encoding="", header=False)
+_NOTHING = Dialect(delimiter="", quote="", encoding="", header=False, skip_lines=0)

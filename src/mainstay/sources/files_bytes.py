@@ -15,6 +15,7 @@ from typing import IO, BinaryIO, cast
 
 from mainstay.core.errors import SourceAway, SourceError, SourceRefused
 from mainstay.sources.files_found import Drop, identity
+from mainstay.sources.files_sniff import LINE_END
 
 CHUNK = 1024 * 1024
 _CAREFUL = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -155,7 +156,7 @@ def _only(drop: Drop, found: zipfile.ZipFile) -> zipfile.ZipInfo:
 class Utf8(io.RawIOBase):
     """Text of any encoding as UTF-8. A byte that is no text is told by its place, never by what stands around it."""
 
-    def __init__(self, drop: Drop, inner: Unpacked, encoding: str, quote: str = "") -> None:
+    def __init__(self, drop: Drop, inner: Unpacked, encoding: str, quote: str = "", *, skip_lines: int = 0) -> None:
         self.failed: SourceError | None = None
         """What went wrong, for readers in whose hands an exception loses its kind."""
         self._drop = drop
@@ -166,6 +167,9 @@ class Utf8(io.RawIOBase):
         """Whether a byte order mark may come, which is no part of the first value."""
         self._decoder = codecs.getincrementaldecoder(name)()
         self._offset = 0
+        self._skip = skip_lines
+        self._broken = ""
+        """While lines are skipped, the CR of a CR LF that may be broken between two readings."""
         self._quote = quote.encode()
         self._quotes = 0
         self._doubted = codecs.getincrementaldecoder("utf-8")() if name in _ONE_BYTE else None
@@ -212,13 +216,24 @@ class Utf8(io.RawIOBase):
         self._doubt(data)
         if self._mark and text:
             text, self._mark = text.removeprefix("\ufeff"), False
-        found = text.encode("utf-8", "surrogatepass")
+        found = (self._skipped(text) if self._skip else text).encode("utf-8", "surrogatepass")
         if self._quote:
             self._quotes += found.count(self._quote)
             if self._ended and self._quotes % 2:
                 mend = 'if it was cut off, send it again; if quotes mean nothing in it, write `quote: ""`'
                 raise refused(self._drop, f"a value in {self._quote.decode()} does not end", mend=mend)
         return found
+
+    def _skipped(self, text: str) -> str:
+        """What is left of the text behind the lines to skip."""
+        text, self._broken = self._broken + text, ""
+        if text.endswith("\r") and not self._ended:
+            text, self._broken = text[:-1], "\r"
+        for line_end in LINE_END.finditer(text):
+            self._skip -= 1
+            if not self._skip:
+                return text[line_end.end() :] + self._broken
+        return ""
 
     def _doubt(self, data: bytes) -> None:
         """A file of UTF-8 read in an encoding of one byte a letter would come in garbled, and nobody would be told."""

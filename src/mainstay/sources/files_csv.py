@@ -50,7 +50,8 @@ def rows(drop: Drop, wanted: Sequence[SourceColumn], options: FilesOptions) -> I
     places = {name: str(names.index(name)) for name in schema.names if name != options.misfits}
     misfits = _Misfits(schema, options.misfits, skip)
     with unpacked(drop, options.most) as (content, name):
-        text = Utf8(drop, content, options.encoding, "" if options.escape else options.quote)
+        counted = "" if options.escape else options.quote
+        text = Utf8(drop, content, options.encoding, counted, skip_lines=options.skip_lines)
         try:
             stream = _stream(text, len(names), places.values(), misfits, options, delimiter=options.delimiter_of(name))
             with stream as batches:
@@ -162,7 +163,7 @@ def _first(drop: Drop, options: FilesOptions) -> tuple[list[str], int]:
 def _parsed(drop: Drop, options: FilesOptions, *, most: int | None = None) -> Iterator[list[str]]:
     """Rows as Python's own parser reads them, an empty line as none: for headers, and to find the row at fault."""
     with unpacked(drop, options.most) as (content, name):
-        text: io.RawIOBase = Utf8(drop, content, options.encoding)
+        text: io.RawIOBase = Utf8(drop, content, options.encoding, skip_lines=options.skip_lines)
         if most is not None:
             text = io.BytesIO(_head(text, most))  # type: ignore[assignment]
         lines = io.TextIOWrapper(io.BufferedReader(text), "utf-8", errors="replace", newline="")

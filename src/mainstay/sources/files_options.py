@@ -35,6 +35,8 @@ class FilesOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     encoding: str = "utf-8"
     header: bool = True
     """Whether the first row names the columns; else they are column_1, column_2, ..."""
+    skip_lines: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """Of CSV: how many lines stand before the row of names, or before the first row where there are none."""
     misfits: str = ""
     """Of CSV: a column, to be declared by each dataset, that takes rows with too many or too few values as text."""
     sheet: str = ""

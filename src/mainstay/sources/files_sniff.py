@@ -6,12 +6,15 @@ import codecs
 import csv
 import io
 import re
+from itertools import islice
 
 import msgspec
 
 MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 DELIMITERS = (",", ";", "\t", "|", ":")
+LINE_END = re.compile(r"\r\n|\n|\r")
 _ROWS = 200
+_TITLES = 20
 _NUMBER = re.compile(r"-?[0-9]+([.,][0-9]+)?")
 _C1 = re.compile(rb"[\x80-\x9f]")
 _NOT_CP1252 = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
@@ -24,6 +27,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     quote: str
     encoding: str
     header: bool
+    skip_lines: int
 
     def lines(self, other: Dialect) -> tuple[str, ...]:
         """The lines of YAML, under the source, that say what differs from `other`."""
@@ -31,7 +35,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value != getattr(other, name):
-                shown = str(value).lower() if isinstance(value, bool) else _quoted(value)
+                shown = _quoted(value) if isinstance(value, str) else str(value).lower()
                 written.append(f"{name}: {shown}")
         return tuple(written)
 
@@ -77,9 +81,40 @@ def dialect_of(head: bytes, declared: Dialect, *, cut: bool) -> Dialect:
     if cut:
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1] or text
     quote = _quote(text, declared)
+    text = _behind(text, declared.skip_lines)
+    before = _before_names(text, quote, declared) if declared.header else 0
+    text = _behind(text, before)
     delimiter = _delimiter(text, quote, declared.delimiter)
-    rows = _rows(text, delimiter, quote)
-    return Dialect(delimiter=delimiter, quote=quote, encoding=encoding, header=_header(rows, declared=declared.header))
+    return Dialect(
+        delimiter=delimiter,
+        quote=quote,
+        encoding=encoding,
+        header=_header(_rows(text, delimiter, quote), declared=declared.header),
+        skip_lines=declared.skip_lines + before,
+    )
+
+
+def _behind(text: str, lines: int) -> str:
+    """The text without its first lines."""
+    ends = [found.end() for found in islice(LINE_END.finditer(text), lines)]
+    return text[ends[-1] if ends else 0 :]
+
+
+def _before_names(text: str, quote: str, declared: Dialect) -> int:
+    """How many lines, such as a title and a date, stand before a row of names that fits the rows below it."""
+    for count in range(_TITLES):
+        rest = _behind(text, count)
+        delimiter = _delimiter(rest, quote, declared.delimiter)
+        rows = _rows(rest, delimiter, quote)
+        width = _width(rows)
+        if len(rows) < 2 or width < 2:
+            continue
+        names = [name.strip() for name in rows[0]]
+        if all(names) and len(set(names)) == width and _header(rows, declared=True):
+            titles = _rows(text.removesuffix(rest), delimiter, quote)
+            sparse = all(2 * sum(bool(value.strip()) for value in row) <= width for row in titles)
+            return count if titles and sparse else 0
+    return 0
 
 
 def _same(one: str, other: str) -> bool:
