@@ -40,6 +40,18 @@ def test_what_unpacks_to_more_than_is_allowed_is_refused(drops: Drops, kind: str
         drops.read("id", unpacked_most_mb=4)
 
 
+def test_an_excel_file_with_more_text_than_is_held_is_refused(drops: Drops) -> None:
+    with (
+        zipfile.ZipFile(drops.folder / "a.xlsx", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("xl/sharedStrings.xml", "w", force_zip64=True) as texts,
+    ):
+        for _ in range(257):
+            texts.write(b" " * 2**20)
+    drops.rest()
+    with pytest.raises(SourceRefused, match="texts unpack to more than 256 MB"):
+        drops.read("id")
+
+
 def test_a_zip_that_lies_about_its_size_is_refused_as_damaged(drops: Drops) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -231,8 +231,8 @@ class FilesSource:
         """Lets go of what was known of files that are there no longer, of whichever table, when it becomes much."""
         if len(self._digests) + len(self._columns) > 4 * len(lying.ready) + 10_000:
             here = {drop.identity for drop in lying.ready}
-            self._digests = {key: value for key, value in self._digests.items() if key in here}
-            self._columns = {key: value for key, value in self._columns.items() if key in here}
+            self._digests = {key: value for key, value in self._digests.copy().items() if key in here}
+            self._columns = {key: value for key, value in self._columns.copy().items() if key in here}
 
     def _findings(self, lying: Lying) -> Iterator[Finding]:
         yield from file_findings(lying, self._options)

@@ -9,12 +9,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mainstay.core.errors import SourceRefused
 from mainstay.core.ports import SourceColumn
 from mainstay.sources.csv_rows import arrow_schema
-from mainstay.sources.files_bytes import archive, opened, refused
+from mainstay.sources.files_bytes import CHUNK, archive, opened, refused
 from mainstay.sources.files_found import PACKED, Drop
 from mainstay.sources.files_options import FilesOptions
 from mainstay.sources.missing import closest
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 8_192
-MOST = 1024 * 2**20
-"""Bytes that one may unpack to: its table of strings is held in memory."""
+MOST = 4096 * 2**20
+"""Bytes that one may unpack to; its sheets are read row by row."""
+HELD = 256 * 2**20
+"""Bytes of it that are no sheets: its table of strings, above all, which is held in memory."""
 _OLD = b"\xd0\xcf\x11\xe0"
 _FAULTS = (
     KeyError, ValueError, TypeError, AttributeError, SyntaxError, EOFError, NotImplementedError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
 """What openpyxl raises on a damaged file; it has no error of its own for it."""
+_FORMULA = re.compile(rb"<(?:\w+:)?f[\s/>]")
 _CLOCK = re.compile(r"[hs]", re.IGNORECASE)
 
 Cells = tuple[Any, ...]
@@ -99,22 +102,38 @@ def _sheet(drop: Drop, options: FilesOptions) -> Iterator[Iterator[tuple[int, Ce
         if stream.read(4) == _OLD:
             raise refused(drop, "it is an old .xls file, or encrypted", mend="save it as .xlsx, without a password")
         stream.seek(0)
-        with archive(drop, stream, min(options.most, MOST)):
-            pass
         books = []
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about styles and extensions, which hold no values
-                for cached in (True, False):
+                for cached in (True, False) if _has_formulas(drop, stream, options) else (True,):
                     stream.seek(0)
                     books.append(openpyxl.load_workbook(stream, read_only=True, data_only=cached, keep_links=False))
-                values, formulas = (_named(drop, book, options.sheet) for book in books)
-                yield _lines(drop, values, formulas)
+                yield _lines(drop, *(_named(drop, book, options.sheet) for book in books))
         except _FAULTS as error:
             raise refused(drop, f"it cannot be read as an Excel file ({type(error).__name__})") from None
         finally:
             for book in books:
                 book.close()
+
+
+def _has_formulas(drop: Drop, stream: BinaryIO, options: FilesOptions) -> bool:
+    """Whether any sheet has a formula, so that those without a stored value are looked for."""
+    with archive(drop, stream, min(options.most, MOST)) as found:
+        parts = found.infolist()
+        if sum(one.file_size for one in parts if "/worksheets/" not in one.filename) > HELD:
+            mend = "save it in parts, or as CSV"
+            raise refused(drop, f"its texts unpack to more than {HELD // 2**20} MB", mend=mend)
+        for one in parts:  # a sheet may have any name
+            if "sharedStrings" in one.filename or not one.filename.endswith(".xml"):
+                continue
+            with found.open(one) as part:
+                tail = b""
+                while data := part.read(CHUNK):
+                    if _FORMULA.search(tail + data):
+                        return True
+                    tail = data[-64:]
+    return False
 
 
 def _named(drop: Drop, book: Any, name: str) -> Any:
@@ -133,7 +152,11 @@ def _named(drop: Drop, book: Any, name: str) -> Any:
     return found
 
 
-def _lines(drop: Drop, values: Any, formulas: Any) -> Iterator[tuple[int, Cells]]:
+def _lines(drop: Drop, values: Any, formulas: Any = None) -> Iterator[tuple[int, Cells]]:
+    if formulas is None:
+        numbered = enumerate(values.iter_rows(), start=1)
+        yield from ((number, cells) for number, cells in numbered if any(cell.value is not None for cell in cells))
+        return
     for number, (cells, written) in enumerate(zip(values.iter_rows(), formulas.iter_rows(), strict=True), start=1):
         for cell, formula in zip(cells, written, strict=True):
             if cell.value is None and formula.value is not None and formula.data_type == "f":
