@@ -109,7 +109,7 @@ def test_check_prints_the_lines_that_pin_a_dialect(shop: Shop) -> None:
 
 
 def test_a_changed_dialect_reads_again_what_lies_there_and_the_plan_says_so(shop: Shop) -> None:
-    shop.drop("customers-1.csv", NAMES + "a;10;Köln\n")
+    shop.drop("customers-1.csv", NAMES + "'a';10;Köln\n")
     ask(shop.place, "apply", {})
     shop.run()
     assert shop.run()["read"] == 0
@@ -117,6 +117,8 @@ def test_a_changed_dialect_reads_again_what_lies_there_and_the_plan_says_so(shop
     steps = {step["kind"]: step["sentence"] for step in ask(shop.place, "plan", {})["steps"]}
     assert steps["reread"] == "read all of customers again, as source drops now says"
     ask(shop.place, "apply", {})
+    assert shop.answer("a").output == {"churn_probability": 0.1}
+    shop.write(("    mode: increment\n", '    mode: increment\n    quote: "\'"\n    unpacked_most_mb: 5\n'))
     assert "reread" not in {step["kind"] for step in ask(shop.place, "plan", {})["steps"]}
 
 

@@ -303,9 +303,11 @@ def _before(applied: Applied | None) -> Integration | None:
 def _read_otherwise(before: Integration, after: Integration, name: str) -> bool:
     """Whether a source that keeps a ledger is declared otherwise, so that what it took may read otherwise now."""
     old, new = before.sources.get(name), after.sources[name]
-    if old is None or not class_of(new.kind).capabilities.ledger:
+    able = class_of(new.kind).capabilities
+    if old is None or not able.ledger:
         return False
-    return (old.kind, old.options) != (new.kind, new.options)
+    said = [{key: value for key, value in one.options.items() if key not in able.indifferent} for one in (old, new)]
+    return old.kind != new.kind or said[0] != said[1]
 
 
 def _dataset_steps(works: Works, before: Integration | None, after: Integration, new: Dataset) -> list[Step]:

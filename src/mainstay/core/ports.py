@@ -43,6 +43,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     ledger: bool = False
     """Whether it tells by itself what is new, without a cursor column: each read is given the last one's `cursor()` as
     `since`. With `incremental` its reads add and update rows; without, each is the whole table, or not `complete`."""
+    indifferent: tuple[str, ...] = ()
+    """With `ledger`: options that change nothing about rows that were read. Others, changed, have all read again."""
     timeouts: bool = True
     """Whether it ends a statement at `guard.statement_timeout`."""
 

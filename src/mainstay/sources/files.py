@@ -54,7 +54,13 @@ class FilesSource:
     """A folder of files. Thread-safe; nothing in the folder is ever written, renamed or removed."""
 
     Options: ClassVar[type[msgspec.Struct]] = FilesOptions
-    capabilities = Capabilities(incremental=True, keys=False, ledger=True, timeouts=False)
+    capabilities = Capabilities(
+        incremental=True,
+        keys=False,
+        ledger=True,
+        timeouts=False,
+        indifferent=("settle", "done_suffix", "unpacked_most_mb"),
+    )
 
     def __init__(self, config: SourceConfig, options: FilesOptions, clock: Clock) -> None:
         self.capabilities = msgspec.structs.replace(type(self).capabilities, incremental=options.mode == "increment")
