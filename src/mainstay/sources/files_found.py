@@ -161,9 +161,11 @@ def _drop(place: Place, name: str, entry: os.DirEntry[str], names: set[str], now
     """The file as it lies there; None when it is no data of this table."""
     if not place.any_ending and not format_of(name) and not name.lower().endswith(".zip"):
         return None
-    path = os.path.realpath(entry.path)
-    if entry.is_symlink() and not Path(path).is_relative_to(os.path.realpath(place.folder)):
-        return None
+    path = entry.path
+    if entry.is_symlink():
+        path = os.path.realpath(path)
+        if not Path(path).is_relative_to(os.path.realpath(place.folder)):
+            return None
     try:
         stat = Path(path).lstat()
     except OSError:
