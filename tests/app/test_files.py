@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ import pytest
 from mainstay.app.answers import predict
 from mainstay.app.check import Report, check
 from mainstay.app.commands import ask
+from mainstay.app.loop import Loop
 from mainstay.app.place import Place, read_file
+from mainstay.app.status import read_status
+from mainstay.app.wiring import own
 from mainstay.cli.main import run as run_command
 from mainstay.core.clock import SystemClock
 from mainstay.core.verdicts import Finding, Verdict
@@ -140,3 +145,28 @@ def test_why_names_the_file_and_the_row(shop: Shop, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().out
     assert "customers-2.csv" in told
     assert "seen" not in told
+
+
+def test_a_refused_file_is_named_by_the_loop_and_by_status(shop: Shop) -> None:
+    shop.drop("customers-1.csv", NAMES + "a;10;Köln\n")
+    ask(shop.place, "apply", {})
+    shop.drop("customers-2.csv", NAMES + "b;20\n")
+    with own(shop.place, "a test", clock=SystemClock()) as works:
+        loop = Loop(works)
+        loop.start()
+        loop.beat()
+        assert works.desk.dataset_state("customers").error.startswith("customers-2.csv: row 1 has 2 values")
+    (said,) = [one for one in read_status(shop.place, SystemClock()).wrong if one.check == "customers.source"]
+    assert "customers-2.csv: row 1 has 2 values" in said.sentence
+
+
+def test_a_run_that_meets_a_refused_file_says_that_and_nothing_else(shop: Shop) -> None:
+    shop.drop("customers-1.csv", NAMES + "a;10;Köln\n")
+    ask(shop.place, "apply", {})
+    shop.drop("customers-2.csv", NAMES + 'b;20;"Bon')
+    ran = subprocess.run(
+        [sys.executable, "-m", "mainstay", "run"], cwd=shop.folder, capture_output=True, text=True, check=False
+    )
+    first, mend = ran.stderr.splitlines()
+    assert first == 'customers-2.csv: a value in " does not end'
+    assert "send it again" in mend

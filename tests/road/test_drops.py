@@ -44,7 +44,7 @@ def walk(folder: Path) -> str:
     script = "\n".join(["set -eu", "trap 'kill $(jobs -p); wait' EXIT", *blocks]).replace("8700", port)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=120,
+        ["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "PATH": path, "NO_COLOR": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

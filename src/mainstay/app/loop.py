@@ -165,12 +165,14 @@ class Loop:
         failures = state.failures + 1
         first = state.error_since_us is None
         delay = retry_delay_us(failures, guard, self.random)
+        within = error.where and not error.where.startswith(("source ", "dataset "))  # a file of the source, say
+        why = f"{error.where}: {error.sentence}" if within else error.sentence
         desk.datasets.put(
             name,
             msgspec.structs.replace(
                 state,
                 failures=failures,
-                error=f"{error.sentence}" + (f" → {error.mend}" if error.mend else ""),
+                error=why + (f" → {error.mend}" if error.mend else ""),
                 error_since_us=now if first else state.error_since_us,
                 next_us=now + delay,
             ),
@@ -178,8 +180,8 @@ class Loop:
         )
         if first:
             what = "source failed" if isinstance(error, SourceError) else "run failed"
-            self.log.warning(what, dataset=name, why=error.sentence, retry_in_ms=delay // 1000)
-            self.works.tell("dataset.failed", {"dataset": name, "why": error.sentence})
+            self.log.warning(what, dataset=name, why=why, retry_in_ms=delay // 1000)
+            self.works.tell("dataset.failed", {"dataset": name, "why": why})
 
     def _mind_the_clock(self, *, first: bool = False) -> None:
         """Where the wall clock was set back, what was planned by its old times is due now, not when they come again."""

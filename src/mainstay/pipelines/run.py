@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
@@ -462,6 +463,7 @@ def pull(consume: Callable[[pa.RecordBatchReader], T], read: SourceRead, *, numb
         with closing(ahead(batches)) as pieces:  # DuckDB takes one batch in while the source gives the next
             return consume(pa.RecordBatchReader.from_batches(schema, pieces))
     except (duckdb.Error, MainstayError, pa.ArrowException):
-        if failed:
-            raise failed[0] from None
-        raise
+        if not failed:
+            raise
+    # Arrow keeps what was raised until it ends. A copy, and no context: else it would keep our frames and DuckDB, too.
+    raise copy(failed.pop())
