@@ -26,7 +26,9 @@ _DATA, _MODEL, _PURPOSE = "The data", "The model", "What it is for"
 Folder = Annotated[Path, typer.Argument(help="The installation's folder; new or empty.")]
 From = Annotated[
     str,
-    typer.Option("--from", help="postgresql://user@host/db, the path of a SQLite file, or '${VAR}' that holds either."),
+    typer.Option(
+        "--from", help="postgresql://user@host/db, a SQLite file, a CSV file or a folder, or '${VAR}' that holds one."
+    ),
 ]
 Table = Annotated[str | None, typer.Option(help="The table with one row for each answer.", rich_help_panel=_DATA)]
 Key = Annotated[str | None, typer.Option(help="The column that names its row.", rich_help_panel=_DATA)]

@@ -16,7 +16,7 @@ from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceH
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.sources import files_csv, files_excel, files_jsonl, files_parquet
 from mainstay.sources.csv_rows import arrow_schema
-from mainstay.sources.files_advice import dialect_finding, file_findings, pin
+from mainstay.sources.files_advice import dialect_finding, dialect_options, file_findings, pin
 from mainstay.sources.files_bytes import digest, refused, unpacked
 from mainstay.sources.files_found import Drop, Lying, Place, format_of, look, split_path, walk
 from mainstay.sources.files_ledger import Ledger, Taken, after, is_new, read_ledger, whole
@@ -79,7 +79,10 @@ class FilesSource:
             where=self._where,
         )
         self._cap = ConnectionCap(
-            config.guard.connections, wait_us=config.guard.statement_timeout_us, where=self._where
+            config.guard.connections,
+            wait_us=config.guard.statement_timeout_us,
+            where=self._where,
+            places=config.places,
         )
         self._digests: dict[tuple[int, ...], str] = {}
         self._columns: dict[tuple[int, ...], tuple[SourceColumn, ...]] = {}
@@ -109,6 +112,12 @@ class FilesSource:
                 chosen = lying.ready if self._options.whole == "together" else lying.ready[-1:]
                 rows = sum(files_parquet.count(drop, self._options) for drop in chosen)
             return TableInfo(name=table, columns=columns, rows=rows, findings=tuple(self._findings(lying)))
+
+    def pinned(self, table: str) -> dict[str, object]:
+        """The options by which the table's newest file reads as it looks to be written: to be pinned in the file."""
+        with self._cap.one():
+            newest = self._lying(table).ready[-1]
+            return dialect_options(newest, self._options) if self._format(newest) == "csv" else {}
 
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[SourceRead]:

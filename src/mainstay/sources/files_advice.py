@@ -54,12 +54,25 @@ def declared(options: FilesOptions, name: str) -> Dialect:
 
 def lines_to_type(drop: Drop, options: FilesOptions) -> tuple[str, ...]:
     """The settings by which the file would look right; none when it does, or when it cannot be told."""
+    found, as_declared = _seen(drop, options)
+    return found.lines(as_declared)
+
+
+def dialect_options(drop: Drop, options: FilesOptions) -> dict[str, object]:
+    """The options that say how the file looks to be written, where they differ from `options`."""
+    found, as_declared = _seen(drop, options)
+    names = found.__struct_fields__
+    return {name: getattr(found, name) for name in names if getattr(found, name) != getattr(as_declared, name)}
+
+
+def _seen(drop: Drop, options: FilesOptions) -> tuple[Dialect, Dialect]:
+    """How the file looks to be written, and how it would be read."""
     with unpacked(drop, options.most) as (content, name):
         head = b""
         while len(head) < _HEAD and (more := content.read(_HEAD - len(head))):
             head += more
         as_declared = declared(options, name)
-        return dialect_of(head, as_declared, cut=len(head) >= _HEAD).lines(as_declared)
+        return dialect_of(head, as_declared, cut=len(head) >= _HEAD), as_declared
 
 
 def dialect_finding(drop: Drop, options: FilesOptions) -> Finding:

@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,26 @@ def test_an_address_given_as_a_variable_stays_one(
     text = (tmp_path / "made" / "mainstay.yaml").read_text()
     assert "path: ${SHOP}" in text
     assert str(shop) not in text
+
+
+def test_a_csv_file_in_another_dialect_becomes_an_installation_that_pins_it(new: Told, tmp_path: Path) -> None:
+    drops = tmp_path / "drops"
+    drops.mkdir()
+    rows = "".join(f"K{number};{number},50;München;01.02.2024\r\n" for number in range(200))
+    (drops / "Kunden 2024.csv").write_bytes(f"Kunden-Nr;Umsatz;Ort;Angelegt\r\n{rows}".encode("cp1252"))
+    time.sleep(5.1)  # a file is taken once it has been at rest for five seconds
+    code, told = new("--from", str(drops / "Kunden 2024.csv"), "--rule", "wert=Umsatz * 2", "--yes")
+    assert code == 0, failed(told) or told
+    text = (tmp_path / "made" / "mainstay.yaml").read_text()
+    for line in ("kind: files", "mode: snapshot", "whole: newest", 'delimiter: ";"', "encoding: cp1252"):
+        assert f"    {line}\n" in text
+    assert "  kunden_2024:\n" in text
+    assert 'source_name: "Umsatz"' not in text
+    assert 'Umsatz:    {type: number, clean: [{number: {decimal: ",", thousands: "."}}]' in text
+    assert 'Angelegt:  {type: date, clean: [{date: ["%d.%m.%Y"]}]}' in text
+    assert "reconcile" not in text  # an absent row of a whole drop is deleted
+    code, told = new("--from", str(drops), "--rule", "wert=Umsatz * 2", "--yes")
+    assert (code, "not empty" in told["error"]["sentence"]) == (3, True)
 
 
 def test_a_table_without_rows_is_written_with_nothing_guessed_of_its_values(new: Told, tmp_path: Path) -> None:

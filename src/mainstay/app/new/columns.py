@@ -92,7 +92,7 @@ def propose(
         settings.append(("required", True))
     if clean:
         settings.append(("clean", clean))
-    settings += _limits(column, seen, form.type, key=key or bool(_CODE.search(name)))
+    settings += _limits(column, seen, form.type, key=key or bool(_CODE.search(parted(name))))
     settings += [] if pii or key else _choices(seen, form.type, categories)
     if pii:
         settings.append(("pii", True))
@@ -132,7 +132,7 @@ def form_of(column: SourceColumn, seen: ColumnProfile, *, wanted: Field | None =
 
 def _text_form(column: SourceColumn, seen: ColumnProfile, wanted: Field | None) -> Form:
     numeric = wanted is not None and wanted.type in {"integer", "number"}
-    if numeric or not (_CODE.search(column.name) or seen.forms.get("leading_zero") or personal(column, seen)):
+    if numeric or not (_CODE.search(parted(column.name)) or seen.forms.get("leading_zero") or personal(column, seen)):
         found = _number_form(seen, ASKED if numeric else SURE)
         if found is not None:
             return found
@@ -245,8 +245,7 @@ def personal(column: SourceColumn, seen: ColumnProfile) -> bool:
         return False
     if seen.present >= ENOUGH and seen.distinct <= FEW:
         return False  # a choice among a few, whatever it is called
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column.name)
-    return bool(_PII.search(snake)) or seen.share("email") >= 0.9
+    return bool(_PII.search(parted(column.name))) or seen.share("email") >= 0.9
 
 
 def evidence(column: SourceColumn, seen: ColumnProfile, kind: ColumnType, *, pii: bool = False) -> str:
@@ -254,11 +253,17 @@ def evidence(column: SourceColumn, seen: ColumnProfile, kind: ColumnType, *, pii
     parts = [column.native]
     if seen.nulls + seen.blanks:
         parts.append(f"{seen.nulls + seen.blanks:,} of {seen.rows:,} empty")
-    if kind in {"integer", "number", "date", "timestamp"} and seen.low is not None and not pii:
+    ordered = seen.all("number") or seen.all("date") or column.kind in {"date", "timestamp", "timestamptz"}
+    if kind in {"integer", "number", "date", "timestamp"} and ordered and seen.low is not None and not pii:
         parts.append(seen.low if seen.low == seen.high else f"{seen.low} to {seen.high}")
     elif seen.distinct:
         parts.append(f"{seen.distinct:,} values" if seen.distinct > 1 else "1 value")
     return ", ".join(parts)
+
+
+def parted(name: str) -> str:
+    """A name with `_` between its parts, however the old system writes them: `customerID`, `Kunden-Nr`, `sold at`."""
+    return re.sub(r"[^0-9A-Za-z\u00c0-\uffff]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)).strip("_")
 
 
 def names_of(columns: Sequence[SourceColumn]) -> Mapping[str, str]:

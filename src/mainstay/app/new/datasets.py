@@ -26,9 +26,10 @@ SMALL = 20_000
 
 def choose_table(work: Work, fields: tuple[Field, ...]) -> str:
     """The table with one row for each answer: as said, the only one, or asked with the likeliest as the guess."""
-    look, said = work.look, work.ask.said("table")
+    look, said = work.look, work.ask.said("table") or work.look.at.table
     if said:
-        look.describe(said)  # says which tables there are, when it is none of them
+        if look.at.kind != "files":
+            look.describe(said)  # says which tables there are, when it is none of them
         return said
     if len(look.names) == 1:
         return look.names[0]
@@ -66,8 +67,9 @@ def main_dataset(work: Work, table: str) -> DatasetPlan:
 
 
 def dataset_name(table: str) -> str:
-    """What a dataset of the table is called: without its schema, a name for SQL."""
-    return sql_name(table.rsplit(".", 1)[-1])
+    """What a dataset of the table is called: without its schema, or its folder and endings; a name for SQL."""
+    file = re.fullmatch(r"(?:.*/)?([^/]+?)(?:\.(?:csv|tsv|txt|jsonl|ndjson|parquet|pq|xlsx|xlsm|gz|zip))+", table)
+    return sql_name(file[1] if file else table.rsplit(".", 1)[-1])
 
 
 def _dataset(
@@ -136,7 +138,7 @@ def _key(work: Work, info: TableInfo, seen: Mapping[str, ColumnProfile]) -> str:
 
 def _cursor(work: Work, name: str, info: TableInfo, seen: Mapping[str, ColumnProfile]) -> str:
     said = work.ask.said("cursor")
-    if said == "none":
+    if said == "none" or work.look.source.capabilities.ledger:
         return ""
     if said:
         return must_have(info, said, "--cursor")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import msgspec
 
 from mainstay.app.check_sample import BoundedSource
 from mainstay.core.clock import Clock
-from mainstay.core.errors import Refused
+from mainstay.core.errors import Refused, SourceRefused
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.ports import ReadRequest, Source, SourceHealth, TableInfo
 from mainstay.core.sql import identifier
@@ -39,6 +40,10 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     """`${VAR}`, where the address was given so; then the file gets it so too."""
     name: str = ""
     """What the source is called where nobody says."""
+    table: str = ""
+    """The table, where the address is that of one file."""
+    more: dict[str, object] = {}
+    """Further options of the kind, which the file will say too."""
 
     def __repr__(self) -> str:
         return f"Address(kind={self.kind!r}, name={self.name!r})"  # the value may hold a password
@@ -59,29 +64,36 @@ def address(text: str, environment: Mapping[str, str]) -> Address:
         database = re.sub(r"[?#].*", "", value).rsplit("/", 1)[-1]
         return Address(kind="postgres", option="url", value=value, placeholder=placeholder, name=database)
     path = Path(re.sub(r"^sqlite:(//)?(?=/|[^/])", "", value)).expanduser()
+    if path.is_file() and _is_sqlite(path):
+        return Address(
+            kind="sqlite", option="path", value=str(path.absolute()), placeholder=placeholder, name=path.stem
+        )
+    if path.exists() and not value.startswith("sqlite:"):
+        folder = path if path.is_dir() else path.parent
+        whole: dict[str, object] = {"mode": "snapshot", "whole": "newest"}
+        return Address(
+            kind="files", option="path", value=str(folder.absolute()), placeholder=placeholder if path.is_dir() else "",
+            name=folder.absolute().name, table="" if path.is_dir() else path.name, more=whole,
+        )  # fmt: skip
+    mend = "give postgresql://user@host/database, the path of a SQLite file, or a folder of CSV, Parquet or Excel files"
     if path.is_file():
-        with path.open("rb") as file:
-            if file.read(16) == b"SQLite format 3\0":
-                return Address(
-                    kind="sqlite", option="path", value=str(path.absolute()), placeholder=placeholder, name=path.stem
-                )
-        raise Refused(
-            f"{path} is no SQLite file", mend="give postgresql://user@host/database, or the path of a SQLite file"
-        )
+        raise Refused(f"{path} is no SQLite file", mend=mend)
     if value.startswith("sqlite:") or (value and "://" not in value):
-        raise Refused(
-            f"there is no file {path}", mend="give the path of a SQLite file, or postgresql://user@host/database"
-        )
-    scheme = value.split("://", 1)[0]
-    raise Refused(
-        f"there is no source for {scheme}://", mend="there are postgresql://... and the path of a SQLite file"
-    )
+        raise Refused(f"there is no file {path}", mend=mend)
+    raise Refused(f"there is no source for {value.split('://', 1)[0]}://", mend=mend)
+
+
+def _is_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 @dataclass
 class Look:
     """A source that is open, and what was asked of it so far."""
 
+    at: Address
+    clock: Clock
     source: Source
     health: SourceHealth
     names: tuple[str, ...]
@@ -101,7 +113,20 @@ class Look:
     def describe_all(self) -> None:
         """Every table's columns, where there are not too many."""
         for name in self.names[:MOST_TABLES]:
-            self.describe(name)
+            with suppress(SourceRefused):  # a file in another dialect; it is looked at when it is chosen
+                self.describe(name)
+
+    def pin(self, table: str) -> None:
+        """Of a folder of files: reads them from now on as the table's newest looks to be written."""
+        from mainstay.sources.files import FilesSource
+
+        if not isinstance(self.source, FilesSource):
+            return
+        self.at = msgspec.structs.replace(self.at, more={**self.at.more, **self.source.pinned(table)})
+        self.source.close()
+        self.source = _opened(self.at, self.clock)
+        self.tables.clear()
+        self.seen.clear()
 
     def look(self, table: str, say: Callable[[str], None] = lambda _line: None) -> dict[str, ColumnProfile]:
         """What stands in the table's columns: its first SAMPLE_ROWS rows, read once."""
@@ -137,12 +162,18 @@ class Look:
 
 def open_look(at: Address, clock: Clock) -> Look:
     """Connects and lists the tables. Raises SourceAway or SourceRefused, without the password."""
-    config = SourceConfig(name=at.name or "source", kind=at.kind, options={at.option: at.value})
-    source = open_source(config, clock)
+    source = _opened(at, clock)
     try:
         health = source.health()
         names = source.tables()
     except BaseException:
         source.close()
         raise
-    return Look(source=source, health=health, names=names)
+    return Look(at=at, clock=clock, source=source, health=health, names=names)
+
+
+def _opened(at: Address, clock: Clock) -> Source:
+    options: dict[str, object] = {at.option: at.value, **at.more}
+    if at.kind == "files":
+        options["settle"] = "0s"  # who names a file says that it is there
+    return open_source(SourceConfig(name=at.name or "source", kind=at.kind, options=options), clock)

@@ -94,6 +94,7 @@ def _planned(work: Work, at: Address) -> tuple[Plan, dict[str, str], tuple[str, 
         raise Refused("there is no table that can be read", mend="grant SELECT on one, or check the address")
     inputs, outputs = _examined(work, name)
     table = choose_table(work, inputs)
+    work.look.pin(table)
     work.say(f"looking at {table}")
     main = main_dataset(work, table)
     matched: tuple[Matched, ...] = ()
@@ -105,7 +106,7 @@ def _planned(work: Work, at: Address) -> tuple[Plan, dict[str, str], tuple[str, 
         main, features, inline = untrained(work, main, name)
         datasets = [main]
     source = slug(at.name, otherwise="source")
-    line, secrets = _address(at, source)
+    line, secrets = _address(work.look.at, source)
     plan = Plan(
         name=name,
         source=source,
@@ -130,8 +131,8 @@ def _address(at: Address, source: str) -> tuple[str, dict[str, str]]:
     """The line of the file, and the secret that it names: an address with a password never stands in the file."""
     if at.placeholder:
         return f"{at.option}: {at.placeholder}", {}
-    if at.kind == "sqlite":
-        return f"{at.option}: {scalar(at.value)}", {}
+    if at.kind != "postgres":
+        return "\n    ".join(f"{name}: {scalar(value)}" for name, value in {at.option: at.value, **at.more}.items()), {}
     file = f"secrets/{source}_{at.option}"
     return f"{at.option}: ${{file:{file}}}", {file: at.value + "\n"}
 

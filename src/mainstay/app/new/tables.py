@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from mainstay.app.new.columns import parted
 from mainstay.core.ports import SourceColumn, TableInfo
 from mainstay.quality.profile import ColumnProfile
 
@@ -56,7 +57,7 @@ def keys_of(info: TableInfo, seen: Mapping[str, ColumnProfile]) -> Iterator[tupl
 def _names_rows(column: SourceColumn, seen: ColumnProfile | None) -> bool:
     if seen is None or column.refused or column.kind not in {"integer", "text", "uuid", "numeric"}:
         return False
-    if not _KEYLIKE.search(column.name):
+    if not _KEYLIKE.search(parted(column.name)):
         return False  # an amount that happens never to repeat
     return seen.rows > 0 and seen.present == seen.distinct == seen.rows
 
@@ -67,7 +68,9 @@ def cursor_of(info: TableInfo, seen: Mapping[str, ColumnProfile], *, text: bool)
     able = [
         column
         for column in info.columns
-        if not column.refused and _CHANGED.search(column.name) and _moves(column, seen.get(column.name), text=text)
+        if not column.refused
+        and _CHANGED.search(parted(column.name))
+        and _moves(column, seen.get(column.name), text=text)
     ]
     able.sort(key=lambda column: (column.name not in info.indexed, column.nullable))
     if able:
@@ -78,7 +81,7 @@ def cursor_of(info: TableInfo, seen: Mapping[str, ColumnProfile], *, text: bool)
             parts.append(f"empty in {looked.nulls:,} rows, which are read each time")
         parts.append("leads an index" if best.name in info.indexed else "no index leads with it")
         return Guess(what="cursor", taken=best.name, evidence=", ".join(parts), flag=flag)
-    born = [column.name for column in info.columns if _BORN.search(column.name)]
+    born = [column.name for column in info.columns if _BORN.search(parted(column.name))]
     why = f"{born[0]} says when a row was born, not when it changed" if born else "no column says when a row changed"
     return Guess(what="cursor", taken="", evidence=f"{why}, so every read is a full one", flag=flag)
 
@@ -97,7 +100,7 @@ def gone_of(info: TableInfo, seen: Mapping[str, ColumnProfile]) -> Guess | None:
     """The column that marks deleted rows; None where nothing looks like one."""
     for column in info.columns:
         looked = seen.get(column.name)
-        if looked is None or column.refused or not _GONE.search(column.name):
+        if looked is None or column.refused or not _GONE.search(parted(column.name)):
             continue
         if column.kind in {*_TIMES, "date"}:
             marked = looked.present
