@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, applied_record, whoami
+from mainstay.app.profile import profile_dataset
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import HOUR, SECOND, SystemClock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreBusy
@@ -243,8 +244,14 @@ def _retire_sets(works: Works, args: Body) -> Body:
     return {"retired": applying.retire_unneeded(works)}
 
 
+def _profile(works: Works, args: Body) -> Body:
+    found: Body = msgspec.to_builtins(profile_dataset(works.desk, str(args["dataset"])))
+    return found
+
+
 COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
     "run": _run,
+    "profile": _profile,
     "plan": _plan,
     "apply": _apply,
     "quarantine.list": _quarantine_list,

@@ -6,15 +6,12 @@ column. `profile` works on any relation of DuckDB, raw or cleaned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from mainstay.core.sql import WHITESPACE, identifier, literal
-
-if TYPE_CHECKING:
-    import duckdb
 
 MOST_COMMON = 50
 """Values listed with their counts; a column with more distinct ones is listed in part."""
@@ -77,34 +74,36 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
         return self.present > 0 and self.forms.get(form, 0) == self.present
 
 
-def profile(
-    connection: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[tuple[str, str]]
-) -> tuple[ColumnProfile, ...]:
+Execute = Callable[[str], Sequence[tuple[Any, ...]]]
+"""Runs one statement of DuckDB's SQL and gives its rows."""
+
+
+def profile(execute: Execute, relation: str, columns: Sequence[tuple[str, str]]) -> tuple[ColumnProfile, ...]:
     """The profile of each column, in order.
 
     Args:
-        connection: Where the relation is.
+        execute: Asks the connection where the relation is.
         relation: A table's quoted name, or a SELECT in parentheses.
         columns: (name, DuckDB's type) of each column.
     """
-    return tuple(_one(connection, relation, name, native) for name, native in columns)
+    return tuple(_one(execute, relation, name, native) for name, native in columns)
 
 
-def _one(connection: duckdb.DuckDBPyConnection, relation: str, name: str, native: str) -> ColumnProfile:
+def _one(execute: Execute, relation: str, name: str, native: str) -> ColumnProfile:
     column = identifier(name)
     if native.upper() in {"BLOB", "BYTEA"}:
         sql = f"SELECT count(*), count(*) - count({column}), count(DISTINCT {column}) FROM {relation}"
-        rows, nulls, distinct = connection.execute(sql).fetchall()[0]
+        rows, nulls, distinct = execute(sql)[0]
         return ColumnProfile(name=name, rows=rows, nulls=nulls, distinct=distinct)
     trimmed = f"nullif(trim(CAST({column} AS VARCHAR), {literal(WHITESPACE)}), '')"
     values = f"(SELECT CAST({column} AS VARCHAR) AS v, {trimmed} AS t FROM {relation})"
-    row: tuple[Any, ...] = connection.execute(f"SELECT {', '.join(_counts())} FROM {values}").fetchall()[0]
+    row: tuple[Any, ...] = execute(f"SELECT {', '.join(_counts())} FROM {values}")[0]
     rows, nulls, blanks, padded, distinct, longest, low, high, least, most, *forms = row
     found = {form: count for form, count in zip(FORMS, forms, strict=True) if count}
     numeric = found.get("number", 0) == rows - nulls - blanks > 0
-    common = connection.execute(
+    common = execute(
         f"SELECT t, count(*) AS n FROM {values} WHERE t IS NOT NULL GROUP BY t ORDER BY n DESC, t LIMIT {MOST_COMMON}"
-    ).fetchall()
+    )
     return ColumnProfile(
         name=name,
         rows=rows,

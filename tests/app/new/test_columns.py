@@ -18,7 +18,7 @@ def seen(values: Sequence[Any], native: str = "VARCHAR", name: str = "c") -> Col
     with duckdb.connect() as connection:
         connection.execute(f'CREATE TABLE t ("{name}" {native})')
         connection.executemany("INSERT INTO t VALUES (?)", [[value] for value in values])
-        return profile(connection, "t", [(name, native)])[0]
+        return profile(lambda sql: connection.execute(sql).fetchall(), "t", [(name, native)])[0]
 
 
 def line(

@@ -154,7 +154,8 @@ class Look:
                     rows += batch.num_rows
                     say(f"{rows:,} rows of {table}")
             natives = connection.execute("SELECT column_name, column_type FROM (DESCRIBE sample)").fetchall()
-            found = profile(connection, identifier("sample"), [(str(name), str(native)) for name, native in natives])
+            described = [(str(name), str(native)) for name, native in natives]
+            found = profile(lambda sql: connection.execute(sql).fetchall(), identifier("sample"), described)
         self.complete[table] = bounded.complete
         self.seen[table] = {one.name: one for one in found}
         return self.seen[table]

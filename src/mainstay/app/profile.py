@@ -1,0 +1,108 @@
+"""What stands in a dataset, beside what its contract says of it, and the checks that it could have. Reads current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from mainstay.app.new.columns import ENOUGH, personal, propose
+from mainstay.core.errors import NotFound
+from mainstay.core.nouns import Check, Column, ColumnType, Dataset
+from mainstay.core.ports import SourceColumn, SourceKind
+from mainstay.core.sql import DUCKDB_TYPES
+from mainstay.pipelines.desk import Desk
+from mainstay.quality.profile import ColumnProfile, profile
+from mainstay.store.current import schema_of
+
+SAMPLE_ROWS = 100_000
+"""Rows looked at; of more, so many by chance, the same ones each time."""
+SETTLED = 1_000
+"""Rows without one empty value from which `required` is proposed."""
+
+_KINDS: dict[ColumnType, SourceKind] = {
+    "string": "text", "integer": "integer", "number": "float", "boolean": "boolean", "date": "date",
+    "timestamp": "timestamptz", "json": "json", "bytes": "bytes",
+}  # fmt: skip
+
+
+class ColumnBeside(msgspec.Struct, frozen=True, kw_only=True):
+    """One column: what stands in it, what was promised of it, and what could be."""
+
+    name: str
+    type: ColumnType
+    seen: ColumnProfile
+    """Of a column marked `pii` without values."""
+    contract: tuple[str, ...]
+    """Its checks, as they are called: `required`, `min 0`, ..."""
+    proposed: tuple[str, ...]
+    """Settings that the rows would bear, as they are written in the file."""
+
+
+class DatasetProfile(msgspec.Struct, frozen=True, kw_only=True):
+    dataset: str
+    rows: int
+    """Rows in current."""
+    looked_at: int
+    columns: tuple[ColumnBeside, ...]
+
+
+def profile_dataset(desk: Desk, name: str) -> DatasetProfile:
+    """The profile of a dataset's rows as they stand in current, cleaned. Raises NotFound for an unknown dataset."""
+    dataset = desk.integration.datasets.get(name)
+    if dataset is None:
+        known = ", ".join(desk.integration.datasets)
+        raise NotFound(f"there is no dataset {name}", mend=f"one of {known}")
+    desk.current.ensure(dataset)
+    table = f"{schema_of(name)}.rows"
+    rows = int(desk.current.one(f"SELECT count(*) FROM {table}")[0])
+    relation = table
+    if rows > SAMPLE_ROWS:
+        relation = f"(SELECT * FROM {table} USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (1))"
+    columns = [(column.name, DUCKDB_TYPES[column.type]) for column in dataset.columns]
+    seen = profile(desk.current.sql, relation, columns)
+    beside = (_beside(dataset, column, found) for column, found in zip(dataset.columns, seen, strict=True))
+    return DatasetProfile(dataset=name, rows=rows, looked_at=min(rows, SAMPLE_ROWS), columns=tuple(beside))
+
+
+def _beside(dataset: Dataset, column: Column, seen: ColumnProfile) -> ColumnBeside:
+    checks = [check for check in dataset.checks if check.column == column.name and check.kind != "type"]
+    return ColumnBeside(
+        name=column.name,
+        type=column.type,
+        seen=masked(seen) if column.pii else seen,
+        contract=tuple(map(_shown, checks)),
+        proposed=tuple(_proposed(dataset, column, seen, {check.kind for check in checks})),
+    )
+
+
+def masked(seen: ColumnProfile) -> ColumnProfile:
+    """The counts of a personal column, without its values."""
+    return msgspec.structs.replace(seen, low=None, high=None, common=())
+
+
+def _shown(check: Check) -> str:
+    args = ", ".join(str(value) for value in check.args.values())
+    return f"{check.kind} {args}".strip() + ("" if check.on_fail == "quarantine" else f" ({check.on_fail})")
+
+
+def _proposed(dataset: Dataset, column: Column, seen: ColumnProfile, has: set[str]) -> Iterator[str]:
+    """What a careful person would add, for what is not checked yet."""
+    if seen.rows < ENOUGH:
+        return
+    source = SourceColumn(name=column.name, native=column.type, kind=_KINDS[column.type])
+    if not column.pii and personal(source, seen):
+        yield "pii: true"
+    if column.name == dataset.key:
+        return
+    if "required" not in has and seen.rows >= SETTLED and seen.present == seen.rows:
+        yield "required: true"
+    settings: dict[str, Any] = dict(propose(source, seen, name=column.name).settings)
+    for name in ("min", "max"):
+        if name in settings and name not in has:
+            yield f"{name}: {settings[name]}"
+    if "values" in settings and not has & {"values", "pattern"} and not column.pii:
+        yield f"values: [{', '.join(settings['values'])}], on_fail: warn"
+    if column.type == "string" and seen.present == seen.distinct == seen.rows and "unique" not in has:
+        yield "unique: true"
