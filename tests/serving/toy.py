@@ -30,6 +30,7 @@ from mainstay.core.ports import OnlineRow, Row, RuntimeCapabilities, Write
 from mainstay.core.records import Answering as AnsweringState
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion, Receipt, encode
 from mainstay.core.verdicts import Verdict
+from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Desk
 from mainstay.serving.keys import Role, create_key
 from mainstay.serving.meter import Meter
@@ -150,7 +151,10 @@ class Toy:
             self.state, lambda version: self.models[version.number], lambda applied: self.file, self.clock
         )
         self.meter = Meter(folder / "meters" / "api-1.json")
-        self.desk = Desk(self.view, self.online, self.journal, self.clock, self.meter, meters=folder / "meters")
+        self.desk = Desk(
+            self.view, self.online, self.journal, self.clock, self.meter,
+            meters=folder / "meters", cards=CardTokens(SECRET),
+        )  # fmt: skip
         self.put("applied", "file", Applied(digest="sha256:file", folder=str(folder), files={}, at_us=NOW))
         self.put("feature_set", SET, self.feature_set())
         self.dataset(as_of_us=NOW - 10 * SECOND)

@@ -268,6 +268,10 @@ FAULTS = [
         "YAML",
         "quote placeholders",
     ),
+    ('"http://[::1]:8080"', "'*'", "card.origins[1]", "the origin of a page", "no path, no *"),
+    ('"http://[::1]:8080"', "crm.example.com", "card.origins[1]", "the origin of a page", "scheme and host"),
+    ('"http://[::1]:8080"', '"https://crm.example.com/app"', "card.origins[1]", "the origin of a page", "no path"),
+    ("card: {origins", "card: {origin", "card.origin", "a key that is known", "`origins`"),
     ("problem: Account", "problem: now: Account", "the file", "YAML", "in quotes"),
 ]
 

@@ -11,6 +11,7 @@ from mainstay.core.clock import Clock
 from mainstay.core.ids import keyed_hash
 from mainstay.core.records import Seal
 from mainstay.models.registry import load
+from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import WorkerView
@@ -105,7 +106,8 @@ def open_worker(
     if archive is None:
         archive = _history_of(home, journal)
     folder = meters_folder(home)
-    desk = Desk(view, online, journal, clock, Meter(folder / f"{slot}.json"), meters=folder, archive=archive)
+    meter, cards = Meter(folder / f"{slot}.json"), CardTokens(home.secret())
+    desk = Desk(view, online, journal, clock, meter, meters=folder, archive=archive, cards=cards)
 
     def close() -> None:
         _close(journal, online.close, state.close)

@@ -276,6 +276,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Role (`landing`, `history`, `journal`, `quarantine`) -> how long; absent roles have the store's default."""
 
 
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """The decision card in other applications' pages."""
+
+    origins: tuple[str, ...] = ()
+    """`https://crm.example.com`: whose pages may ask. Empty: none but those of the API's own address."""
+
+
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """One use case: the whole of one mainstay.yaml."""
 
@@ -289,6 +296,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     answer: AnswerPolicy = AnswerPolicy()
     fallback: Fallback | None = None
     settings: Settings = Settings()
+    card: Card = Card()
     digest: str = ""
     """Over the file's text and every file it names, before secrets are resolved."""
     folder: str = ""

@@ -69,6 +69,8 @@ def _feedback(name: str, base: str) -> list[str]:
         _code(openapi.curl(base, f"/v1/{name}/decisions", decision)),
         _route("POST", f"/v1/{name}/outcomes", "What came true."),
         _code(openapi.curl(base, f"/v1/{name}/outcomes", outcome)),
+        _route("POST", f"/v1/{name}/card-tokens", "A token for the decision card: for one key and one user."),
+        _code(openapi.curl(base, f"/v1/{name}/card-tokens", {"key": "KEY", "user": "j.doe", "ttl": 900})),
         _route("GET", "/v1/receipts/{id}", "The whole record of an answer: for its caller, or with role operate."),
         _code(f"curl -s '{base}/v1/receipts/RECEIPT' -H \"Authorization: Bearer $MAINSTAY_KEY\""),
         _route("GET", "/health/ready", "Whether this worker can answer. Open without an API key."),

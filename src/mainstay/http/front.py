@@ -41,6 +41,9 @@ TOGETHER = 32
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
 
+CARD = re.compile(r"/v1/[^/]+/card(\.js|/decisions)?")
+"""Paths of the decision card."""
+
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", problems.PROBLEM)
 _CLOSE = (b"connection", b"close")
@@ -64,15 +67,23 @@ class Front:
     Args:
         desk: What answers.
         inner: The routes that are not on the hot path.
+        card: The decision card's own routes, which take its tokens in place of API keys.
         waiting: How many requests this worker has begun or queued.
         most: Above how many of them new ones are refused.
     """
 
     def __init__(
-        self, desk: Desk, inner: ASGIApp, waiting: Callable[[], int] = lambda: 0, most: int = WAITING_MOST
+        self,
+        desk: Desk,
+        inner: ASGIApp,
+        waiting: Callable[[], int] = lambda: 0,
+        most: int = WAITING_MOST,
+        *,
+        card: ASGIApp | None = None,
     ) -> None:
         self._desk = desk
         self._inner = inner
+        self._card = card
         self._waiting = waiting
         self._most = most
         self._boot = new_id("q")[:8]
@@ -101,6 +112,10 @@ class Front:
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         request = self._request_id(headers)
+        if self._card is not None and CARD.fullmatch(path):
+            scope[REQUEST] = request
+            await self._card(scope, receive, send)
+            return
         caller = self._caller(headers, path)
         if isinstance(caller, Told):
             self._desk.meter.request("auth", caller.status)
@@ -178,7 +193,7 @@ class Front:
         if isinstance(reply, Refusal):
             told, reason = problems.refused(reply, call.request), reply.reason
         else:
-            told, reason = _told(reply, call.request), ""
+            told, reason = problem_of(reply, call.request), ""
         desk.meter.predicted(told.status, desk.clock.monotonic_us() - call.began_us, reason=reason)
         return told.status, _lines(_PROBLEM, call.request, told.headers), told.body
 
@@ -193,7 +208,7 @@ class Front:
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
-            fault = _told(error, call.request)
+            fault = problem_of(error, call.request)
             desk.meter.predicted(fault.status, desk.clock.monotonic_us() - call.began_us)
             await respond(send, fault, call.request)
             return
@@ -230,7 +245,7 @@ class Front:
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
-            fault = _told(error, request)
+            fault = problem_of(error, request)
             if not status:
                 status = fault.status
                 await respond(send, fault, request)
@@ -287,7 +302,7 @@ def _unauthorized(detail: str, mend: str, path: str) -> Told:
     return msgspec.structs.replace(bare, headers=((b"www-authenticate", auth.challenge(path)),))
 
 
-def _told(error: Exception, request: str) -> Told:
+def problem_of(error: Exception, request: str) -> Told:
     """What the caller reads of an exception; what is ours to mend goes to the log, without its text or values."""
     if isinstance(error, MainstayError):
         return problems.failed(error, request)

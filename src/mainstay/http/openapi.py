@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.nouns import Field
+from mainstay.http import openapi_card
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.feedback import DECISIONS
@@ -43,6 +44,7 @@ def document(contract: ApiContract, examples: Examples) -> Schema:
         f"/v1/{name}/predict": {"post": _predict(contract, examples)},
         f"/v1/{name}/decisions": {"post": _feedback("decision", _DECISION, "What a person did with an answer")},
         f"/v1/{name}/outcomes": {"post": _feedback("outcome", _OUTCOME, "What came true")},
+        **openapi_card.paths(contract, _problem_response, _STATUSES),
         "/v1/receipts/{id}": {"get": _receipt()},
         "/health/live": {"get": _open("liveness", "The process is there")},
         "/health/ready": {"get": _open("readiness", "This worker can answer")},
@@ -60,8 +62,14 @@ def document(contract: ApiContract, examples: Examples) -> Schema:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: msk_..."},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "card": openapi_card.SECURITY,
             },
-            "schemas": {"Answer": _answer(contract), "Item": _item(contract), "Problem": _problem()},
+            "schemas": {
+                "Answer": _answer(contract),
+                "Item": _item(contract),
+                "Problem": _problem(),
+                **openapi_card.schemas(),
+            },
         },
     }
 

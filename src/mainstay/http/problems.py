@@ -9,6 +9,7 @@ import msgspec
 
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.serving.answer import NotReady
+from mainstay.serving.card_tokens import BadToken
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
 
@@ -26,6 +27,9 @@ TITLES: dict[str, str] = {
     "overloaded": "Too many requests are waiting",
     "unauthorized": "An API key is needed",
     "forbidden": "This API key may not do that",
+    "card_token": "The card may not be shown",
+    "card_expired": "The card's time is over",
+    "card_origin": "This page may not show the card",
     "not_found": "Not found",
     "method": "Wrong method",
     "too_large": "The body is too large",
@@ -96,6 +100,9 @@ def failed(error: MainstayError, request: str) -> Told:
         case BadRequest():
             code = "bad_request" if error.status == 400 else "invalid"
             return told(code, error.status, error.sentence, mend=error.mend, where=error.where, request=request)
+        case BadToken():
+            code = "card_expired" if error.expired else "card_token"
+            return told(code, 401, error.sentence, mend=error.mend, request=request)
         case NotFound():
             return told("not_found", 404, error.sentence, mend=error.mend, request=request)
         case NotReady():

@@ -10,15 +10,17 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mainstay.core.clock import iso
 from mainstay.core.errors import NotFound
 from mainstay.core.records import ApiKey
 from mainstay.http import docs_page, metrics, openapi, problems
 from mainstay.http.body import read_body
+from mainstay.http.card import CardDoor, script
 from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Front
 from mainstay.serving import contract, keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
-from mainstay.serving.request import read_decision, read_outcome
+from mainstay.serving.request import read_card_token, read_decision, read_outcome
 from mainstay.serving.view import Snapshot
 
 _encode = msgspec.json.Encoder().encode
@@ -27,7 +29,7 @@ ROUTE = "mainstay.route"
 
 def application(desk: Desk, waiting: Any = lambda: 0, most: int = WAITING_MOST) -> ASGIApp:
     """The whole ASGI application of a worker. `waiting` tells how many requests it has begun or queued."""
-    return Front(desk, _Inner(desk), waiting, most)
+    return Front(desk, _Inner(desk), waiting, most, card=CardDoor(desk))
 
 
 class _Inner:
@@ -40,6 +42,7 @@ class _Inner:
             Route("/v1/{integration}/predict", self._predict_elsewhere, methods=["POST"]),
             Route("/v1/{integration}/decisions", self._decision, methods=["POST"]),
             Route("/v1/{integration}/outcomes", self._outcome, methods=["POST"]),
+            Route("/v1/{integration}/card-tokens", self._card_token, methods=["POST"]),
             Route("/metrics", self._metrics, methods=["GET"]),
             Route("/openapi.json", self._openapi, methods=["GET"]),
             Route("/docs", self._docs, methods=["GET"]),
@@ -67,6 +70,23 @@ class _Inner:
         asked = read_outcome(await read_body(request.scope["headers"], request.receive))
         recorded = self._desk.feedback.come_true(asked, _caller(request).id)
         return _json(recorded, 200 if recorded.repeated else 201)
+
+    async def _card_token(self, request: Request) -> Response:
+        self._here(request, "card-tokens")
+        asked = read_card_token(await read_body(request.scope["headers"], request.receive))
+        cards = self._desk.cards
+        if cards is None:
+            raise NotReady("this worker shows no cards")
+        name = request.path_params["integration"]
+        now_us = self._desk.clock.now_us()
+        token, grant = cards.mint(asked, integration=name, caller=_caller(request).id, now_us=now_us)
+        given = {
+            "token": token,
+            "expires_at": iso(grant.expires_us),
+            "script": script().path(name),
+            "integrity": script().integrity,
+        }
+        return Response(_encode(given), 201, {"cache-control": "no-store"}, "application/json")
 
     async def _receipt(self, request: Request) -> Response:
         request.scope[ROUTE] = "receipts"

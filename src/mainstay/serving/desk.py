@@ -13,6 +13,7 @@ from mainstay.core.ports import Journal, OnlineReader
 from mainstay.core.records import ApiKey, Event, Receipt
 from mainstay.serving import keys
 from mainstay.serving.answer import Answering
+from mainstay.serving.card_tokens import CardTokens, Grant
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import Snapshot, WorkerView
@@ -33,6 +34,7 @@ class Desk:
         meter: This worker's counters.
         meters: The folder in which every worker's counters lie; None for a worker on its own.
         archive: Where receipts are found that have left the journal.
+        cards: Makes and reads the decision card's tokens; None: there are no cards.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Desk:
         *,
         meters: Path | None = None,
         archive: Archive | None = None,
+        cards: CardTokens | None = None,
     ) -> None:
         self.view = view
         self.online = online
         self.clock = clock
         self.meter = meter
+        self.cards = cards
         self.meters = meters
         self.answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
@@ -101,15 +105,24 @@ class Desk:
 
     def receipt(self, id: str, caller: ApiKey) -> Receipt:
         """The receipt, for whoever got it and for operators. Raises NotFound, also for another caller's."""
-        entry = self._journal.get(id)
-        found: Receipt | None = None
-        if entry is not None and entry.kind == "receipt":
-            found = msgspec.msgpack.decode(entry.payload, type=Receipt)
-        elif entry is None and self._archive is not None:
-            found = self._archive(id)
+        found = self._find(id)
         if found is None or not (found.caller == caller.id or keys.allows(caller, "operate")):
             raise NotFound("there is no receipt with this id", mend="use the `receipt` of an answer")
         return found
+
+    def card_receipt(self, id: str, grant: Grant) -> Receipt:
+        """The receipt of an answer that was given to this very token. Raises NotFound, also for any other."""
+        found = self._find(id)
+        given = found is not None and found.caller == grant.caller and found.request.startswith(f"{grant.id}.")
+        if found is None or not given or found.key != str(grant.key):
+            raise NotFound("this card was given no such answer", mend="use the `receipt` of its own answer")
+        return found
+
+    def _find(self, id: str) -> Receipt | None:
+        entry = self._journal.get(id)
+        if entry is not None:
+            return msgspec.msgpack.decode(entry.payload, type=Receipt) if entry.kind == "receipt" else None
+        return None if self._archive is None else self._archive(id)
 
     def save(self) -> None:
         """Writes this worker's counters where every worker finds them."""

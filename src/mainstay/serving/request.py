@@ -45,6 +45,27 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str = ""
 
 
+class CardTokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a backend asks a card's token for."""
+
+    key: str | int
+    user: str
+    """Whose decisions these will be."""
+    ttl: int = 900
+    """Seconds."""
+    inputs: dict[str, Scalar] | None = None
+    """Request-time inputs, where the file allows them."""
+
+
+class CardDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A decision by a card: whose it is stands in the token."""
+
+    receipt: str
+    decision: str
+    reason: str = ""
+    id: str = ""
+
+
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipt: str
     outcome: Scalar
@@ -64,10 +85,14 @@ _WANTED = {
     "id": "a string",
     "outcome": "a plain value",
     "observed_at": "a string",
+    "user": "a string",
+    "ttl": "whole seconds",
 }
 _predict = msgspec.json.Decoder(PredictRequest)
 _decision = msgspec.json.Decoder(DecisionRequest)
 _outcome = msgspec.json.Decoder(OutcomeRequest)
+_card_token = msgspec.json.Decoder(CardTokenRequest)
+_card_decision = msgspec.json.Decoder(CardDecision)
 
 
 def read_predict(body: bytes) -> PredictRequest:
@@ -114,6 +139,22 @@ def read_outcome(body: bytes) -> OutcomeRequest:
         return _outcome.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise explain(body, OutcomeRequest, error) from None
+
+
+def read_card_token(body: bytes) -> CardTokenRequest:
+    """The request in `body` (JSON). Raises BadRequest."""
+    try:
+        return _card_token.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise explain(body, CardTokenRequest, error) from None
+
+
+def read_card_decision(body: bytes) -> CardDecision:
+    """The request in `body` (JSON). Raises BadRequest."""
+    try:
+        return _card_decision.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise explain(body, CardDecision, error) from None
 
 
 def explain(body: bytes, kind: type[msgspec.Struct], error: Exception) -> BadRequest:

@@ -29,6 +29,7 @@ def integration(
         answer=nouns.AnswerPolicy(**file.answer.model_dump()),
         fallback=_fallback(file.fallback),
         settings=_settings(file),
+        card=nouns.Card(origins=tuple(file.card.origins)),
         digest=digest,
         folder=folder,
     )

@@ -18,6 +18,7 @@ from mainstay.spec.values import (
     IsoDate,
     Lag,
     Name,
+    Origin,
     Regex,
     Scalar,
     Span,
@@ -329,6 +330,12 @@ class SettingsPart(Part):
     port: int = Field(default=8700, ge=0, le=65_535)
 
 
+class CardPart(Part):
+    origins: list[Origin] = Field(
+        default=[], description="Whose pages may show the decision card.", examples=[["https://crm.example.com"]]
+    )
+
+
 class RetentionPart(Part):
     landing: Span | None = Field(default=None, examples=["30d"])
     history: Span | None = None
@@ -351,6 +358,7 @@ class FilePart(Part):
         default=None, min_length=1, description="Output -> value; `reason` beside them."
     )
     settings: SettingsPart = SettingsPart()
+    card: CardPart = CardPart()
     retention: RetentionPart = RetentionPart()
 
 

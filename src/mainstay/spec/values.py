@@ -17,6 +17,7 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9]) (\S+)")
+_ORIGIN = re.compile(r"(https?)://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _NOT_IN_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(\(\?(?:=|!|<=|<!|>|\()|\\[1-9])")
 
 
@@ -136,6 +137,15 @@ def _regex(value: object) -> str:
     return text
 
 
+def _origin(value: object) -> str:
+    wanted = "the origin of a page, such as https://crm.example.com"
+    found = _ORIGIN.fullmatch(_text(value, wanted).lower().rstrip("/"))
+    if found is None:
+        raise fault(wanted, "write scheme and host, and the port where it is not the usual one; no path, no *")
+    usual = {"http": ":80", "https": ":443"}[found[1]]
+    return found[0].removesuffix(usual)
+
+
 def is_date(value: object) -> bool:
     """Whether it is the text of a day, `2026-11-01`."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
@@ -175,6 +185,7 @@ Name = Annotated[str, BeforeValidator(_name), _schema("string", pattern=NAME)]
 Zone = Annotated[str, BeforeValidator(_zone), _schema("string", examples=["Europe/Berlin"])]
 Hours = Annotated[str, BeforeValidator(_hours), _schema("string", examples=["20:00-06:00 Europe/Berlin"])]
 IsoDate = Annotated[str, BeforeValidator(_iso_date), _schema("string", format="date", examples=["2026-11-01"])]
+Origin = Annotated[str, BeforeValidator(_origin), _schema("string", examples=["https://crm.example.com"])]
 Scalar = Annotated[Any, BeforeValidator(_scalar), _schema(["string", "number", "boolean"])]
 Word = Annotated[str, BeforeValidator(_word), _schema(["string", "integer", "boolean"])]
 WordOrNull = Annotated[str | None, BeforeValidator(_word_or_null), _schema(["string", "integer", "boolean", "null"])]
