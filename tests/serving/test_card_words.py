@@ -7,7 +7,7 @@ import pytest
 from mainstay.core.clock import HOUR, MINUTE
 from mainstay.core.nouns import AnswerPolicy, Field, Freshness
 from mainstay.core.verdicts import Verdict
-from mainstay.serving.card_words import Line, label, odds, reading, told
+from mainstay.serving.card_words import Line, called, label, odds, reading, told
 from mainstay.serving.judge import DatasetTerms, Terms
 from mainstay.serving.reply import Answer
 
@@ -68,6 +68,13 @@ def test_a_probability_is_told_as_people_count(value: Any, words: str) -> None:
 def test_the_label_is_the_meaning_else_the_name() -> None:
     assert label(RISK) == "Leaves within 90 days"
     assert label(Field(name="churn_probability", type="number")) == "Churn probability"
+
+
+def test_the_files_meaning_is_said_before_the_models_own() -> None:
+    model = (Field(name="p", type="number", meaning="predict_proba of class Yes"), Field(name="q", type="number"))
+    own = (Field(name="p", type="number", meaning="leaves within 90 days"), Field(name="q", type="number"))
+    assert [label(field) for field in called(model, own)] == ["Leaves within 90 days", "Q"]
+    assert label(called(model, ())[0]) == "Predict_proba of class Yes"
 
 
 def test_the_first_output_is_the_value_and_the_others_stand_below() -> None:

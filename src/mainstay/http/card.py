@@ -20,10 +20,9 @@ from mainstay.http import problems
 from mainstay.http.body import Gone, read_body
 from mainstay.http.front import REQUEST, problem_of, respond
 from mainstay.http.problems import PROBLEM, Told
-from mainstay.serving import contract
 from mainstay.serving.answer import NotReady
 from mainstay.serving.card_tokens import TOKEN_MOST, Grant
-from mainstay.serving.card_words import reading
+from mainstay.serving.card_words import called, reading
 from mainstay.serving.desk import Desk
 from mainstay.serving.reply import Answer, Refusal
 from mainstay.serving.request import DecisionRequest, PredictRequest, read_card_decision
@@ -154,7 +153,8 @@ class CardDoor:
             return problems.refused(reply, call.request)
         if not isinstance(reply, Answer):
             raise TypeError("one key has one answer")
-        outputs = contract.build(snap.integration, (), snap.version.signature, key_type=snap.key_type).outputs
+        inline = snap.integration.model.inline
+        outputs = called(snap.version.signature.outputs, inline.outputs if inline is not None else ())
         return Told(200, _encode(reading(reply, outputs, snap.terms, key=grant.key, user=grant.user)))
 
     def _decided(self, grant: Grant, body: bytes) -> Told:

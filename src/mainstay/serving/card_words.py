@@ -53,7 +53,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reading(answer: Answer, outputs: Sequence[Field], terms: Terms, *, key: str | int, user: str) -> Reading:
-    """The card of one answer. `outputs` are the API contract's; the first that is no reason is the value."""
+    """The card of one answer. `outputs` are the answering version's; the first that is no reason is the value."""
     shown = [field for field in outputs if not REASONS.fullmatch(field.name) and not _BESIDE.fullmatch(field.name)]
     first = shown[0] if shown else None
     value = None if first is None else answer.output.get(first.name)
@@ -73,6 +73,12 @@ def reading(answer: Answer, outputs: Sequence[Field], terms: Terms, *, key: str 
         age_seconds=answer.age_seconds,
         promise_seconds=_promise(terms),
     )
+
+
+def called(outputs: Sequence[Field], own: Sequence[Field]) -> tuple[Field, ...]:
+    """The outputs with the meaning that the file gives them: a model's own is often its library's name for it."""
+    meanings = {field.name: field.meaning for field in own if field.meaning}
+    return tuple(msgspec.structs.replace(field, meaning=meanings.get(field.name, field.meaning)) for field in outputs)
 
 
 def label(field: Field) -> str:

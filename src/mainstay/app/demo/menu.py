@@ -58,6 +58,7 @@ def menu(scene: Scene) -> None:
 
     console = scene.screen.console
     console.print(f"\nEverything still runs: {scene.world.url}/docs. Break it yourself.")
+    console.print(f"The card on the CRM's account page: {scene.page.url}/accounts/{scene.watched}")
     table = Table.grid(padding=(0, 2))
     for letter, (text, _) in CHOICES.items():
         table.add_row(letter, text)

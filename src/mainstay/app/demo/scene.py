@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from mainstay.app.demo.account import open_page
 from mainstay.app.demo.ask import Said, ask
+from mainstay.app.demo.crm_page import CrmPage
 from mainstay.app.demo.screen import Screen
 from mainstay.app.demo.traffic import Traffic
 from mainstay.app.demo.world import TEMPLATE, DemoFailed, Ran, World
@@ -28,6 +30,8 @@ class Scene:
         """The customer whose two answers are shown."""
         self.leaving = "C-00001"
         """The customer who will be deleted."""
+        self.decided = ""
+        """The receipt of the answer on which somebody decides."""
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -39,8 +43,15 @@ class Scene:
         """An application that asks all the time; starts when first needed."""
         return Traffic(self.world, self.keys)
 
+    @cached_property
+    def page(self) -> CrmPage:
+        """The CRM's account pages, with the card in them; open from when they are first needed."""
+        return open_page(self.world, (self.watched, "C-00002", "C-00003")).__enter__()
+
     def end(self) -> None:
         """Ends what the scene started by itself."""
+        if "page" in self.__dict__:
+            self.page.__exit__(None, None, None)
         if "traffic" in self.__dict__:
             self.traffic.close()
 

@@ -13,12 +13,15 @@ from pathlib import Path
 from rich.console import Console
 
 from mainstay.app.demo import blows
+from mainstay.app.demo.account import USER, Seen
 from mainstay.app.demo.ask import ask
 from mainstay.app.demo.menu import menu
 from mainstay.app.demo.scene import Scene, pick
 from mainstay.app.demo.screen import Screen
 from mainstay.app.demo.world import World
 from mainstay.core.errors import MainstayError
+
+REASON = "renewed by phone"
 
 
 @dataclass(frozen=True)
@@ -101,19 +104,44 @@ def same_as_the_lab(scene: Scene) -> None:
     world.alive = True
 
 
+def card_on_the_page(scene: Scene) -> None:
+    """What a browser does with the page, over HTTP: its script, the answer in words, a decision on it."""
+    world, screen = scene.world, scene.screen
+    world.until(lambda: scene.fresh(scene.watched), 60, "a fresh answer")
+    page = scene.page
+    screen.command("mainstay key create crm --role predict", "(it stays on the CRM's server)")
+    seen = Seen.at(f"{page.url}/accounts/{scene.watched}")
+    screen.fact(f"{page.url}/accounts/{scene.watched}: the card stands beside the customer's record")
+    screen.expect(
+        seen.scripts == 1 and seen.pinned() and "'unsafe" not in seen.policy,
+        "the page has one script tag more, pinned by its digest, and a policy that lets nothing else run",
+    )
+    answer = seen.ask("card", {}, origin=page.url)
+    words = ", ".join(str(answer.body[name]) for name in ("label", "value", "words") if answer.body.get(name))
+    screen.expect(
+        answer.status == 200 and answer.receipt,
+        f"the card says in words: {words}, data {answer.body.get('age_seconds', -1):.1f} s old",
+    )
+    decision = {"receipt": answer.receipt, "decision": "overridden", "reason": REASON}
+    taken = seen.ask("card/decisions", decision, origin=page.url)
+    scene.decided = answer.receipt
+    screen.expect(taken.status == 201, f"{USER} overrides it there, with a reason")
+    elsewhere = seen.ask("card", {}, origin="https://elsewhere.example").status
+    other = ask(f"{world.url}/v1/churn/predict", {"key": "C-00000"}, headers=seen.headers).status
+    screen.expect((elsewhere, other) == (403, 401), "its token opens the card on no other page, and no other route")
+
+
 def why(scene: Scene) -> None:
     """One answer, from the source row to the receipt."""
-    world = scene.world
-    said = world.until(lambda: scene.fresh(scene.watched), 60, "a fresh answer")
-    decision = {"receipt": said.receipt, "decision": "accepted", "by": "demo", "reason": "called the customer"}
-    taken = ask(f"{world.url}/v1/churn/decisions", decision, headers=world.headers)
-    scene.screen.expect(taken.status in (200, 201), "an account manager accepts the answer, and that is kept with it")
-    ran = scene.show("why", said.receipt, lines=120)
+    ran = scene.show("why", scene.decided, lines=120)
     scene.screen.expect(
-        ran.code == 0 and "customers" in ran.out and "accepted" in ran.out,
-        "`mainstay why` leads from the answer back to the source rows and forward to the decision",
+        ran.code == 0 and "customers" in ran.out, "`mainstay why` leads from the answer back to the source rows"
     )
-    ran = scene.show("receipt", "verify", said.receipt)
+    scene.screen.expect(
+        all(word in ran.out for word in ("overridden", USER, REASON)),
+        f"and forward to what {USER} decided on the CRM's page: it is joined to the receipt",
+    )
+    ran = scene.show("receipt", "verify", scene.decided)
     scene.screen.expect(ran.code == 0, "the receipt verifies: same version, same inputs, same output")
 
 
@@ -133,6 +161,7 @@ STEPS = (
     ),
     Step("Blow: a worker is killed with -9", "One of Mainstay's two, and the glue's only one.", blows.worker_killed),
     Step("Blow: a customer is deleted", "They asked to leave, and the CRM's row is gone.", blows.customer_deleted),
+    Step("On the CRM's account page", "People decide where they already work, not at an API.", card_on_the_page),
     Step("Why this answer?", "A question that comes months later.", why),
 )
 

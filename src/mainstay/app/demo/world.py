@@ -62,6 +62,7 @@ class World:
         self.server = PostgresServer()
         self.port = free_port()
         self.glue_port = free_port()
+        self.page_port = free_port()
         self.model = folder / "model.joblib"
         self.example = folder / "example.csv"
         self.copy = folder / "copy.db"
@@ -145,11 +146,12 @@ class World:
     # --- Mainstay ------------------------------------------------------------------------------------------------
 
     def write_integration(self) -> None:
-        """The integration's files, as they lie in the package, with a port that is free here."""
+        """The integration's files, as they lie in the package, with ports that are free here."""
         self.logs.mkdir(parents=True, exist_ok=True)
         shutil.copytree(TEMPLATE, self.integration, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         file = self.integration / "mainstay.yaml"
-        file.write_text(file.read_text("utf-8").replace("port: 8700", f"port: {self.port}"), "utf-8")
+        text = file.read_text("utf-8").replace("port: 8700", f"port: {self.port}")
+        file.write_text(text.replace("http://127.0.0.1:8701", f"http://127.0.0.1:{self.page_port}"), "utf-8")
 
     def cli(self, *args: str, check: bool = True, timeout_s: float = 120.0) -> Ran:
         """Runs `mainstay ARGS` in the integration's folder, as a user does."""
