@@ -82,7 +82,7 @@
       border: 1px solid var(--_edge); border-radius: 0.375rem; background: transparent; color: var(--_text);
     }
     button.first { background: var(--_accent); border-color: var(--_accent); color: var(--_on-accent); }
-    button.plain { border-color: transparent; text-decoration: underline; padding-inline: 0.25rem; color: inherit; }
+    button.plain { border: 0; min-height: 1.5rem; padding: 0 0.25rem; text-decoration: underline; color: inherit; }
     button[aria-disabled="true"] { opacity: 0.6; cursor: progress; }
     button:focus-visible, textarea:focus-visible, .done:focus-visible {
       outline: 3px solid var(--_accent); outline-offset: 2px;
