@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from mainstay.app.ages import Ages
 from mainstay.app.apply import retire_unneeded
 from mainstay.app.commands import flush, perform_requests, trim
 from mainstay.app.status import DiskSample, sample_disk
@@ -70,6 +71,7 @@ class Loop:
         self._repair_error = ""
         self._repair_us = 0
         self._now_us = self._since_us
+        self._ages = Ages(works.state, works.lease.token)
 
     def start(self) -> None:
         """Repairs what a crash left."""
@@ -92,6 +94,7 @@ class Loop:
         desk = self.works.desk
         now = self.works.clock.now_us()
         states = desk.datasets.all()
+        self._ages.look({name: one for name, one in states.items() if name in desk.integration.datasets}, now)
         for name in due(desk.integration.datasets, states, now):
             self._run_dataset(name)
             busy = True

@@ -19,6 +19,7 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `suppressed`  | keyed hash of the key     | Suppressed        | erase           |
 | `seal`        | `wanted`                  | Seal              | erase           |
 | `process`     | name                      | ProcessState      | each process    |
+| `ages`        | dataset/hour, 10 digits   | AgeHour           | the loop        |
 | `check_result`| dataset                   | list of Finding   | the loop        |
 """
 
@@ -285,6 +286,23 @@ class ProcessState(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     note: str = ""
     ports: dict[str, int] = {}
+
+
+class AgeSample(msgspec.Struct, frozen=True, array_like=True):
+    """The age of a dataset as the loop saw it, about once a minute."""
+
+    at_us: int
+    as_of_us: int
+    """As of then."""
+    worst_us: int
+    """The greatest age since the sample before it, or since the loop began to look."""
+
+
+class AgeHour(msgspec.Struct, frozen=True, kw_only=True):
+    """The samples of one hour since 1970, oldest first."""
+
+    v: int = 1
+    samples: tuple[AgeSample, ...] = ()
 
 
 ReceiptOutcome = Literal["answered", "fallback", "refused"]
