@@ -19,7 +19,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from mainstay.app.place import read_file
+from mainstay import spec
+from mainstay.app.installation import clashes
+from mainstay.app.place import option_records, read_file
 from mainstay.cli.main import run
 from mainstay.core.errors import FileError, SourceAway
 from mainstay.sources.guard import ConnectionCap
@@ -321,3 +323,12 @@ def test_two_integrations_together_hold_no_more_connections_than_one_guard_allow
             time.sleep(0.01)
     assert [reader.wait() for reader in readers] == [0, 0]
     assert max(seen) == 1, "more connections than the guard allows"
+
+
+def test_status_pages_do_not_share_a_port_with_anything() -> None:
+    read = {}
+    for name, port, page in (("churn", 8700, 8702), ("upsell", 8701, 8702), ("prices", 8702, 0), ("costs", 8703, 0)):
+        text = SHARED + MEMBER.replace("NAME", name).replace("FACTOR", "2")
+        text = text.replace("port: PORT", f"port: {port}, status_page: {{port: {page}}}")
+        read[name] = spec.load_files({"mainstay.yaml": text}, Path(), kinds=option_records(), env={})
+    assert [one.sentence for one in clashes(read)] == ["churn and upsell and prices both listen on 127.0.0.1 port 8702"]

@@ -76,6 +76,7 @@ def _quarantine_list(works: Works, args: Body) -> Body:
         dataset=args.get("dataset"),
         state=args.get("state", "quarantined"),
         key=args.get("key"),
+        before=(int(args["before"][0]), int(args["before"][1])) if args.get("before") else None,
         limit=int(args.get("limit", 100)),
     )
     return {"rows": msgspec.to_builtins(rows)}
@@ -282,6 +283,27 @@ def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND
     except LeaseOwned as owned:
         request = Request(id=new_id("req"), command=command, args=args, by=by, at_us=SystemClock().now_us())
         return _ask_owner(place, request, owned, timeout_us)
+
+
+def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body:
+    """Has the owner of the lease perform a command that only reads; never takes the lease itself.
+
+    Raises whatever the command raised, and Refused when nobody answers in time: then the request does not stand.
+    """
+    request = Request(
+        id=new_id("req"), command=command, args=args, by=whoami("the status page"), at_us=SystemClock().now_us()
+    )
+    if not _locked(place):
+        raise Refused("the loop does not run, and quarantine is read by it", mend="mainstay up")
+    try:
+        return _ask_owner(place, request, LeaseOwned("the loop"), timeout_us)
+    except LeaseOwned:
+        state = SqliteState(place.home.state)
+        try:
+            state.commit([Write(space="request", name=request.id, body=None)])
+        finally:
+            state.close()
+        raise Refused("the loop is busy with a run and did not answer in time", mend="try again in a moment") from None
 
 
 def _ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:

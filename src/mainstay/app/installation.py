@@ -28,8 +28,11 @@ def clashes(integrations: Mapping[str, Integration]) -> Iterator[Finding]:
     ports: dict[tuple[str, int], list[str]] = defaultdict(list)
     for folder, one in integrations.items():
         names[one.name].append(folder)
-        if one.settings.port:
-            ports[one.settings.host, one.settings.port].append(folder)
+        page = one.settings.status_page
+        listening = [(one.settings.host, one.settings.port), *([(page.host, page.port)] if page else [])]
+        for host, port in listening:
+            if port:
+                ports[host, port].append(folder)
     for name, folders in names.items():
         if len(folders) > 1:
             sentence = f"{' and '.join(folders)} are both called {name}, and would share one state"
@@ -38,7 +41,7 @@ def clashes(integrations: Mapping[str, Integration]) -> Iterator[Finding]:
     for (host, port), folders in ports.items():
         if len(folders) > 1:
             sentence = f"{' and '.join(folders)} both listen on {host} port {port}"
-            mend = "give each its own `settings: {port: ...}`"
+            mend = "give each its own `settings: {port: ...}`, and status pages theirs"
             yield Finding(check="installation.ports", verdict=Verdict.FAIL, sentence=sentence, mend=mend)
 
 

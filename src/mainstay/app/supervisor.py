@@ -266,8 +266,8 @@ class Supervisor:
                 self._state.commit([Write(space="process", name=name, body=None)])
 
 
-def listen(host: str, port: int, *, backlog: int = 1024) -> socket.socket:
-    """A listening socket to hand to workers by its descriptor. `port` 0 takes a free one.
+def listen(host: str, port: int, *, backlog: int = 1024, setting: str = "port: ...") -> socket.socket:
+    """A listening socket to hand to workers by its descriptor. `port` 0 takes a free one. `setting`: what to change.
 
     Raises PortTaken, and Refused for an address that is not to be had.
     """
@@ -280,7 +280,7 @@ def listen(host: str, port: int, *, backlog: int = 1024) -> socket.socket:
         listening.close()
         sentence = f"cannot listen on {host} port {port}: {error.strerror}"
         kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
-        raise kind(sentence, mend="set `settings: {port: ...}` to a free one") from error
+        raise kind(sentence, mend=f"set `settings: {{{setting}}}` to a free one") from error
     listening.listen(backlog)
     listening.setblocking(False)
     return listening

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphan
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
-from mainstay.core.nouns import Integration
-from mainstay.core.ports import StateReader
-from mainstay.core.records import ModelVersion, NotApplied
+from mainstay.core.nouns import Integration, StatusPage
+from mainstay.core.ports import StateReader, Write
+from mainstay.core.records import ModelVersion, NotApplied, ProcessState, encode
 from mainstay.models.registry import host_of
 from mainstay.models.runtimes.python_process import PythonHost
 from mainstay.pipelines import sets
@@ -31,30 +32,38 @@ LOOK_US = SECOND // 4
 """How often `up` looks for model versions that need a host."""
 INHERIT_S = 30.0
 """How long what a killed `up` left running may take to end: its workers finish what they had begun."""
+PAGE = "status-page"
+PAGE_WAIT_S = 5.0
+"""The same for a status page, which ends at once: nothing else is to wait for its port."""
 
 T = TypeVar("T")
 
 
-def up(place: Place, *, workers: int | None, port: int | None, say: Callable[[str], None]) -> int:
+def up(
+    place: Place, *, workers: int | None, port: int | None, status_port: int | None = None, say: Callable[[str], None]
+) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code.
 
     Args:
         place: The integration.
         workers: API workers; None: as the file says.
         port: Of the API; None: as the file says. 0: a free one.
+        status_port: Of the status page; None: as the file says. 0: a free one.
         say: Where lines for the operator go.
     """
     place.home.create()
     try:
         with sole(place.home.up, owner=whoami("mainstay up")):
-            return _up(place, workers, port, say)
+            return _up(place, workers, port, status_port, say)
     except LeaseOwned as error:
         raise Refused(
             f"{place.home.integration} is up already: {error.owner}", mend="stop it first, or look: mainstay status"
         ) from None
 
 
-def _up(place: Place, workers: int | None, port: int | None, say: Callable[[str], None]) -> int:
+def _up(
+    place: Place, workers: int | None, port: int | None, status_port: int | None, say: Callable[[str], None]
+) -> int:
     clock = SystemClock()
     patiently(lambda: apply_at_start(place, say), say)
     state = SqliteState(place.home.state)
@@ -67,9 +76,11 @@ def _up(place: Place, workers: int | None, port: int | None, say: Callable[[str]
         listener = patiently(lambda: listen(settings.host, settings.port if port is None else port), say)
         bound = int(listener.getsockname()[1])
         count = settings.workers if workers is None else workers
+        looking = listen_for_page(state, clock, _page_of(integration, status_port), say)
         children = [
             _loop_child(place, integration),
             *(_api_child(place, integration, listener.fileno(), bound, n) for n in range(1, count + 1)),
+            *(() if looking is None else (_page_child(place, integration, looking),)),
         ]
         hosts = ModelHosts(place, state, clock)
         supervisor = Supervisor(children, state=state, clock=clock, say=say)
@@ -85,8 +96,48 @@ def _up(place: Place, workers: int | None, port: int | None, say: Callable[[str]
         finally:
             hosts.close()
             listener.close()
+            if looking is not None:
+                looking.close()
     finally:
         state.close()
+
+
+def _page_of(integration: Integration, port: int | None) -> StatusPage | None:
+    """Where the status page is to be served; None: nowhere."""
+    page = integration.settings.status_page
+    if port is None:
+        return page
+    return StatusPage(port=port) if page is None else StatusPage(port=port, host=page.host)
+
+
+def listen_for_page(
+    state: SqliteState,
+    clock: Clock,
+    page: StatusPage | None,
+    say: Callable[[str], None],
+    *,
+    most_s: float = PAGE_WAIT_S,
+) -> socket.socket | None:
+    """The status page's listener. Where it is not to be had, that is said here and in `status`; all else runs."""
+    note = Write(space="process", name=PAGE, body=None)
+    try:
+        if page is None:
+            return None
+        listener = patiently(
+            lambda: listen(page.host, page.port, setting="status_page: {port: ...}"), say, most_s=most_s
+        )
+    except Refused as error:
+        say(f"the status page is not served: {error}")
+        now = clock.now_us()
+        told = f"{error.sentence}; {error.mend}, then start `mainstay up` again"
+        body = encode(ProcessState(name=PAGE, pid=0, since_us=now, seen_us=now, note=told))
+        note = Write(space="process", name=PAGE, body=body)
+        return None
+    else:
+        say(f"status page on http://{page.host}:{listener.getsockname()[1]}  (API key of role operate)")
+        return listener
+    finally:
+        state.commit([note])
 
 
 def patiently(attempt: Callable[[], T], say: Callable[[str], None], *, most_s: float = INHERIT_S) -> T:
@@ -166,6 +217,17 @@ def _api_child(place: Place, integration: Integration, fd: int, port: int, numbe
         "--fd", str(fd), "--slot", slot,
     )  # fmt: skip
     return Child(name=slot, argv=argv, fds=(fd,), ports={"http": port})
+
+
+def _page_child(place: Place, integration: Integration, listener: socket.socket) -> Child:
+    fd = listener.fileno()
+    argv = [
+        sys.executable, "-m", "mainstay.web.serve", "--home", str(place.home.root), "--integration", integration.name,
+        "--fd", str(fd),
+    ]  # fmt: skip
+    if place.file is not None:
+        argv += ["--file", str(place.file)]
+    return Child(name=PAGE, argv=tuple(argv), fds=(fd,), ports={"http": int(listener.getsockname()[1])})
 
 
 class ModelHosts:

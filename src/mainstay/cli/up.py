@@ -17,6 +17,9 @@ def up(
     *,
     workers: Annotated[int | None, typer.Option(help="API workers; as the file says when left out.")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the API; as the file says when left out.")] = None,
+    status_port: Annotated[
+        int | None, typer.Option(help="Port of the status page; as the file says when left out.")
+    ] = None,
 ) -> int:
     """Run the integration: the loop that keeps data current, and the API that answers.
 
@@ -31,9 +34,11 @@ def up(
     session: Session = ctx.obj
     files = session.find_files()
     if len(files) > 1:
-        return _all(session, files, alone=workers is None and port is None)
+        return _all(session, files, alone=(workers, port, status_port) == (None, None, None))
     place = locate(session.find_file(), session.find_home())
-    return run_up(place, workers=workers, port=port, say=lambda line: typer.echo(line, err=True))
+    return run_up(
+        place, workers=workers, port=port, status_port=status_port, say=lambda line: typer.echo(line, err=True)
+    )
 
 
 def _all(session: Session, files: Sequence[Path], *, alone: bool) -> int:
@@ -43,7 +48,8 @@ def _all(session: Session, files: Sequence[Path], *, alone: bool) -> int:
 
     if not alone:
         mend = "write `settings: {workers: ..., port: ...}` in each file, or name one: --file FOLDER"
-        raise Refused(f"--workers and --port are about one integration, and here are {len(files)}", mend=mend)
+        sentence = f"--workers, --port and --status-port are about one integration, and here are {len(files)}"
+        raise Refused(sentence, mend=mend)
     read = {}
     for file in files:
         with suppress(FileError):  # its own `up` says so, and the others run

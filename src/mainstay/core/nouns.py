@@ -263,6 +263,13 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     review_after_us: int | None = None
 
 
+class StatusPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the status page listens."""
+
+    port: int
+    host: str = "127.0.0.1"
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How this integration is run; each has a default that is safe."""
 
@@ -272,6 +279,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     host: str = "127.0.0.1"
     port: int = 8700
+    status_page: StatusPage | None = None
+    """None: it is not served."""
     retention_us: dict[str, int] = {}
     """Role (`landing`, `history`, `journal`, `quarantine`) -> how long; absent roles have the store's default."""
 

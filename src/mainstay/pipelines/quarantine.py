@@ -64,15 +64,17 @@ def list_rows(
     dataset: str | None = None,
     state: str | None = "quarantined",
     key: str | None = None,
+    before: tuple[int, int] | None = None,
     limit: int = 100,
 ) -> list[QuarantinedRow]:
-    """Rejected versions, newest first. `state` None: whatever became of them."""
+    """Rejected versions, newest first. `state` None: whatever became of them. `before`: older than (batch, ordinal)."""
     found: list[QuarantinedRow] = []
     for name in [dataset] if dataset else sorted(desk.integration.datasets):
         _dataset(desk, name)
         conditions = ["TRUE"]
         conditions += [f"_state = {literal(state)}"] if state else []
         conditions += [f"_k = {literal(key)}"] if key is not None else []
+        conditions += [f"(_batch, _ord) < ({before[0]}, {before[1]})"] if before is not None else []
         for k, batch, ordinal, reasons, now, landed, note, raw in desk.current.sql(
             "SELECT _k, _batch, _ord, _reasons, _state, _landed, _note, _raw "
             f"FROM {schema_of(name)}.quarantine WHERE {' AND '.join(conditions)} "

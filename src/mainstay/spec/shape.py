@@ -322,12 +322,18 @@ class AnswerPart(Part):
     on_error: Literal["refuse", "fallback"] = "fallback"
 
 
+class StatusPagePart(Part):
+    port: int = Field(ge=0, le=65_535, examples=[8701])
+    host: str = Field(default="127.0.0.1", min_length=1)
+
+
 class SettingsPart(Part):
     durability: Literal["process", "power"] = Field(default="process", description="What a receipt survives.")
     without_receipt: Literal["refuse", "answer"] = Field(default="refuse", description="When none can be written.")
     workers: int = Field(default=1, ge=1, le=256)
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=0, le=65_535)
+    status_page: StatusPagePart | None = Field(default=None, examples=["{port: 8701}"])
 
 
 class CardPart(Part):
