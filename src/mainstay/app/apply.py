@@ -81,7 +81,7 @@ def plan(works: Works, new: Integration) -> Plan:
         steps.append(Step(kind="add_feature_set", name=wanted.digest, sentence=sentence))
     made, used = _model_steps(works, new, wanted)
     steps.extend(made)
-    if applied is None or applied.digest != new.digest:
+    if applied is None or (applied.digest, applied.folder) != (new.digest, new.folder):
         steps.append(Step(kind="store_file", name=new.digest, sentence=f"every process runs file {short(new.digest)}"))
     if not api_contract.path_of(new.folder, new.api).is_file() and new.model.inline is not None:
         sentence = f"write contracts/api-{new.api}.json: keep it in git"

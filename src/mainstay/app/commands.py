@@ -14,16 +14,19 @@ from typing import Any
 import msgspec
 
 from mainstay.app import apply as applying
+from mainstay.app import erasures
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
+from mainstay.app.snapshots import take_snapshot
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import HOUR, SECOND, SystemClock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.ports import Write
-from mainstay.core.records import Receipt, Request, Response, Seal
+from mainstay.core.records import Receipt, Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
 from mainstay.pipelines.run import Runner
+from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
 from mainstay.store.state_sqlite import SqliteState
 
@@ -139,14 +142,50 @@ def _erase(works: Works, args: Body) -> Body:
         raise Refused("an erasure says why", mend="add --reason '...'")
     if key in reason:
         raise Refused("the reason names the person, and reasons are kept", mend="say why without the key")
+    return _erase_key(works, key, reason)
+
+
+def _erase_key(works: Works, key: str, reason: str) -> Body:
     erased = erase.erase(works.desk, key, reason=reason, by=works.by)
     receipts = _erase_receipts(works, key)
     _forget_responses(works, key)
     works.desk.current.scrub()
     patiently(works.online.scrub)
     patiently(works.state.scrub)
-    works.audit("erase", {"person": keyed_hash(works.desk.secret, key), "reason": reason})
-    return {"erased": msgspec.to_builtins(erased), "receipts": msgspec.to_builtins(receipts), **_verify(works, args)}
+    snapshot.clear_left(works.place.home.root)  # what a killed backup or restore left holds the person too
+    person = keyed_hash(works.desk.secret, key)
+    works.audit("erase", {"person": person, "reason": reason})
+    told = {"erased": msgspec.to_builtins(erased), "receipts": msgspec.to_builtins(receipts)}
+    told |= _verify(works, {"key": key})
+    return told | {"ledger": erasures.note(works, person)}
+
+
+def erase_again(works: Works) -> int:
+    """Erases people who were erased after a restored backup was made, as `restore` marked them. Returns how many.
+
+    To be done before anything is answered. Their keys are nowhere written down: they are found by their keyed hashes.
+    """
+    marked = Shelf(works.state, "erase_again", Suppressed).all()
+    if not marked:
+        return 0
+    sets.recover(works.desk)  # a restored home has no current yet, and erasing counts what is in it
+    for name in works.desk.integration.datasets:
+        if works.desk.current.last_applied(name) < works.desk.dataset_state(name).published:
+            raise Refused(
+                f"people are to be erased again, and current of {name} could not be made yet",
+                mend="see the log of `mainstay up`; nothing is answered before they are erased",
+            )
+
+    def named(text: str) -> bool:
+        return keyed_hash(works.desk.secret, text) in marked
+
+    keys = erase.present(works.desk, named)
+    keys |= archive_erase.people(works.journal, works.history, named)
+    for key in sorted(keys):
+        _erase_key(works, key, marked[keyed_hash(works.desk.secret, key)].reason)
+    works.state.commit([Write(space="erase_again", name=name, body=None) for name in marked], token=works.lease.token)
+    works.audit("erase_again", {"people": len(marked), "found": len(keys)})
+    return len(marked)
 
 
 def patiently(scrub: Callable[[], None]) -> None:
@@ -211,6 +250,11 @@ def _verify(works: Works, args: Body) -> Body:
     return {"traces": traces, "clean": not traces}
 
 
+def _erase_again(works: Works, args: Body) -> Body:
+    del args
+    return {"people": erase_again(works)}
+
+
 def _flush(works: Works, args: Body) -> Body:
     del args
     return flush(works)
@@ -263,8 +307,10 @@ COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
     "batch.discard": _batch_discard,
     "erase": _erase,
     "erase.verify": _verify,
+    "erase.again": _erase_again,
     "flush": _flush,
     "features.retire": _retire_sets,
+    "backup.snapshot": take_snapshot,
 }
 
 
@@ -279,10 +325,11 @@ def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND
         with own(place, by) as works:
             if applied_record(works.state) is not None:
                 sets.recover(works.desk)
+                erase_again(works)
             return COMMANDS[command](works, args)
     except LeaseOwned as owned:
         request = Request(id=new_id("req"), command=command, args=args, by=by, at_us=SystemClock().now_us())
-        return _ask_owner(place, request, owned, timeout_us)
+        return ask_owner(place, request, owned, timeout_us)
 
 
 def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body:
@@ -296,7 +343,7 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
     if not _locked(place):
         raise Refused("the loop does not run, and quarantine is read by it", mend="mainstay up")
     try:
-        return _ask_owner(place, request, LeaseOwned("the loop"), timeout_us)
+        return ask_owner(place, request, LeaseOwned("the loop"), timeout_us)
     except LeaseOwned:
         state = SqliteState(place.home.state)
         try:
@@ -306,7 +353,8 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
         raise Refused("the loop is busy with a run and did not answer in time", mend="try again in a moment") from None
 
 
-def _ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:
+def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:
+    """Leaves a request to the lease's owner and waits for the answer. Raises as `ask` does."""
     state = SqliteState(place.home.state)
     try:
         Shelf(state, "request", Request).put(request.id, request)

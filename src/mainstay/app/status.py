@@ -106,6 +106,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What `up` did not apply when it started."""
     live_us: int | None = None
     """When the first version came; None before."""
+    erase_again: int = 0
+    """People whom a restored backup brought back and who are not erased again yet."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +155,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             version=models.get(f"{answering.version:06d}") if answering else None,
             live_us=min((one.created_us for one in models.all().values()), default=None),
             answering=answering,
+            erase_again=len(state.scan("erase_again")),
             processes=ShelfReader(state, "process", ProcessState).all(),
             counts=merged(meters_folder(place.home)),
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), sample_disk(place.home, clock.now_us())),
@@ -168,6 +171,7 @@ def judge_status(facts: Facts) -> Status:
     lines = tuple(_dataset_line(facts, name) for name in facts.integration.datasets)
     wrong = [
         *_file_findings(facts),
+        *_restore_findings(facts),
         *_process_findings(facts),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
         *_model_findings(facts),
@@ -363,6 +367,18 @@ def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
             )
         )  # fmt: skip
     return found
+
+
+def _restore_findings(facts: Facts) -> list[Finding]:
+    if not facts.erase_again:
+        return []
+    return [
+        Finding(
+            check="restore", verdict=Verdict.FAIL,
+            sentence=f"{facts.erase_again:,} people who were erased after the restored backup was made are here again",
+            mend="mainstay up: it erases them before anything is answered",
+        )
+    ]  # fmt: skip
 
 
 def _process_findings(facts: Facts) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from mainstay import spec
 from mainstay.app import apply as applying
+from mainstay.app.commands import erase_again
 from mainstay.app.place import Place, applied_record, read_applied, whoami
 from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.wiring import Works, own
@@ -163,6 +164,8 @@ def apply_at_start(place: Place, say: Callable[[str], None]) -> None:
         return
     with own(place, whoami("mainstay up")) as works:
         before = applied_record(works.state)
+        if before is not None and (people := erase_again(works)):
+            say(f"erased again, as they had been after the restored backup was made: {people}")
         try:
             if before is not None:
                 sets.recover(works.desk)

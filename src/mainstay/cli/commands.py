@@ -39,6 +39,8 @@ COMMANDS: dict[str, Entry] = {
     "batch": Entry("mainstay.cli.batch:app", "List, show, release and discard batches."),
     "key": Entry("mainstay.cli.key:app", "Create, list and revoke API keys."),
     "erase": Entry("mainstay.cli.erase:erase", "Erase a person from every store, and verify it."),
+    "backup": Entry("mainstay.cli.backup:backup", "Back the whole home up into one file, while it is at work."),
+    "restore": Entry("mainstay.cli.restore:restore", "Put a backup's home in place, whole or not at all."),
     "demo": Entry("mainstay.cli.demo:demo", "Watch Mainstay and today's glue code take the same blows."),
 }
 

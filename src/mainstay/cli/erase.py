@@ -43,6 +43,8 @@ def erase(
 
 def _tell(session: Session, found: dict[str, Any]) -> int:
     session.out.document(found)
+    if found.get("ledger"):
+        session.out.say(found["ledger"], style="yellow")
     for trace in found["traces"]:
         session.out.say(f"still in {trace}", style="red")
     if found["clean"]:

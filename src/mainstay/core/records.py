@@ -17,6 +17,7 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `request`     | id                        | Request           | the CLI         |
 | `response`    | id                        | Response          | the loop        |
 | `suppressed`  | keyed hash of the key     | Suppressed        | erase           |
+| `erase_again` | keyed hash of the key     | Suppressed        | restore         |
 | `seal`        | `wanted`                  | Seal              | erase           |
 | `process`     | name                      | ProcessState      | each process    |
 | `ages`        | dataset/hour, 10 digits   | AgeHour           | the loop        |

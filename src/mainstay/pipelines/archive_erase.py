@@ -56,6 +56,12 @@ def receipt_traces(journal: Journal, history: History, *, key_matches: Callable[
     ]
 
 
+def people(journal: Journal, history: History, matches: Callable[[str], bool]) -> set[str]:
+    """Keys in receipts for which `matches` says so."""
+    keys = (decoded(payload, None, Receipt).key for _, _, payload in _all(journal, history, RECEIPTS))
+    return {key for key in keys if key is not None and matches(key)}
+
+
 Change = Callable[[str, bytes], bytes | None]
 """(id, msgpack of a record) -> what takes its place; None: it stays."""
 

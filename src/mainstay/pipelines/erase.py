@@ -6,7 +6,7 @@ overlap from bringing them back. Receipts are the journal's part (pipelines/arch
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -103,6 +103,26 @@ def _known(desk: Desk, dataset: Dataset, key: str) -> dict[str, str]:
     stage.make_known(desk.current, dataset.name)
     found = desk.current.sql(f"SELECT _k, CAST(_digest AS VARCHAR) FROM known WHERE _k IN ({listed})")
     return dict(seen_as(desk, dataset.name, str(k), str(digest)) for k, digest in found)
+
+
+def present(desk: Desk, matches: Callable[[str], bool]) -> set[str]:
+    """Keys of people for whom `matches` says so, wherever the datasets' rows still are: current, landing, history."""
+    found: set[str] = set()
+    for dataset in desk.integration.datasets.values():
+        schema, mapping = schema_of(dataset.name), mapping_of(desk, dataset)
+        for table in ("rows", "quarantine"):
+            for row in desk.current.sql(f"SELECT DISTINCT {mapping}, _k FROM {schema}.{table}"):
+                found.update(str(text) for text in row if text is not None and matches(str(text)))
+        runner = Runner(desk, dataset)
+        for number in desk.landing.numbers(dataset.name):
+            batch = desk.batches.get(batch_name(dataset.name, number))
+            if batch is not None:
+                found.update(suppressed_keys(desk, runner.load(batch), matches).values())
+        listed = ", ".join(literal(path) for path in desk.history.files(dataset.name))
+        if listed:
+            rows = desk.current.sql(f"SELECT DISTINCT key FROM read_parquet([{listed}], union_by_name => true)")
+            found.update(str(key) for (key,) in rows if key is not None and matches(str(key)))
+    return found
 
 
 def _tables(dataset: Dataset) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) 
     done = desk.history.sequence(dataset, writer_of(dataset))
     state = desk.dataset_state(dataset)
     if done >= state.published:
-        _append_fates(desk, dataset)
+        append_fates(desk, dataset)
         return 0
     due = [
         batch
@@ -60,7 +60,7 @@ def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) 
         return 0
     runner = Runner(desk, desk.integration.datasets[dataset])
     written = 0
-    _append_fates(desk, dataset)
+    append_fates(desk, dataset)
     for batch in due:
         written += _append(desk, runner, batch)
         desk.at("history-appended")
@@ -104,7 +104,7 @@ def read_sql(desk: Desk, table: str) -> str:
     return f"read_parquet([{listed}], union_by_name => true)" if listed else ""
 
 
-def _append_fates(desk: Desk, dataset: str) -> None:
+def append_fates(desk: Desk, dataset: str) -> None:
     """Appends what became of quarantined versions since, each once."""
     table = fates_of(dataset)
     known = read_sql(desk, table)
