@@ -464,7 +464,7 @@ def test_what_cannot_be_backed_up_is_said_before_anything_is_done(shop: Shop, tm
     for name, kind in (("b.zip", Refused), ("no/b.tar", NotFound), ("mainstay.yaml", Refused)):
         with pytest.raises(kind):
             backup(shop.home, shop.folder / name, clock=CLOCK)
-    with pytest.raises(NotFound, match="nothing to back up"):
+    with pytest.raises(NotFound, match="no integration has state here"):
         backup(tmp_path / "nowhere", shop.folder / "b.tar", clock=CLOCK)
     with own(shop.place, "busy"), pytest.raises(LeaseOwned):
         backup(shop.home, shop.folder / "b.tar", clock=CLOCK, timeout_us=200_000)

@@ -17,6 +17,7 @@ from mainstay.app import apply as applying
 from mainstay.app import erasures
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
+from mainstay.app.restore import mark_later
 from mainstay.app.snapshots import take_snapshot
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import HOUR, SECOND, SystemClock
@@ -165,6 +166,7 @@ def erase_again(works: Works) -> int:
 
     To be done before anything is answered. Their keys are nowhere written down: they are found by their keyed hashes.
     """
+    mark_later(works.place.home)
     marked = Shelf(works.state, "erase_again", Suppressed).all()
     if not marked:
         return 0

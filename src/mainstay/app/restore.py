@@ -13,24 +13,21 @@ from __future__ import annotations
 import contextlib
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from mainstay.app import erasures
-from mainstay.app.backup import integrations_of
-from mainstay.app.place import whoami
+from mainstay.app.alone import alone, integrations_of
 from mainstay.core.clock import Clock, iso
-from mainstay.core.errors import Corrupt, LeaseOwned, MainstayError, Refused
+from mainstay.core.errors import Corrupt, MainstayError, Refused
 from mainstay.core.ports import Write
 from mainstay.core.records import Suppressed, encode
 from mainstay.store import backup_file, snapshot, upgrades
 from mainstay.store.backup_file import Contents, Progress
 from mainstay.store.durable import sync_folder, translated, write_whole
 from mainstay.store.home import Home
-from mainstay.store.lease import sole
 from mainstay.store.schema_number import compare
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.state_sqlite import SqliteState
@@ -39,6 +36,8 @@ SKIPPED_SEGMENTS = 1_000_000
 """By how much journal segments are numbered on: more than anybody wrote between a backup and its restoring."""
 _ASIDE = ".before-"
 _LAYOUT = "installation.json"
+_LATER = "erase_again.json"
+"""In an integration's folder whose state is of an earlier schema: who is to be marked when it is upgraded."""
 
 Marks = Mapping[str, Mapping[str, Suppressed]]
 """Integration -> keyed hash -> mark: people known to be erased."""
@@ -78,7 +77,7 @@ def restore(
     _check_free(root, force=force)
     with translated(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(root):
+    with alone(root, "mainstay restore"):
         snapshot.clear_unpacked(root)
         made = root / f"{snapshot.UNPACKED}{secrets.token_hex(8)}"
         try:
@@ -114,26 +113,6 @@ def _check_free(root: Path, *, force: bool) -> None:
             where=str(root),
             mend="restore elsewhere (--home DIR), or --force moves it aside",
         )
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """No other restore, and nobody who has an integration up or owned, until the end of the block."""
-    by = whoami("mainstay restore")
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(sole(root / snapshot.RESTORING, owner=by))
-            for name in integrations_of(root):
-                home = Home(root, name)
-                stack.enter_context(sole(home.up, owner=by))
-                stack.enter_context(sole(home.lease, owner=by))
-        except LeaseOwned as error:
-            raise Refused(
-                f"the home is in use: {error.owner}; nothing was changed",
-                where=str(root),
-                mend="stop `mainstay up` first",
-            ) from None
-        yield
 
 
 def _judge(contents: Contents, made: Path, file: Path) -> None:
@@ -199,11 +178,26 @@ def _number_on(journal: Path) -> None:
         write_whole(told, f"{last + SKIPPED_SEGMENTS:<20}\n".encode())
 
 
+def mark_later(home: Home) -> int:
+    """Marks who could not be marked before the state was upgraded. Returns how many people that were."""
+    file = home.folder / _LATER
+    if not file.is_file():
+        return 0
+    with translated(file):
+        since = _mark(home, msgspec.json.decode(file.read_bytes(), type=dict[str, Suppressed]))
+        file.unlink()
+        sync_folder(home.folder)
+    return since
+
+
 def _mark(home: Home, known: Mapping[str, Suppressed]) -> int:
     """Puts people who were erased since onto the suppression list, and on the list of those to be erased again."""
-    number = upgrades.read_number(home.state)
-    if not known or number != upgrades.STORES["state"].known:
+    if not known:
         return 0
+    if upgrades.read_number(home.state) != upgrades.STORES["state"].known:
+        with translated(home.folder):
+            write_whole(home.folder / _LATER, msgspec.json.encode(known))
+        return len(known)
     before = _suppressed(home)
     since = {person: mark for person, mark in known.items() if person not in before}
     state = SqliteState(home.state)

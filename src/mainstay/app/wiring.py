@@ -143,25 +143,24 @@ def own(
     clock = clock or SystemClock()
     home = place.home
     home.create()
-    state = SqliteState(home.state)
-    try:
+    with contextlib.ExitStack() as opened:
+        state = SqliteState(home.state)
+        opened.callback(state.close)
         lease = take_lease(home, owner=by, state=state)
-    except BaseException:
-        state.close()
-        raise
-    artifacts = LocalArtifacts(home.artifacts)
-    works = Works(
-        place=place,
-        clock=clock,
-        state=state,
-        lease=lease,
-        journal=SegmentJournal(home.journal, secret=home.secret(), clock=clock),
-        history=DeltaHistory(home.history),
-        artifacts=artifacts,
-        registry=Registry(state, token=lease.token),
-        by=by,
-        at=at,
-    )
+        opened.callback(lease.release)
+        works = Works(
+            place=place,
+            clock=clock,
+            state=state,
+            lease=lease,
+            journal=SegmentJournal(home.journal, secret=home.secret(), clock=clock),
+            history=DeltaHistory(home.history),
+            artifacts=LocalArtifacts(home.artifacts),
+            registry=Registry(state, token=lease.token),
+            by=by,
+            at=at,
+        )
+        opened.pop_all()  # from here on they are the works' to close
     try:
         yield works
     finally:

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "erase": Entry("mainstay.cli.erase:erase", "Erase a person from every store, and verify it."),
     "backup": Entry("mainstay.cli.backup:backup", "Back the whole home up into one file, while it is at work."),
     "restore": Entry("mainstay.cli.restore:restore", "Put a backup's home in place, whole or not at all."),
+    "upgrade": Entry("mainstay.cli.upgrade:upgrade", "Bring an earlier version's stores to this one's schema."),
     "demo": Entry("mainstay.cli.demo:demo", "Watch Mainstay and today's glue code take the same blows."),
 }
 

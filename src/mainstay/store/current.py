@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mainstay.core.errors import StoreError, StoreFull, StoreOld, StoreTooNew
+from mainstay.core.errors import StoreError, StoreFull, StoreTooNew
 from mainstay.core.nouns import Dataset
 from mainstay.core.sql import DUCKDB_TYPES, identifier, literal
 from mainstay.store.durable import sync_file, sync_folder
@@ -115,12 +115,11 @@ class Current:
                 where=str(self.path),
                 mend="install the Mainstay that wrote it, or a later one",
             )
-        elif row[0] < SCHEMA:
-            raise StoreOld(
-                f"current has schema {row[0]}, this Mainstay writes {SCHEMA}",
-                where=str(self.path),
-                mend="mainstay upgrade --dry-run",
-            )
+        elif row[0] < SCHEMA:  # a cache: instead of being upgraded it is begun anew, and made again like a lost one
+            self.db.close()
+            self.path.unlink()
+            self.db = self._connect()
+            self._check_schema()
 
     def close(self) -> None:
         self.db.close()
