@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from mainstay.app import logs
 from mainstay.app.loop import Loop
 from mainstay.app.place import Place, whoami
 from mainstay.app.supervisor import orphaned
@@ -42,6 +43,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stopping.set())
     threading.Thread(target=_end_with_supervisor, args=(stopping,), daemon=True, name="mainstay-orphan").start()
     place = Place(Home(given.home, given.integration), given.file)
+    logs.configure(os.environ)
     log = structlog.get_logger()
     try:
         with own(place, whoami("mainstay up"), at=_dies_at(os.environ.get("MAINSTAY_DIE_AT", ""))) as works:

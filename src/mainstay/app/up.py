@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
+
 from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.commands import erase_again
@@ -41,7 +43,13 @@ T = TypeVar("T")
 
 
 def up(
-    place: Place, *, workers: int | None, port: int | None, status_port: int | None = None, say: Callable[[str], None]
+    place: Place,
+    *,
+    workers: int | None,
+    port: int | None,
+    status_port: int | None = None,
+    host: str | None = None,
+    say: Callable[[str], None],
 ) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code.
 
@@ -51,20 +59,28 @@ def up(
         port: Of the API; None: as the file says. 0: a free one.
         status_port: Of the status page; None: as the file says. 0: a free one.
         say: Where lines for the operator go.
+        host: Address of the API; None: as the file says.
     """
     place.home.create()
     try:
         with sole(place.home.up, owner=whoami("mainstay up")):
-            return _up(place, workers, port, status_port, say)
+            return _up(place, _Said(workers=workers, host=host, port=port, status_port=status_port), say)
     except LeaseOwned as error:
         raise Refused(
             f"{place.home.integration} is up already: {error.owner}", mend="stop it first, or look: mainstay status"
         ) from None
 
 
-def _up(
-    place: Place, workers: int | None, port: int | None, status_port: int | None, say: Callable[[str], None]
-) -> int:
+class _Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line says in place of the file; None: as the file says."""
+
+    workers: int | None
+    host: str | None
+    port: int | None
+    status_port: int | None
+
+
+def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
     clock = SystemClock()
     patiently(lambda: apply_at_start(place, say), say)
     state = SqliteState(place.home.state)
@@ -74,10 +90,11 @@ def _up(
             raise MainstayError("there is no applied file to run", mend="mainstay apply")
         integration = read_applied(applied)
         settings = integration.settings
-        listener = patiently(lambda: listen(settings.host, settings.port if port is None else port), say)
+        address = settings.host if said.host is None else said.host
+        listener = patiently(lambda: listen(address, settings.port if said.port is None else said.port), say)
         bound = int(listener.getsockname()[1])
-        count = settings.workers if workers is None else workers
-        looking = listen_for_page(state, clock, _page_of(integration, status_port), say)
+        count = settings.workers if said.workers is None else said.workers
+        looking = listen_for_page(state, clock, _page_of(integration, said.status_port), say)
         children = [
             _loop_child(place, integration),
             *(_api_child(place, integration, listener.fileno(), bound, n) for n in range(1, count + 1)),
@@ -85,7 +102,7 @@ def _up(
         ]
         hosts = ModelHosts(place, state, clock)
         supervisor = Supervisor(children, state=state, clock=clock, say=say)
-        say(f"API on http://{settings.host}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
+        say(f"API on http://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
 
         def look() -> None:
             hosts.look()

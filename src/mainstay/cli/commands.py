@@ -42,6 +42,7 @@ COMMANDS: dict[str, Entry] = {
     "backup": Entry("mainstay.cli.backup:backup", "Back the whole home up into one file, while it is at work."),
     "restore": Entry("mainstay.cli.restore:restore", "Put a backup's home in place, whole or not at all."),
     "upgrade": Entry("mainstay.cli.upgrade:upgrade", "Bring an earlier version's stores to this one's schema."),
+    "export": Entry("mainstay.cli.export:app", "Write a systemd unit, or a Dockerfile."),
     "demo": Entry("mainstay.cli.demo:demo", "Watch Mainstay and today's glue code take the same blows."),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,15 @@ _PANEL = "On every command"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.", rich_help_panel=_PANEL)]
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="Where state lies; .mainstay beside the file.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--home", help="Where state lies; MAINSTAY_HOME, else .mainstay beside the file.", rich_help_panel=_PANEL
+    ),
 ]
 File = Annotated[
     Path | None,
-    typer.Option("--file", "-f", help="The file; mainstay.yaml here or above.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--file", "-f", help="The file; MAINSTAY_FILE, else mainstay.yaml here or above.", rich_help_panel=_PANEL
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.", rich_help_panel=_PANEL)]
 
@@ -49,8 +54,9 @@ class Session:
 
     def find_file(self) -> Path:
         """The integration's file. Raises NotFound, saying where it was looked for."""
-        if self.file is not None:
-            path = self.file / MAIN if self.file.is_dir() else self.file
+        said = self.file or _path_in("MAINSTAY_FILE")
+        if said is not None:
+            path = said / MAIN if said.is_dir() else said
             if not path.is_file():
                 raise NotFound("there is no such file", where=str(path), mend="give the path: --file PATH")
             return path
@@ -68,7 +74,7 @@ class Session:
         """The file, or those of every integration of the installation that is here. Raises NotFound for none."""
         from mainstay.store.installation import INSTALLATION, members_of
 
-        if self.file is not None:
+        if self.file is not None or _path_in("MAINSTAY_FILE") is not None:
             return (self.find_file(),)
         here = Path.cwd()
         for folder in (here, *here.parents):
@@ -90,16 +96,27 @@ class Session:
         )
 
     def find_home(self, file: Path | None = None) -> Path:
-        """Where state lies: `--home`, else `.mainstay` beside the file, or beside its installation's.
+        """Where state lies: as said, else `.mainstay` beside the file, or beside its installation's.
 
         Raises NotFound when neither is there.
         """
         from mainstay.store.installation import installation_of
 
-        if self.home is not None:
-            return self.home
+        if self.said_home is not None:
+            return self.said_home
         file = self.find_file().absolute() if file is None else file.absolute()
         return (installation_of(file) or file.parent) / ".mainstay"
+
+    @property
+    def said_home(self) -> Path | None:
+        """What `--home` said, else the environment's MAINSTAY_HOME."""
+        return self.home or _path_in("MAINSTAY_HOME")
+
+
+def _path_in(variable: str) -> Path | None:
+    """What the command line did not say, a service manager says by the environment; empty is as unset."""
+    said = os.environ.get(variable, "")
+    return Path(said) if said else None
 
 
 _OPTIONS: dict[str, Any] = {"json": Json, "home": Home, "file": File, "debug": Debug}

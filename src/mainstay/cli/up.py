@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +17,15 @@ from mainstay.cli.session import Session
 def up(
     ctx: typer.Context,
     *,
-    workers: Annotated[int | None, typer.Option(help="API workers; as the file says when left out.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the API; as the file says when left out.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(envvar="MAINSTAY_WORKERS", help="API workers; as the file says when left out.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(envvar="MAINSTAY_HOST", help="Address of the API; as the file says when left out.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(envvar="MAINSTAY_PORT", help="Port of the API; as the file says when left out.")
+    ] = None,
     status_port: Annotated[
         int | None, typer.Option(help="Port of the status page; as the file says when left out.")
     ] = None,
@@ -28,32 +37,34 @@ def up(
 
     Example: mainstay up --workers 2
     """
+    from mainstay.app import logs
     from mainstay.app.place import locate
     from mainstay.app.up import up as run_up
+    from mainstay.core.clock import SystemClock
 
     session: Session = ctx.obj
+    say = logs.sayer(os.environ, SystemClock(), sys.stderr)
     files = session.find_files()
     if len(files) > 1:
-        return _all(session, files, alone=(workers, port, status_port) == (None, None, None))
+        alone = (workers, host or None, port, status_port) == (None, None, None, None)
+        return _all(session, files, say, alone=alone)
     place = locate(session.find_file(), session.find_home())
-    return run_up(
-        place, workers=workers, port=port, status_port=status_port, say=lambda line: typer.echo(line, err=True)
-    )
+    return run_up(place, workers=workers, host=host or None, port=port, status_port=status_port, say=say)
 
 
-def _all(session: Session, files: Sequence[Path], *, alone: bool) -> int:
+def _all(session: Session, files: Sequence[Path], say: Callable[[str], None], *, alone: bool) -> int:
     from mainstay.app.installation import need_apart, up_all
     from mainstay.app.place import read_file, whoami
     from mainstay.core.errors import FileError, Refused
 
     if not alone:
-        mend = "write `settings: {workers: ..., port: ...}` in each file, or name one: --file FOLDER"
-        sentence = f"--workers, --port and --status-port are about one integration, and here are {len(files)}"
-        raise Refused(sentence, mend=mend)
+        mend = "write `settings: {workers: ..., host: ..., port: ...}` in each file, or name one: --file FOLDER"
+        options = "--workers, --host, --port and --status-port"
+        raise Refused(f"{options} are about one integration, and here are {len(files)}", mend=mend)
     read = {}
     for file in files:
         with suppress(FileError):  # its own `up` says so, and the others run
             read[file.parent.name] = read_file(file)
     need_apart(read)
     root = session.find_home(files[0])
-    return up_all(files, root, owner=whoami("mainstay up"), say=lambda line: typer.echo(line, err=True))
+    return up_all(files, root, owner=whoami("mainstay up"), say=say)

@@ -3,8 +3,17 @@
 Every fault of the file is told at once, each with file, line, column, what was wanted, what came and what to type.
 """
 
-from mainstay.spec.loading import digest, file_texts, load, load_files
+from mainstay.spec.loading import digest, file_texts, load, load_files, unresolved
 from mainstay.spec.purpose import purpose_findings, purpose_summary
 from mainstay.spec.schema import schema
 
-__all__ = ["digest", "file_texts", "load", "load_files", "purpose_findings", "purpose_summary", "schema"]
+__all__ = [
+    "digest",
+    "file_texts",
+    "load",
+    "load_files",
+    "purpose_findings",
+    "purpose_summary",
+    "schema",
+    "unresolved",
+]

@@ -37,6 +37,20 @@ def load(path: Path, *, kinds: Mapping[str, type[msgspec.Struct]], env: Mapping[
     return load_files(files, path.parent, kinds=kinds, env=env, main=path.name, shown=str(path))
 
 
+def unresolved(path: Path) -> dict[str, Any]:
+    """The file's tree as it is written, shared sources in it, placeholders and all: for whoever must not know a secret.
+
+    Raises:
+        FileError: when there is no tree. Other faults are for `load` to tell.
+    """
+    faults, files = Faults(str(path)), file_texts(path)
+    tree = document.read(files[path.name], faults) or {}
+    common = document.read(files[RELATIVE], faults) if files.get(RELATIVE) else None
+    faults.raise_any()
+    tree["sources"] = {**mapping((common or {}).get("sources")), **mapping(tree.get("sources"))}
+    return tree
+
+
 def load_files(
     files: Mapping[str, str],
     folder: Path,

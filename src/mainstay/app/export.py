@@ -1,0 +1,320 @@
+"""`mainstay export`: the files that make an installation a service. Pure: facts in, texts out; `write` puts them down.
+
+No secret is ever written: variables that the file names are listed, empty, in an example for the environment file.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mainstay import __version__, spec
+from mainstay.app.place import Place
+from mainstay.core.errors import Refused
+from mainstay.core.records import ModelVersion
+from mainstay.store.durable import translated
+from mainstay.store.installation import installation_of
+from mainstay.store.shelf import ShelfReader
+from mainstay.store.state_sqlite import SqliteState
+
+_PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
+_PLAIN = re.compile(r"[A-Za-z0-9_@:,.+=/-]+")
+EXTRAS = ("postgres", "onnx", "xgboost", "lightgbm")
+"""Kinds of sources and runtimes that an extra of the same name installs."""
+_HOMES = ("/home", "/root", "/run/user")
+"""Hidden from a service by `ProtectHome=yes`."""
+_DOCS = "https://github.com/mainstay-ai/mainstay/tree/main/docs/operating.md"
+_UID = 10001
+_PORT = 8700
+_ALIVE = (
+    "import os, urllib.request as u; "
+    "u.urlopen('http://127.0.0.1:' + os.environ['MAINSTAY_PORT'] + '/health/live', timeout=4)"
+)
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the files are made from."""
+
+    integration: str
+    folder: Path
+    """The file's, or that of the installation which it belongs to. Absolute."""
+    file: str
+    """The file's path in it."""
+    home: Path | None = None
+    """Where state lies, if a person said so; None: where the service manager keeps state."""
+    python: str = sys.executable
+    user: str = "mainstay"
+    port: int = _PORT
+    variables: tuple[str, ...] = ()
+    """Names of the environment's variables that the file asks for."""
+    secret_files: tuple[str, ...] = ()
+    """Paths of `${file:path}`, as written."""
+    extras: tuple[str, ...] = ()
+    version: str = __version__
+
+
+def look(place: Place, *, home: Path | None, user: str) -> Facts:
+    """The facts about an installation, read from its file as it lies there, secrets unresolved. Raises FileError."""
+    if place.file is None:
+        raise Refused("an export is made from a file", mend="--file PATH")
+    folder = installation_of(place.file) or place.file.absolute().parent
+    tree = spec.unresolved(place.file)
+    sources = _mapping(tree.get("sources"))
+    asked = list(dict.fromkeys(_PLACEHOLDER.findall(str(sources))))
+    port = _mapping(tree.get("settings")).get("port")
+    kinds = {*(str(_mapping(one).get("kind")) for one in sources.values()), *_runtimes(place)}
+    return Facts(
+        integration=place.home.integration,
+        folder=folder,
+        file=place.file.absolute().relative_to(folder).as_posix(),
+        home=home.absolute() if home is not None else None,
+        user=user,
+        port=port if isinstance(port, int) and port else _PORT,
+        variables=tuple(name for name in asked if name.isidentifier()),
+        secret_files=tuple(name.removeprefix("file:") for name in asked if name.startswith("file:")),
+        extras=tuple(name for name in EXTRAS if name in kinds),
+    )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _runtimes(place: Place) -> set[str]:
+    """Runtimes of the model versions that are there; none before the first."""
+    if not place.home.state.is_file():
+        return set()
+    state = SqliteState(place.home.state)
+    try:
+        return {one.runtime for one in ShelfReader(state, "model", ModelVersion).all().values()}
+    finally:
+        state.close()
+
+
+def write(files: Mapping[str, str], out: Path, *, force: bool) -> list[Path]:
+    """Writes the files into `out`, which is made. Raises Refused when one is there and is another, unless `force`."""
+    with translated(out):
+        out.mkdir(parents=True, exist_ok=True)
+        others = [name for name, text in files.items() if (out / name).exists() and (out / name).read_text() != text]
+        if others and not force:
+            raise Refused(
+                f"{', '.join(others)} is there already and says something else; nothing was written",
+                where=str(out),
+                mend="--force replaces it, --out DIR writes elsewhere",
+            )
+        for name, text in files.items():
+            (out / name).write_text(text, encoding="utf-8")
+    return [out / name for name in files]
+
+
+# --- systemd -----------------------------------------------------------------------------------------------------
+
+
+def systemd(facts: Facts) -> dict[str, str]:
+    """The unit, and an example of its environment file."""
+    return {
+        f"mainstay-{facts.integration}.service": _unit(facts),
+        f"mainstay-{facts.integration}.env.example": _environment(facts),
+    }
+
+
+_STOPPING = """\
+# A faulty file (2) or a missing one (4) does not mend itself; all else is tried again.
+Restart=on-failure
+RestartSec=5
+RestartPreventExitStatus=2 4
+# SIGTERM to the supervisor alone: it stops taking questions, lets workers finish, then ends the rest.
+KillMode=mixed
+TimeoutStopSec=60
+OOMPolicy=continue
+LimitNOFILE=65536
+"""
+_HARDENED = """\
+UMask=0077
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+# The `python` runtime takes the network from a model by namespaces of its own.
+RestrictNamespaces=user net
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service landlock_create_ruleset landlock_add_rule landlock_restrict_self
+SystemCallErrorNumber=EPERM
+# MemoryDenyWriteExecute stays off: libraries that models use make code at run time.
+"""
+
+
+def _unit(facts: Facts) -> str:
+    return f"""\
+{_how(facts)}
+[Unit]
+Description=Mainstay: {facts.integration}
+Documentation={_DOCS}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+{_started(facts)}
+{_STOPPING}
+{_HARDENED}{_seen(facts)}
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def _how(facts: Facts) -> str:
+    name, user = facts.integration, facts.user
+    home = facts.home if facts.home is not None else f"/var/lib/mainstay/{name}"
+    return f"""\
+# Mainstay {facts.version}, integration {name}: written by `mainstay export systemd`. See {_DOCS}
+#
+#   useradd --system --home-dir / --shell /usr/sbin/nologin {user}
+#   install -D -m 600 mainstay-{name}.env /etc/mainstay/{name}.env
+#   cp mainstay-{name}.service /etc/systemd/system/ && systemctl daemon-reload
+#   systemctl enable --now mainstay-{name}
+#
+# Commands of a person run as the same user, on the same home, with the same variables:
+#   sudo -u {user} MAINSTAY_HOME={home} {facts.python} -m mainstay status --file {facts.folder / facts.file}
+"""
+
+
+def _started(facts: Facts) -> str:
+    """What is started, as whom, with what."""
+    words = (facts.python, "-m", "mainstay", "up", "--file", str(facts.folder / facts.file))
+    kept = _word(f"MAINSTAY_HOME={facts.home}")
+    if facts.home is None:
+        kept = f"MAINSTAY_HOME=%S/mainstay/{facts.integration}"
+    lines = [
+        "Type=exec",
+        f"User={facts.user}",
+        f"Group={facts.user}",
+        f"WorkingDirectory={_escaped(str(facts.folder))}",
+        f"ExecStart={' '.join(_word(one, command=True) for one in words)}",
+        f"EnvironmentFile={'' if facts.variables else '-'}/etc/mainstay/{facts.integration}.env",
+        f"Environment={kept}",
+        "Environment=MAINSTAY_LOG_FORMAT=json PYTHONUNBUFFERED=1",
+    ]
+    if facts.home is None:
+        lines += [f"StateDirectory=mainstay/{facts.integration}", "StateDirectoryMode=0700"]
+    return "\n".join(lines) + "\n"
+
+
+def _seen(facts: Facts) -> str:
+    """Which parts of the disk the service sees, and which it may write."""
+    paths = [str(facts.folder), facts.python, str(facts.home or "")]
+    in_homes = any(path.startswith(f"{home}/") for path in paths for home in _HOMES)
+    lines = [
+        f"ProtectHome={'read-only' if in_homes else 'yes'}",
+        "ProtectSystem=strict",
+        "# Beside the file are contracts/ and the ledger of erasures; permissions still decide what is written there.",
+        f"ReadWritePaths={_word(str(facts.folder))}",
+    ]
+    if facts.home is not None:
+        lines.append(f"ReadWritePaths={_word(str(facts.home))}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _word(text: str, *, command: bool = False) -> str:
+    """A word of a unit's line, quoted where it must be; `%`, and in a command `$`, mean themselves."""
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _escaped(text).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + (text.replace("$", "$$") if command else text) + '"'
+
+
+def _environment(facts: Facts) -> str:
+    lines = [
+        f"# Secrets of {facts.integration}, one NAME=value a line: fill a copy, for root only, and never commit it.",
+        f"#   /etc/mainstay/{facts.integration}.env",
+        *(f"{name}=" for name in facts.variables),
+        *(f"# read from a file that the service's user must be able to read: {path}" for path in facts.secret_files),
+        "# MAINSTAY_LOG_LEVEL=info",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+# --- docker ------------------------------------------------------------------------------------------------------
+
+
+def docker(facts: Facts) -> dict[str, str]:
+    """The Dockerfile and what must stay out of its image. Both belong into the file's folder."""
+    return {"Dockerfile": _dockerfile(facts), ".dockerignore": _dockerignore(facts)}
+
+
+def _dockerfile(facts: Facts) -> str:
+    name, at = facts.integration, f"/srv/{facts.integration}"
+    ledger = Path(facts.file).with_name("erasures.jsonl").as_posix()
+    extras = f"[{','.join(facts.extras)}]" if facts.extras else ""
+    given = "".join(f" -e {one}" for one in facts.variables)
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return f"""\
+# Mainstay {facts.version}, integration {name}: written by `mainstay export docker`. See {_DOCS}
+#
+#   mainstay apply                      # once, so that contracts/ is there; commit it
+#   touch {ledger} && chown {_UID} {ledger}
+#   docker build -t {name} .
+#   docker run -d --init --name {name} --restart unless-stopped --read-only --tmpfs /tmp --cap-drop ALL \\
+#     --security-opt no-new-privileges -p 127.0.0.1:{facts.port}:{facts.port}{given} \\
+#     -v {name}-state:/var/lib/mainstay -v "$PWD/{ledger}:{at}/{ledger}" {name}
+#
+# Secrets come at run time, by the environment or as mounted files; none is in the image. State is on a local disk.
+# A load balancer asks /health/ready; the health check below asks whether the process lives, because a source
+# that is away is no reason to restart.
+FROM python:{python}-slim
+
+RUN useradd --system --uid {_UID} --home-dir /var/lib/mainstay --shell /usr/sbin/nologin mainstay \\
+ && install -d -m 700 -o mainstay -g mainstay /var/lib/mainstay
+RUN pip install --no-cache-dir "mainstay{extras}=={facts.version}"
+
+WORKDIR {at}
+COPY . {at}
+
+ENV MAINSTAY_FILE={at}/{facts.file} \\
+    MAINSTAY_HOME=/var/lib/mainstay \\
+    MAINSTAY_HOST=0.0.0.0 \\
+    MAINSTAY_PORT={facts.port} \\
+    MAINSTAY_LOG_FORMAT=json \\
+    PYTHONUNBUFFERED=1 \\
+    PYTHONDONTWRITEBYTECODE=1
+
+USER {_UID}
+VOLUME /var/lib/mainstay
+EXPOSE {facts.port}
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \\
+  CMD ["python", "-c", "{_ALIVE}"]
+ENTRYPOINT ["mainstay"]
+CMD ["up"]
+"""
+
+
+def _dockerignore(facts: Facts) -> str:
+    inside = [path for path in facts.secret_files if not path.startswith(("/", ".."))]
+    groups = {
+        "state and its backups": (".mainstay", "*.tar", "*.tar.gz", "*.tgz", "**/erasures.jsonl"),
+        "secrets": (".env", "*.env", "**/.env", "**/*.env", "**/*.pem", "**/*.key", "secrets", *inside),
+        "data: mount it where it is a source": ("**/*.db", "**/*.sqlite", "**/*.sqlite3", "**/*.duckdb"),
+        "what builds and people leave": (".git", ".venv", "**/__pycache__", "Dockerfile", ".dockerignore"),
+    }
+    blocks = ["\n".join((f"# {title}", *names)) for title, names in groups.items()]
+    return "\n\n".join(blocks) + "\n"
