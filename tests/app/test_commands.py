@@ -16,12 +16,11 @@ from mainstay.app import commands
 from mainstay.app.commands import ask, forget_answers, perform_requests, trim
 from mainstay.app.loop import Loop, due, next_run_us
 from mainstay.app.place import whoami
-from mainstay.app.status import DiskSample
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, Clock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound
 from mainstay.core.nouns import Dataset
-from mainstay.core.records import DatasetState, ProcessState, Receipt, Request, Response
+from mainstay.core.records import DatasetState, DiskSample, ProcessState, Receipt, Request, Response
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.archive import RECEIPTS
 from mainstay.store.shelf import Shelf

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from mainstay.app.status import DiskSample, Facts, Status, disk_days, judge_status, read_status, traffic
+from mainstay.app.disk import days_left
+from mainstay.app.status import Facts, Status, judge_status, read_status, traffic
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, SystemClock
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import Dataset, Freshness, Integration, Kpi, ModelConfig, Purpose, Signature
@@ -16,6 +17,7 @@ from mainstay.core.records import (
     Answering,
     BatchRecord,
     DatasetState,
+    DiskSample,
     FeatureSetState,
     ModelVersion,
     NotApplied,
@@ -197,9 +199,9 @@ def test_a_refusal_is_over_when_the_file_on_disk_is_another_or_the_applied_one()
 
 
 def test_days_until_the_disk_is_full() -> None:
-    assert disk_days(disk(40 * GB, used=3 * GB, before=1 * GB)) == pytest.approx(20)
-    assert disk_days(disk(40 * GB, used=1 * GB, before=1 * GB)) is None  # nothing grows
-    assert disk_days(disk(40 * GB)) is None  # one look says nothing
+    assert days_left(disk(40 * GB, used=3 * GB, before=1 * GB)) == pytest.approx(20)
+    assert days_left(disk(40 * GB, used=1 * GB, before=1 * GB)) is None  # nothing grows
+    assert days_left(disk(40 * GB)) is None  # one look says nothing
 
 
 def test_traffic_counts_refusals_errors_and_what_was_degraded() -> None:

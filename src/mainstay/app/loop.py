@@ -11,17 +11,17 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
+from mainstay.app import disk
 from mainstay.app.ages import Ages
 from mainstay.app.apply import retire_unneeded
 from mainstay.app.commands import flush, perform_requests, trim
-from mainstay.app.status import DiskSample, sample_disk
 from mainstay.app.supervisor import RESTARTS
 from mainstay.app.wiring import Works
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 from mainstay.core.errors import Fenced, MainstayError, SourceError
 from mainstay.core.ids import Random, system_random
 from mainstay.core.nouns import Dataset, Guard
-from mainstay.core.records import DatasetState, FeatureSetState, ProcessState
+from mainstay.core.records import DatasetState, DiskSample, FeatureSetState, ProcessState
 from mainstay.pipelines import history, sets
 from mainstay.pipelines.run import Runner
 from mainstay.sources.guard import is_open, opens_us, retry_delay_us
@@ -32,6 +32,8 @@ HISTORY_MOMENT_US = SECOND // 4
 """How long a beat may spend on history."""
 HEARTBEAT_US = 1 * SECOND
 COMPACT_EVERY_US = 1 * HOUR
+SAMPLE_EVERY_US = 10 * MINUTE
+"""What the disk held is kept once per so long."""
 IDLE_US = 20_000
 REPAIR_EVERY_US = 5 * SECOND
 """How long feature rows that could not be computed wait before they are tried again."""
@@ -68,6 +70,7 @@ class Loop:
         self._compacted_us = works.clock.monotonic_us()
         self._state_seen: int | None = None
         self._history_error = ""
+        self._low_disk = False
         self._repair_error = ""
         self._repair_us = 0
         self._now_us = self._since_us
@@ -271,9 +274,13 @@ class Loop:
         now = self.works.clock.now_us()
         samples = Shelf(self.works.state, "disk", DiskSample)
         old = [name for name, one in samples.all().items() if one.at_us < now - 2 * DAY]
-        sample = sample_disk(self.works.place.home, now)
+        sample = disk.sample(self.works.place.home, now)
+        low = disk.findings((sample,), self.works.desk.integration.settings.free_disk)
+        if low and not self._low_disk:
+            self.log.warning(low[0].sentence, mend=low[0].mend)
+        self._low_disk = bool(low)
         self.works.state.commit(
-            [samples.write(f"{now:020d}", sample), *(samples.remove(name) for name in old)],
+            [samples.write(f"{now - now % SAMPLE_EVERY_US:020d}", sample), *(samples.remove(name) for name in old)],
             token=self.works.lease.token,
         )
 

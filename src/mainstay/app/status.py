@@ -7,12 +7,10 @@ Facts come from state, never from the source.
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import msgspec
 
 from mainstay import spec
+from mainstay.app import disk
 from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
@@ -22,6 +20,7 @@ from mainstay.core.records import (
     Answering,
     BatchRecord,
     DatasetState,
+    DiskSample,
     FeatureSetState,
     ModelVersion,
     NotApplied,
@@ -30,25 +29,12 @@ from mainstay.core.records import (
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.quality.checks import freshness_finding
 from mainstay.serving.meter import BUCKETS_US, FAILED, Counts, merged
-from mainstay.store.home import Home
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.state_sqlite import SqliteState
 
 SILENT_US = 10 * SECOND
 LOUD_DAYS, LOUDER_DAYS = 7, 30
 """After so many days live, an unstated purpose stands first among the warnings; then before everything else."""
-SOON_DAYS = 7
-LOW_SHARE = 0.05
-
-
-class DiskSample(msgspec.Struct, frozen=True, kw_only=True):
-    """What the home took and what was left, at one instant."""
-
-    v: int = 1
-    at_us: int
-    used: int
-    free: int
-    total: int
 
 
 class DatasetLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +109,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     processes: dict[str, str]
     disk: str
     disk_days: float | None
+    disk_roles: dict[str, int]
+    """Role -> bytes."""
 
 
 def read_status(place: Place, clock: Clock) -> Status:
@@ -158,7 +146,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             erase_again=len(state.scan("erase_again")),
             processes=ShelfReader(state, "process", ProcessState).all(),
             counts=merged(meters_folder(place.home)),
-            disk=(*ShelfReader(state, "disk", DiskSample).all().values(), sample_disk(place.home, clock.now_us())),
+            disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
         )
     finally:
@@ -175,11 +163,9 @@ def judge_status(facts: Facts) -> Status:
         *_process_findings(facts),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
         *_model_findings(facts),
-        *_disk_findings(facts),
+        *disk.findings(facts.disk, facts.integration.settings.free_disk),
     ]
     wrong = _purpose_said([one for one in wrong if one.verdict is not Verdict.PASS], facts)
-    days = disk_days(facts.disk)
-    newest = facts.disk[-1]
     return Status(
         integration=facts.integration.name,
         at=iso(facts.now_us),
@@ -192,9 +178,9 @@ def judge_status(facts: Facts) -> Status:
             name: f"pid {one.pid}, seen {span(max(0, facts.now_us - one.seen_us))} ago, {max(one.restarts, 0)} restarts"
             for name, one in facts.processes.items()
         },
-        disk=f"{newest.used / 1e6:,.0f} MB used here, {newest.free / 1e9:,.1f} GB free"
-        + ("; growth not known yet" if days is None else f"; full in {days:,.0f} days at this pace"),
-        disk_days=days,
+        disk=disk.told(facts.disk),
+        disk_days=disk.days_left(facts.disk),
+        disk_roles=facts.disk[-1].roles,
     )
 
 
@@ -212,32 +198,6 @@ def _purpose_said(wrong: list[Finding], facts: Facts) -> list[Finding]:
         return [said, *wrong]
     place = sum(one.verdict.rank > Verdict.WARN.rank for one in wrong) if days >= LOUD_DAYS else len(wrong)
     return [*wrong[:place], said, *wrong[place:]]
-
-
-def sample_disk(home: Home, now_us: int) -> DiskSample:
-    """What the home takes now, and what is left on its disk."""
-    usage = shutil.disk_usage(home.folder)
-    return DiskSample(at_us=now_us, used=_size(home.folder), free=usage.free, total=usage.total)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # a file that went while we looked takes nothing
-            continue
-    return total
-
-
-def disk_days(samples: tuple[DiskSample, ...]) -> float | None:
-    """Days until the disk is full at the pace of the samples; None while the pace is not known or nothing grows."""
-    first, last = samples[0], samples[-1]
-    elapsed = last.at_us - first.at_us
-    grown = last.used - first.used
-    if elapsed < 600 * SECOND or grown <= 0:
-        return None
-    return last.free / (grown / elapsed) / DAY
 
 
 def traffic(counts: Counts) -> Traffic:
@@ -438,20 +398,6 @@ def _model_findings(facts: Facts) -> list[Finding]:
     pinned = {one.digest: one for one in facts.feature_sets}.get(facts.version.feature_set)
     if pinned is not None and pinned.warn:
         return [Finding(check="features", verdict=Verdict.WARN, sentence=f"every answer carries WARN: {pinned.warn}")]
-    return []
-
-
-def _disk_findings(facts: Facts) -> list[Finding]:
-    newest = facts.disk[-1]
-    days = disk_days(facts.disk)
-    if newest.free < newest.total * LOW_SHARE or (days is not None and days < SOON_DAYS):
-        left = f"{newest.free / 1e9:.1f} GB free" + ("" if days is None else f", full in {days:.1f} days at this pace")
-        return [
-            Finding(
-                check="disk", verdict=Verdict.WARN, sentence=f"the disk fills up: {left}",
-                mend="lower `retention:` or give the home a larger disk",
-            )
-        ]  # fmt: skip
     return []
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from mainstay.app.place import read_applied
 from mainstay.core.clock import Clock
 from mainstay.core.ids import keyed_hash
-from mainstay.core.records import Seal
+from mainstay.core.records import DiskSample, Seal
 from mainstay.models.registry import load
 from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Archive, Desk
@@ -107,7 +110,8 @@ def open_worker(
         archive = _history_of(home, journal)
     folder = meters_folder(home)
     meter, cards = Meter(folder / f"{slot}.json"), CardTokens(home.secret())
-    desk = Desk(view, online, journal, clock, meter, meters=folder, archive=archive, cards=cards)
+    looked = _disk_of(home, state)
+    desk = Desk(view, online, journal, clock, meter, meters=folder, archive=archive, cards=cards, disk=looked)
 
     def close() -> None:
         _close(journal, online.close, state.close)
@@ -128,6 +132,20 @@ class _Sealer:
         if wanted is not None and wanted.at_us != self._sealed_us:
             self._journal.seal()
             self._sealed_us = wanted.at_us
+
+
+def _disk_of(home: Home, state: SqliteState) -> Callable[[], DiskSample | None]:
+    """What is free is looked at now; what each role takes is what the loop counted last, a few minutes ago."""
+    samples = ShelfReader(state, "disk", DiskSample)
+
+    def look() -> DiskSample | None:
+        found = samples.all()
+        if not found:
+            return None
+        usage = shutil.disk_usage(home.folder)
+        return msgspec.structs.replace(found[max(found)], free=usage.free, total=usage.total)
+
+    return look
 
 
 def _history_of(home: Home, journal: SegmentJournal) -> Archive:

@@ -36,7 +36,7 @@ def status(
         try:
             session.find_files()
         except NotFound:
-            if session.home is None:
+            if session.said_home is None:
                 raise
             code = _one(session, None)
         else:
@@ -96,3 +96,11 @@ def _show(out: Output, found: Status) -> None:
     for name, line in found.processes.items():
         out.say(f"process  {name}: {line}")
     out.say(f"disk     {found.disk}")
+    out.say(f"         {_roles(found)}")
+
+
+def _roles(found: Status) -> str:
+    from mainstay.app.disk import amount
+
+    biggest_first = sorted(found.disk_roles.items(), key=lambda one: -one[1])
+    return ", ".join(f"{role} {amount(size)}" for role, size in biggest_first if size)

@@ -270,6 +270,18 @@ class StatusPage(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
 
 
+class FreeDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """The least that must be free on the home's disk: a share of it, or bytes."""
+
+    share: float | None = 0.05
+    size: int = 0
+    """Bytes; counts when `share` is None."""
+
+    def bytes_of(self, total: int) -> int:
+        """The limit on a disk of `total` bytes."""
+        return self.size if self.share is None else int(total * self.share)
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How this integration is run; each has a default that is safe."""
 
@@ -281,6 +293,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8700
     status_page: StatusPage | None = None
     """None: it is not served."""
+    free_disk: FreeDisk = FreeDisk()
+    """Below it `status` warns."""
     retention_us: dict[str, int] = {}
     """Role (`landing`, `history`, `journal`, `quarantine`) -> how long; absent roles have the store's default."""
 

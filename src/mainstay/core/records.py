@@ -21,6 +21,7 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `seal`        | `wanted`                  | Seal              | erase           |
 | `process`     | name                      | ProcessState      | each process    |
 | `ages`        | dataset/hour, 10 digits   | AgeHour           | the loop        |
+| `disk`        | instant, 20 digits        | DiskSample        | the loop        |
 | `check_result`| dataset                   | list of Finding   | the loop        |
 """
 
@@ -32,6 +33,18 @@ import msgspec
 
 from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
 from mainstay.core.verdicts import Finding, Verdict
+
+
+class DiskSample(msgspec.Struct, frozen=True, kw_only=True):
+    """What the home took and what was left on its disk, at one instant. Bytes."""
+
+    v: int = 1
+    at_us: int
+    used: int
+    free: int
+    total: int
+    roles: dict[str, int] = {}
+    """Role -> bytes of `used`."""
 
 
 class DatasetState(msgspec.Struct, frozen=True, kw_only=True):

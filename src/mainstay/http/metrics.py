@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from mainstay.core.nouns import FreeDisk
+from mainstay.core.records import DiskSample
 from mainstay.serving.desk import Desk
 from mainstay.serving.meter import BUCKETS_US, Counts, merged
 from mainstay.serving.view import Snapshot
@@ -35,6 +37,9 @@ class _Collected:
         snap = desk.view.now
         if snap is not None:
             yield from _gauges(snap, desk.clock.now_us())
+            disk = desk.disk()
+            if disk is not None:
+                yield from _disk(disk, snap.integration.settings.free_disk)
 
 
 def _counters(counts: Counts) -> Iterator[Metric]:
@@ -84,3 +89,15 @@ def _gauges(snap: Snapshot, now_us: int) -> Iterator[Metric]:
     yield promise
     version = snap.version.number if snap.version else 0
     yield GaugeMetricFamily("mainstay_model_version", "The version that answers.", value=version)
+
+
+def _disk(found: DiskSample, limit: FreeDisk) -> Iterator[Metric]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    used = GaugeMetricFamily("mainstay_disk_used_bytes", "What each role takes of the disk.", labels=("role",))
+    for role, size in found.roles.items():
+        used.add_metric([role], size)
+    yield used
+    yield GaugeMetricFamily("mainstay_disk_free_bytes", "What is left on the home's disk.", value=found.free)
+    least = limit.bytes_of(found.total)
+    yield GaugeMetricFamily("mainstay_disk_free_limit_bytes", "Below it status warns.", value=least)

@@ -10,7 +10,7 @@ import msgspec
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.core.ports import Journal, OnlineReader
-from mainstay.core.records import ApiKey, Event, Receipt
+from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
 from mainstay.serving import keys
 from mainstay.serving.answer import Answering
 from mainstay.serving.card_tokens import CardTokens, Grant
@@ -35,6 +35,7 @@ class Desk:
         meters: The folder in which every worker's counters lie; None for a worker on its own.
         archive: Where receipts are found that have left the journal.
         cards: Makes and reads the decision card's tokens; None: there are no cards.
+        disk: What the home takes of its disk and what is left; None: not known here.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Desk:
         meters: Path | None = None,
         archive: Archive | None = None,
         cards: CardTokens | None = None,
+        disk: Callable[[], DiskSample | None] = lambda: None,
     ) -> None:
         self.view = view
         self.online = online
@@ -57,6 +59,7 @@ class Desk:
         self.meters = meters
         self.answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
+        self.disk = disk
         self.draining = False
         self._journal = journal
         self._met: dict[bytes, ApiKey] = {}

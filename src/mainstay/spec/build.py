@@ -274,5 +274,10 @@ def _settings(file: shape.FilePart) -> nouns.Settings:
         host=file.settings.host,
         port=file.settings.port,
         status_page=None if page is None else nouns.StatusPage(port=page.port, host=page.host),
+        free_disk=_free_disk(file.settings.free_disk),
         retention_us={role: duration for role, duration in kept.items() if duration is not None},
     )
+
+
+def _free_disk(said: tuple[float | None, int] | None) -> nouns.FreeDisk:
+    return nouns.FreeDisk() if said is None else nouns.FreeDisk(share=said[0], size=said[1])

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
 from mainstay.spec.values import (
+    FreeDisk,
     Hours,
     Identifier,
     IsoDate,
@@ -333,6 +334,7 @@ class SettingsPart(Part):
     workers: int = Field(default=1, ge=1, le=256)
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=0, le=65_535)
+    free_disk: FreeDisk | None = Field(default=None, description="The least that must be free on the home's disk.")
     status_page: StatusPagePart | None = Field(default=None, examples=["{port: 8701}"])
 
 

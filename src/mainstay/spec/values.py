@@ -18,6 +18,8 @@ NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9]) (\S+)")
 _ORIGIN = re.compile(r"(https?)://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_FREE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(%|MB|GB|TB)")
+_BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 _NOT_IN_RE2 = re.compile(r"(?<!\\)(?:\\\\)*(\(\?(?:=|!|<=|<!|>|\()|\\[1-9])")
 
 
@@ -146,6 +148,19 @@ def _origin(value: object) -> str:
     return found[0].removesuffix(usual)
 
 
+def _free_disk(value: object) -> tuple[float | None, int]:
+    wanted = "what must stay free: a share such as 5%, or an amount such as 20GB"
+    found = _FREE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise fault(wanted, "write a number and one of %, MB, GB, TB")
+    number = float(found[1])
+    if found[2] != "%":
+        return None, int(number * _BYTES[found[2]])
+    if number >= 100:
+        raise fault(wanted, "write a share below 100%")
+    return number / 100, 0
+
+
 def is_date(value: object) -> bool:
     """Whether it is the text of a day, `2026-11-01`."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
@@ -190,3 +205,9 @@ Scalar = Annotated[Any, BeforeValidator(_scalar), _schema(["string", "number", "
 Word = Annotated[str, BeforeValidator(_word), _schema(["string", "integer", "boolean"])]
 WordOrNull = Annotated[str | None, BeforeValidator(_word_or_null), _schema(["string", "integer", "boolean", "null"])]
 Regex = Annotated[str, BeforeValidator(_regex), _schema("string", format="regex")]
+FreeDisk = Annotated[
+    tuple[float | None, int],
+    BeforeValidator(_free_disk),
+    _schema("string", pattern=f"^{_FREE.pattern}$", examples=["5%", "20GB"]),
+]
+"""A share and None, or None and bytes."""
