@@ -30,9 +30,11 @@ from mainstay.app.answers import readers
 from mainstay.app.answers import receipt as receipt_in
 from mainstay.app.backup import backup, listed
 from mainstay.app.commands import ask
+from mainstay.app.place import Place
 from mainstay.app.restore import look, restore
 from mainstay.app.up import apply_at_start
 from mainstay.app.wiring import own
+from mainstay.cli.main import run as run_cli
 from mainstay.core.clock import SystemClock
 from mainstay.core.errors import Corrupt, LeaseOwned, MainstayError, NotFound, Refused, StoreFull
 from mainstay.core.ids import keyed_hash
@@ -44,7 +46,7 @@ from mainstay.store.home import Home
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.snapshot import place
 from mainstay.store.state_sqlite import SqliteState
-from tests.app.shop import RULE, Shop
+from tests.app.shop import RULE, Shop, file_of
 from tests.app.test_faults import fill
 from tests.app.test_up import free_port, ready, up
 
@@ -458,6 +460,33 @@ def test_the_commands_say_what_they_did_and_what_they_need(shop: Shop) -> None:
     (shop.folder / "b.tgz").write_bytes((shop.folder / "b.tgz").read_bytes()[:5_000])
     assert "nothing was restored" in str(told("restore", "b.tgz", "--home", "other", code=1))
     assert "no such file" in str(told("restore", "none.tgz", "--home", "other", code=4))
+
+
+def test_an_installation_of_several_is_one_backup_and_each_keeps_its_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installation.yaml").write_text("sources:\n  spare: {kind: sqlite, path: spare.db}\n")
+    shops = {}
+    for name in ("churn", "upsell"):
+        folder = tmp_path / "integrations" / name
+        folder.mkdir(parents=True)
+        shop = shops[name] = Shop(folder, rows=4)
+        shop.file.write_text(file_of(model=RULE).replace("integration: churn", f"integration: {name}"))
+        shop.home = tmp_path / ".mainstay"
+        place = Place(Home(shop.home, name), shop.file)
+        ask(place, "apply", {})
+        ask(place, "run", {})
+    monkeypatch.chdir(tmp_path)
+    assert run_cli(["backup", "b.tgz"]) == 0
+    upsell = Place(Home(tmp_path / ".mainstay", "upsell"), shops["upsell"].file)
+    ask(upsell, "erase", {"key": "person-0003", "reason": "asked since"})
+    shutil.rmtree(tmp_path / ".mainstay")
+    assert run_cli(["upgrade"]) == 4
+    assert run_cli(["restore", "b.tgz"]) == 0
+    assert run_cli(["upgrade"]) == 0
+    assert ask(upsell, "erase.verify", {"key": "person-0003"})["clean"]
+    churn = Place(Home(tmp_path / ".mainstay", "churn"), shops["churn"].file)
+    assert not ask(churn, "erase.verify", {"key": "person-0003"})["clean"]
 
 
 def test_what_cannot_be_backed_up_is_said_before_anything_is_done(shop: Shop, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def backup(
     from mainstay.core.clock import SECOND, SystemClock
 
     session: Session = ctx.obj
-    root = session.find_home()
+    root = session.find_whole_home()
     there = backups.listed(root)
     size = sum(there.values())
     if dry_run:

@@ -44,7 +44,7 @@ def restore(
         session.out.table(["file", "bytes"], [(one.path, one.size) for one in contents.files])
         session.out.say(f"{_about(contents)}; every digest is right; nothing was changed")
         return 0
-    root = session.find_home()
+    root = session.find_whole_home()
     ledger, found = _ledger(session, root, erasures)
     with progress_bar("restoring", size, shown=not session.json) as progress:
         done = restoring.restore(source, root, clock=SystemClock(), force=force, ledger=ledger, progress=progress)
@@ -63,32 +63,35 @@ def _about(contents: Contents) -> str:
 def _ledger(session: Session, root: Path, given: Path | None) -> tuple[tuple[Line, ...], bool]:
     """The ledger's lines, and whether there was one."""
     from mainstay.app import erasures
-    from mainstay.core.errors import NotFound
 
     if given is not None:
         return erasures.named(given), True
+    ledgers = [file.parent / erasures.FILE for file in _files(session)] or [root.absolute().parent / erasures.FILE]
+    there = [file for file in ledgers if file.is_file()]
+    return tuple(line for file in there for line in erasures.read(file)), bool(there)
+
+
+def _files(session: Session) -> tuple[Path, ...]:
+    from mainstay.core.errors import NotFound
+
     try:
-        file = session.find_file().parent / erasures.FILE
+        return session.find_files()
     except NotFound:
-        file = root.absolute().parent / erasures.FILE
-    return erasures.read(file), file.is_file()
+        return ()
 
 
 def _erase_again(session: Session, root: Path, done: Restored) -> dict[str, str]:
     """Integration -> why people could not be erased again at once; it is done before anything is answered."""
     from mainstay.app import commands
-    from mainstay.app.place import Place
-    from mainstay.core.errors import MainstayError, NotFound
+    from mainstay.app.place import Place, locate
+    from mainstay.core.errors import MainstayError
     from mainstay.store.home import Home
 
-    try:
-        file = session.find_file().absolute()
-    except NotFound:
-        file = None
+    places = {place.home.integration: place for place in (locate(file, root) for file in _files(session))}
     failed = {}
     for name in done.erased_since:
         try:
-            commands.ask(Place(Home(root, name), file), "erase.again", {})
+            commands.ask(places.get(name, Place(Home(root, name), None)), "erase.again", {})
         except MainstayError as error:
             failed[name] = error.sentence
     return failed

@@ -107,6 +107,10 @@ class Session:
         file = self.find_file().absolute() if file is None else file.absolute()
         return (installation_of(file) or file.parent) / ".mainstay"
 
+    def find_whole_home(self) -> Path:
+        """The home for a command that is about all of it, whatever integrations are there. Raises NotFound."""
+        return self.said_home or self.find_home(self.find_files()[0])
+
     @property
     def said_home(self) -> Path | None:
         """What `--home` said, else the environment's MAINSTAY_HOME."""

@@ -30,7 +30,7 @@ def upgrade(
 
     session: Session = ctx.obj
     out = session.out
-    root = session.find_home()
+    root = session.find_whole_home()
     if dry_run:
         due = upgrading.plan(root)
         out.document({"steps": due, "done": False})
