@@ -79,6 +79,14 @@ def test_lost_current_comes_back_out_of_history(acts: list[Act], trimmed_at: int
     comes_back(acts, trimmed_at)
 
 
+def test_a_key_of_which_nothing_was_ever_published_keeps_its_discarded_version() -> None:
+    acts: list[Act] = [
+        ("customer", 2, "13", "a", "on"), ("run", "customers"), ("discard batch",),
+        ("customer", 1, "13", "a", "on"), ("run", "customers"), ("discard batch",),
+    ]  # fmt: skip
+    comes_back(acts, len(acts) - 1)
+
+
 @pytest.mark.soak
 @given(acts_of_people, st.integers(0, 27))
 @LONG
