@@ -17,6 +17,7 @@ import pytest
 from mainstay.app.wiring import own
 from mainstay.cli.commands import COMMANDS
 from mainstay.cli.main import run
+from mainstay.core.clock import SystemClock, iso
 from tests.app.shop import CONSTANT, Shop
 from tests.laws.reading import ROOT
 
@@ -268,3 +269,36 @@ def test_why_fits_one_screen_and_all_of_it_is_there_when_asked_for(world: Shop, 
     assert code == 0
     assert "tenure.max" in whole
     assert len(whole.splitlines()) > len(brief.splitlines())
+
+
+def test_a_training_set_is_planned_made_and_told(world: Shop, capsys: Capsys) -> None:
+    world.begin()
+    labels = world.folder / "labels.csv"
+    rows = [f"person-{n:04},2026-11-01T09:00:00Z,{n % 2}" for n in range(1, 8)]
+    labels.write_text("\n".join(["customer_id,asked,left", *rows, "person-0001,2099-01-01T00:00:00Z,1"]) + "\n")
+    asked = ("training-set", "--labels", str(labels), "--at", "asked")
+    planned = document(capsys, *asked, "--dry-run")
+    assert (planned["labels"], planned["left_out"], planned["behind"]) == (8, {"future": 1}, {"customers": 1})
+    assert not (world.folder / "training-set.parquet").exists()
+    made = document(capsys, *asked)
+    assert (made["rows"], made["left_out"]) == (0, {"future": 1, "never_known": 1, "not_yet_known": 6})
+    code, said = told(capsys, *asked, "--out", "set.csv")
+    assert code == 0
+    assert "0 of 8 labels → set.csv" in said
+    assert "left out: 6  the key was first known later (line 2, 3, 4, 5, 6, ...)" in said
+    assert (world.folder / "set.left-out.csv").read_text().count("not_yet_known") == 6
+    error = document(capsys, "training-set", "--labels", str(labels), "--at", "when", code=2)["error"]
+    assert error["problems"][0]["mend"] == "name one of customer_id, asked, left: --at COLUMN"
+    assert document(capsys, *asked, "--version", "9", code=4)["error"]["mend"] == "mainstay model list"
+    assert "take the place" in document(capsys, *asked, "--out", str(labels), code=3)["error"]["sentence"]
+    assert "suffix" in document(capsys, *asked, "--out", "set.xlsx", code=3)["error"]["sentence"]
+
+
+def test_leakage_makes_training_set_exit_1(world: Shop, capsys: Capsys) -> None:
+    world.begin()
+    labels = world.folder / "labels.csv"
+    now = iso(SystemClock().now_us())
+    labels.write_text("\n".join(["customer_id,at,tenure", *(f"person-{n:04},{now},{n}" for n in range(1, 7))]) + "\n")
+    made = document(capsys, "training-set", "--labels", str(labels), "--at", "at", code=1)
+    assert made["rows"] == 6
+    assert "leak.label_is_feature.tenure" in {one["check"] for one in made["findings"] if one["verdict"] == "FAIL"}

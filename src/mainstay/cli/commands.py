@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "predict": Entry("mainstay.cli.predict:predict", "Answer for a key, as the API would."),
     "why": Entry("mainstay.cli.why:why", "Lead one answer back to its rows and forward to its outcome."),
     "receipt": Entry("mainstay.cli.receipt:app", "Show or verify the record of an answer."),
+    "training-set": Entry("mainstay.cli.training_set:training_set", "Make a training set of what was known when."),
     "model": Entry("mainstay.cli.model:app", "Add, list, show and switch model versions."),
     "quarantine": Entry("mainstay.cli.quarantine:app", "List, show, replay and discard rejected rows."),
     "batch": Entry("mainstay.cli.batch:app", "List, show, release and discard batches."),

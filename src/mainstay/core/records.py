@@ -375,7 +375,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     v: int = 1
     kind: str
-    """`decision`, `outcome`, `audit.*`, `dataset.*`, `batch.*`, `model.*`, `process.*`."""
+    """`decision`, `outcome`, `audit.*`, `dataset.*`, `batch.*`, `features.*`, `model.*`, `process.*`."""
     at_us: int
     receipt: str = ""
     by: str = ""

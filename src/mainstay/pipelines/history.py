@@ -11,6 +11,9 @@
 | `raw`                       | the raw values as a JSON object of texts                            |
 | `before_us`                 | the dataset's as-of before the batch: what a held row keeps         |
 | `released`                  | whether a person overrode findings of the batch                     |
+| `published_us`              | when the batch had settled: what it published was shown from then   |
+| `began_us`                  | when the batch's read began, by our clock                           |
+| `began_source_us`           | the same by the source's clock: the `$as_of` of what it made        |
 | the contract's columns      | cleaned; timestamps as integer microseconds                         |
 
 What a person makes of a quarantined version afterwards (replayed, discarded) is appended to a second table,
@@ -86,7 +89,9 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
         f"{gate.reasons('warn', 'quarantine', 'block')} AS reasons, {literal(form.cleaned_with)} AS cleaning, "
         f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
-        f"{bool(batch.released)} AS released, {_cleaned(runner.dataset)} "
+        f"{bool(batch.released)} AS released, {_number(batch.settled_us)} AS published_us, "
+        f"{_number(batch.began_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "
+        f"{_cleaned(runner.dataset)} "
         f"FROM judged j JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage) s USING (_ord)"
     )
     desk.history.append(batch.dataset, table, writer=writer_of(batch.dataset), sequence=batch.number)

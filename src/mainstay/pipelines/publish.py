@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 EVERY_KEY = -1
 
+COMPUTED = "features.computed"
+"""The event that says at which `$as_of` rows of a feature set were computed: for all keys, or for no batch's sake."""
+
 
 def publish_batch(desk: Desk, gate: Gate, judgement: Judgement, batch: BatchRecord) -> BatchRecord:
     """Publishes the batch in `judged`; returns its settled record."""
@@ -270,6 +273,8 @@ def write_features(desk: Desk, plan: PublishPlan, moment: Moment) -> list[Featur
         if plan.keys[digest]:
             writer.write(keys, plan=plan.number, moment=moment)
         complete = state.complete or (plan.keys[digest] == EVERY_KEY and _all_published(desk, state, plan.dataset))
+        if state.uses_as_of and (plan.keys[digest] == EVERY_KEY or plan.cause != "batch"):
+            _tell_computed(desk, plan, digest, moment)
         changed.append(
             msgspec.structs.replace(
                 state,
@@ -281,6 +286,12 @@ def write_features(desk: Desk, plan: PublishPlan, moment: Moment) -> list[Featur
             )
         )
     return changed
+
+
+def _tell_computed(desk: Desk, plan: PublishPlan, digest: str, moment: Moment) -> None:
+    """Notes at which `$as_of` rows were computed, where history's batches do not tell: training sets ask for it."""
+    told = {"feature_set": digest, "plan": plan.number, "cause": plan.cause, "dataset": plan.dataset}
+    desk.tell(COMPUTED, {**told, "keys": plan.keys[digest], "as_of_us": moment.source_us})
 
 
 def _all_published(desk: Desk, state: FeatureSetState, now_publishing: str) -> bool:

@@ -74,6 +74,17 @@ def kinds_of(dataset: Dataset, info: TableInfo) -> dict[str, SourceKind]:
     return found
 
 
+def kinds_of_landed(dataset: Dataset, schema: pa.Schema) -> dict[str, SourceKind]:
+    """Raw column -> kind, as a landed file says it; what the contract gained since is NULL in there, and text."""
+    kinds: dict[str, SourceKind] = {}
+    for field in schema:
+        if field.name not in ("_ord", "_op", "_k"):
+            kinds[field.name] = msgspec.convert((field.metadata or {}).get(b"kind", b"text").decode(), SourceKind)
+    for name in raw_columns(dataset):
+        kinds.setdefault(name, "text")
+    return kinds
+
+
 def _dependents(dataset: Dataset, name: str) -> str:
     uses = [f"column {column.name}" for column in dataset.columns if column.source_name == name]
     if name == source_name(dataset, dataset.key):
@@ -198,15 +209,7 @@ class Runner:
 
     def shape_of(self, schema: pa.Schema) -> Shape:
         """The dataset's shape over landed files: kinds stand in the Arrow fields' metadata."""
-        kinds: dict[str, SourceKind] = {}
-        for field in schema:
-            if field.name in ("_ord", "_op", "_k"):
-                continue
-            marked = (field.metadata or {}).get(b"kind", b"text").decode()
-            kinds[field.name] = msgspec.convert(marked, SourceKind)
-        for name in raw_columns(self.dataset):  # gained by the contract since: NULL in this batch
-            kinds.setdefault(name, "text")
-        return self._shape(kinds)
+        return self._shape(kinds_of_landed(self.dataset, schema))
 
     def _shape(self, kinds: dict[str, SourceKind]) -> Shape:
         """The shape over these kinds, made once: a runner's contract does not change."""

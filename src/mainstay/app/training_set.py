@@ -1,0 +1,171 @@
+"""Training sets: what an integration's stores know, handed to `retraining`.
+
+The lease is needed only to bring history up to date first, by whoever owns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from mainstay.app.answers import Readers, readers
+from mainstay.app.commands import ask
+from mainstay.app.place import Place, need_applied
+from mainstay.core.clock import SECOND, SystemClock
+from mainstay.core.errors import NotFound, Refused
+from mainstay.core.ids import keyed_hash
+from mainstay.core.nouns import Integration
+from mainstay.core.records import Answering, BatchRecord, DatasetState, Event, FeatureSetState, ModelVersion
+from mainstay.pipelines import archive, stage
+from mainstay.pipelines.history import writer_of
+from mainstay.pipelines.publish import COMPUTED
+from mainstay.pipelines.retention import HISTORY_US
+from mainstay.pipelines.run import kinds_of_landed
+from mainstay.retraining.labels import LabelFile
+from mainstay.retraining.placing import Evaluation
+from mainstay.retraining.training_set import Facts, Options, Progress, TrainingSet, make
+from mainstay.store.shelf import ShelfReader
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks for."""
+
+    labels: Path
+    at: str
+    key: str | None = None
+    """The label file's key column; None: it is called as the feature set's key."""
+    timezone: str | None = None
+    version: int | None = None
+    """The model version whose feature set is used; None: the one that answers."""
+    out: Path | None = None
+    """None: only planned."""
+    memory: str = "512MB"
+
+
+def training_set(
+    place: Place,
+    wanted: Wanted,
+    progress: Progress = lambda _done, _all: None,
+    *,
+    timeout_us: int = 60 * SECOND,
+) -> TrainingSet:
+    """Makes the training set, or plans it when there is no `out`; planning changes nothing."""
+    if wanted.out is not None:
+        if wanted.out.absolute() == wanted.labels.absolute():
+            raise Refused("the training set would take the place of its labels", mend="give another file: --out FILE")
+        follow(place, timeout_us)
+    with readers(place) as found:
+        integration = need_applied(found.state)
+        state, version = feature_set(found, integration, wanted.version)
+        labels = LabelFile(
+            path=wanted.labels,
+            key=wanted.key or state.key,
+            at=wanted.at,
+            key_type=state.key_type,
+            timezone=wanted.timezone,
+        )
+        return make(
+            facts_of(found, integration, state, version),
+            labels,
+            Options(out=wanted.out, memory=wanted.memory),
+            progress,
+        )
+
+
+def follow(place: Place, timeout_us: int) -> None:
+    """Brings history up to what is published, by whoever owns the lease."""
+    while any(ask(place, "flush", {}, timeout_us=timeout_us)["rows"].values()):
+        pass
+
+
+def behind(place: Place) -> dict[str, int]:
+    """Dataset -> batches that are published and not yet in history."""
+    with readers(place) as found:
+        states = ShelfReader(found.state, "dataset", DatasetState).all()
+        late = {name: one.published - found.history.sequence(name, writer_of(name)) for name, one in states.items()}
+    return {name: batches for name, batches in late.items() if batches > 0}
+
+
+def feature_set(
+    found: Readers, integration: Integration, number: int | None
+) -> tuple[FeatureSetState, ModelVersion | None]:
+    """The feature set of a model version: the one asked for, else the one that answers; and that version.
+
+    For a version that reads no features: the newest set of the model's view.
+    """
+    answering = ShelfReader(found.state, "answering", Answering).get("champion")
+    wanted = number or (answering.version if answering else 0)
+    version = ShelfReader(found.state, "model", ModelVersion).get(f"{wanted:06d}")
+    if number is not None and version is None:
+        raise NotFound(f"there is no model version {number}", mend="mainstay model list")
+    sets = ShelfReader(found.state, "feature_set", FeatureSetState)
+    if version is not None and version.feature_set:
+        pinned = sets.get(version.feature_set)
+        if pinned is not None:
+            return pinned, version
+    mine = [one for one in sets.all().values() if one.view == integration.model.input and not one.retired]
+    if not mine:
+        raise NotFound("no feature set was ever made here", mend="mainstay apply, then mainstay run")
+    return max(mine, key=lambda one: (one.complete, one.plan)), version
+
+
+def facts_of(found: Readers, integration: Integration, state: FeatureSetState, version: ModelVersion | None) -> Facts:
+    """Everything that a training set is made of."""
+    now_us = SystemClock().now_us()
+    batches = ShelfReader(found.state, "batch", BatchRecord)
+    inputs = version.signature.inputs if version is not None else ()
+    return Facts(
+        history=found.history,
+        datasets=integration.datasets,
+        feature_set=state,
+        forms=_forms(found, integration, state),
+        settled={
+            name: {one.number: one for one in batches.all(f"{name}/").values() if one.settled_us is not None}
+            for name in state.mapping
+        },
+        evaluations=tuple(_evaluations(found, state.digest)),
+        now_us=now_us,
+        kept_since_us=now_us - integration.settings.retention_us.get("history", HISTORY_US),
+        numbers=frozenset(field.name for field in inputs if field.type == "number"),
+        erased=_erased(found),
+    )
+
+
+def _forms(found: Readers, integration: Integration, state: FeatureSetState) -> dict[str, stage.Shape]:
+    forms = {}
+    for name in state.mapping:
+        dataset = integration.datasets.get(name)
+        if dataset is None:
+            raise NotFound(f"the feature set reads {name}, which the applied file no longer has", mend="bring it back")
+        numbers = found.landing.numbers(name)
+        if numbers:
+            kinds = kinds_of_landed(dataset, found.landing.open(name, numbers[-1]).schema)
+            forms[name] = stage.shape(dataset, kinds, integration.sources[dataset.source].timezone)
+    return forms
+
+
+def _evaluations(found: Readers, digest: str) -> list[Evaluation]:
+    told = []
+    for row in archive.history_rows(found.history, archive.EVENTS, ("exact", "record"), where=("kind", COMPUTED)):
+        event = archive.decoded(row["exact"], row["record"], Event)
+        if event.body.get("feature_set") == digest:
+            told.append(
+                Evaluation(
+                    at_us=event.at_us,
+                    source_us=event.body["as_of_us"],
+                    dataset=event.body["dataset"],
+                    cause=event.body["cause"],
+                    every_key=event.body["keys"] < 0,
+                )
+            )
+    return told
+
+
+def _erased(found: Readers) -> Callable[[str], bool] | None:
+    names = frozenset(item.name for item in found.state.scan("suppressed"))
+    if not names:
+        return None
+    secret = found.place.home.secret()
+    return lambda key: keyed_hash(secret, key) in names

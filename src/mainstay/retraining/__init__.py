@@ -1,0 +1,1 @@
+"""Learning again: training sets of what was known when."""
