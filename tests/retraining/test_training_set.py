@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.core.clock import HOUR, SECOND, iso
-from mainstay.core.errors import Refused
+from mainstay.core.errors import Refused, StoreError
 from mainstay.core.nouns import Cleaning, FeatureView
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines import erase, quarantine, sets
@@ -316,3 +316,58 @@ def test_rows_that_changed_later_and_rows_from_the_future_are_counted(world: Wor
     assert [row["tenure"] for row in rows] == [10, 20]
     assert found(made, "leak.changed_after.customers").failed == 1
     assert found(made, "leak.event_after.customers").failed == 0
+
+
+def test_a_feature_that_says_the_label_by_being_absent_is_found(world: World) -> None:
+    dice = random.Random(1)
+    for key in range(1, 61):
+        world.customer(key, tenure=dice.randint(1, 99), plan="a", u=0)
+        if key > 30:
+            world.ticket(key, key, severity=dice.randint(1, 4))
+    world.both()
+    at = iso(world.clock.now_us())
+    made, _ = ask(world, *((key, at, key > 30) for key in range(1, 61)), header=("id", "at", "left"))
+    assert found(made, "leak.separates.left.severity").verdict is Verdict.FAIL
+    assert found(made, "leak.separates.left.tickets").verdict is Verdict.FAIL
+    assert not [one for one in made.findings if one.check == "leak.separates.left.tenure"]
+
+
+def test_too_few_labels_accuse_no_feature(world: World) -> None:
+    for key in range(1, 11):
+        world.customer(key, tenure=key, plan="a", u=0)
+    world.both()
+    at = iso(world.clock.now_us())
+    made, _ = ask(world, *((key, at, key > 5) for key in range(1, 11)), header=("id", "at", "left"))
+    assert not [one for one in made.findings if one.check.startswith("leak.separates")]
+
+
+def test_between_landing_and_publishing_the_row_before_counts(tmp_path: Path) -> None:
+    def slowly(point: str) -> None:
+        if point == "landed":
+            world.clock.advance(HOUR)
+
+    world = World(tmp_path, at=slowly)
+    world.customer(1, tenure=10, u=0)
+    world.both()
+    world.customer(1, tenure=11, u=1)
+    world.run()
+    batch = world.batch(2)
+    assert batch.settled_us is not None
+    made, rows = ask(world, (1, iso(batch.landed_us + SECOND)), (1, iso(batch.settled_us)))
+    assert [row["tenure"] for row in rows] == [10, 11]
+    assert found(made, "known.between").failed == 1
+    world.close()
+
+
+def test_nothing_is_known_before_anything_was_published(world: World) -> None:
+    made, rows = ask(world, (1, iso(world.clock.now_us())))
+    assert (rows, made.left_out) == ([], {"never_known": 1})
+
+
+def test_what_cannot_be_made_says_why(world: World) -> None:
+    labels = write_labels(world.folder / "labels.csv", [(1, iso(world.clock.now_us()))])
+    wanted = LabelFile(path=labels, key="id", at="at", key_type="integer")
+    with pytest.raises(Refused, match="no amount of memory"):
+        make(facts_of(world), wanted, Options(out=world.folder / "x.csv", memory="much"))
+    with pytest.raises(StoreError, match="cannot be used"):
+        make(facts_of(world), wanted, Options(out=world.folder / "nowhere" / "x.csv"))

@@ -76,8 +76,10 @@ def training_set(
 
 def follow(place: Place, timeout_us: int) -> None:
     """Brings history up to what is published, by whoever owns the lease."""
-    while any(ask(place, "flush", {}, timeout_us=timeout_us)["rows"].values()):
-        pass
+    while True:
+        done = ask(place, "flush", {}, timeout_us=timeout_us)
+        if not any(done["rows"].values()) and not done["journal"]["behind"]:
+            return
 
 
 def behind(place: Place) -> dict[str, int]:

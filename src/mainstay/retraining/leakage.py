@@ -20,7 +20,7 @@ SEPARATES = 0.99
 """A single feature with this area under the ROC curve, or this correlation, all but says the label."""
 FEWEST = 20
 """Labels, and a quarter of it of each class, below which no feature is accused."""
-LOOKED_AT = 200_000
+LOOKED_AT = 50_000
 """Labels that are looked at for separation."""
 
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE")
@@ -239,7 +239,8 @@ def _strength(db: duckdb.DuckDBPyConnection, how: str, target: str, name: str, k
     scored = f"SELECT {target} AS y, ({score})::DOUBLE AS x FROM training.looked WHERE {column} IS NOT NULL"
     given = f"(SELECT * FROM ({scored}) WHERE x IS NOT NULL AND y IS NOT NULL)"
     found = [_auc(db, given) if how == "AUC" else _correlation(db, given)]
-    if how == "AUC":  # that a value is missing may say it too
+    nulls, there = _one(db, f"SELECT count(*) FILTER ({column} IS NULL), count(*) FROM training.looked")
+    if how == "AUC" and 0 < nulls < there:  # that a value is missing may say it too
         missing = f"SELECT {target} AS y, ({column} IS NULL)::INTEGER::DOUBLE AS x FROM training.looked"
         found.append(_auc(db, f"(SELECT * FROM ({missing}) WHERE y IS NOT NULL)"))
     return max((one for one in found if one is not None), default=None)

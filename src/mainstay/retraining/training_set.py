@@ -117,7 +117,10 @@ def make(
         except duckdb.OutOfMemoryException as error:
             raise StoreError("memory and disk did not suffice", where=str(folder), mend="free some space") from error
         except OSError as error:
-            raise StoreError(f"cannot be written: {error.strerror}", where=str(folder), mend="free space") from error
+            where = str(error.filename or folder)
+            raise StoreError(
+                f"cannot be used: {error.strerror}", where=where, mend="see that its folder is there, with space on it"
+            ) from error
     raise StoreError(
         f"history was rewritten while it was read, or {folder} is full ({last})",
         mend="try again; an erasure may be running",
@@ -133,7 +136,11 @@ def _make(facts: Facts, wanted: LabelFile, options: Options, progress: Progress,
         "temp_directory": str(work / "spilled"),
     }
     config |= {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    with closing(duckdb.connect(str(work / "work.duckdb"), config=config)) as db:
+    try:
+        connection = duckdb.connect(str(work / "work.duckdb"), config=config)
+    except duckdb.ParserException:
+        raise Refused(f"{options.memory} is no amount of memory", mend="--memory 1GB") from None
+    with closing(connection) as db:
         db.execute("SET TimeZone = 'UTC'")
         db.execute("CREATE SCHEMA training")
         labels = read_labels(db, wanted)
