@@ -17,7 +17,7 @@ from mainstay.app.answers import receipt as receipt_in
 from mainstay.app.commands import ask
 from mainstay.app.training_set import Wanted, training_set
 from mainstay.app.wiring import own
-from mainstay.core.clock import iso
+from mainstay.core.clock import SystemClock, iso
 from mainstay.core.records import Receipt
 from mainstay.pipelines import sets
 from mainstay.serving.reply import Batch
@@ -179,3 +179,16 @@ def test_they_agree_where_features_move_with_time(shop: Shop, tmp_path: Path) ->
     receipts = serve(shop, 8, refresh=True)
     assert len({one.inputs["computed"] for one in receipts if one.inputs}) > 5
     assert no_skew(shop, receipts, features, tmp_path) > 30
+
+
+def test_an_erased_person_is_left_out_also_for_instants_before(shop: Shop, tmp_path: Path) -> None:
+    begin(shop, STILL, ("tenure", "city"))
+    then = iso(SystemClock().now_us())
+    rows = [("person-0001", then), ("person-0002", then)]
+    labels = write_labels(tmp_path / "labels.csv", rows, ("customer_id", "at"))
+    wanted = Wanted(labels=labels, at="at", out=tmp_path / "set.parquet")
+    assert training_set(shop.place, wanted).rows == 2
+    ask(shop.place, "erase", {"key": "person-0001", "reason": "asked"})
+    made = training_set(shop.place, wanted)
+    assert (made.rows, made.left_out) == (1, {"erased": 1})
+    assert b"person-0001" not in (tmp_path / "set.parquet").read_bytes()

@@ -199,7 +199,7 @@ def test_a_batch_that_waited_for_a_person_is_known_from_its_release_on(world: Wo
     quarantine.release_batch(world.desk, dataset="customers", number=2, reason="a test")
     _, rows = ask(world, (1, blocked), (1, iso(world.clock.now_us())))
     assert [(row["tenure"], row["_verdict"]) for row in rows] == [(10, "PASS"), (13, "WARN")]
-    assert rows[1]["_sentence"] == "released in batch 2"
+    assert rows[1]["_sentence"] == "released in batch 2; stop"
 
 
 def test_what_an_earlier_contract_cleaned_is_cleaned_again(world: World) -> None:
@@ -344,19 +344,19 @@ def test_too_few_labels_accuse_no_feature(world: World) -> None:
 def test_between_landing_and_publishing_the_row_before_counts(tmp_path: Path) -> None:
     def slowly(point: str) -> None:
         if point == "landed":
-            world.clock.advance(HOUR)
+            slow.clock.advance(HOUR)
 
-    world = World(tmp_path, at=slowly)
-    world.customer(1, tenure=10, u=0)
-    world.both()
-    world.customer(1, tenure=11, u=1)
-    world.run()
-    batch = world.batch(2)
+    slow = World(tmp_path, at=slowly)
+    slow.customer(1, tenure=10, u=0)
+    slow.both()
+    slow.customer(1, tenure=11, u=1)
+    slow.run()
+    batch = slow.batch(2)
     assert batch.settled_us is not None
-    made, rows = ask(world, (1, iso(batch.landed_us + SECOND)), (1, iso(batch.settled_us)))
+    made, rows = ask(slow, (1, iso(batch.landed_us + SECOND)), (1, iso(batch.settled_us)))
     assert [row["tenure"] for row in rows] == [10, 11]
     assert found(made, "known.between").failed == 1
-    world.close()
+    slow.close()
 
 
 def test_nothing_is_known_before_anything_was_published(world: World) -> None:
