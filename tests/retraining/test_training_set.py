@@ -22,8 +22,9 @@ from mainstay.core.nouns import Cleaning, FeatureView
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines import erase, quarantine, sets
 from mainstay.retraining.labels import LabelFile
+from mainstay.retraining.placing import Evaluation
 from mainstay.retraining.training_set import Options, TrainingSet, make
-from tests.pipelines.test_properties import QUICK, STRICT, Act, changes, hands, playing, run, stop
+from tests.pipelines.test_properties import LONG, QUICK, STRICT, Act, changes, hands, playing, run, stop
 from tests.pipelines.world import World
 from tests.retraining.past import Seen, facts_of, labels_of, look, remember, train, write_labels
 
@@ -84,6 +85,11 @@ def the_same(acts: list[Act], names: tuple[str, ...], **options: Any) -> None:
         agrees(seen, made, rows, names)
 
 
+moving_acts = st.lists(
+    st.one_of(changes, changes, run, run, stop, hands, st.just(("refresh",))), min_size=6, max_size=20
+)
+
+
 @given(acts_over_time)
 @QUICK
 def test_every_row_that_was_served_comes_out_of_history(acts: list[Act]) -> None:
@@ -96,9 +102,23 @@ def test_it_does_where_a_dataset_is_shown_to_every_key(acts: list[Act]) -> None:
     the_same(acts, ("tenure", "plan", "tickets"), view=SHARED)
 
 
-@given(st.lists(st.one_of(changes, changes, run, run, stop, hands, st.just(("refresh",))), min_size=6, max_size=20))
+@given(moving_acts)
 @QUICK
 def test_it_does_where_features_move_with_time(acts: list[Act]) -> None:
+    the_same(acts, ("tenure", "tickets", "computed"), view=MOVING)
+
+
+@pytest.mark.soak
+@given(acts_over_time)
+@LONG
+def test_every_row_that_was_served_comes_out_of_history_for_long(acts: list[Act]) -> None:
+    the_same(acts, ("tenure", "plan", "tickets", "severity"))
+
+
+@pytest.mark.soak
+@given(moving_acts)
+@LONG
+def test_it_does_for_long_where_features_move_with_time(acts: list[Act]) -> None:
     the_same(acts, ("tenure", "tickets", "computed"), view=MOVING)
 
 
@@ -246,6 +266,22 @@ def test_a_moving_feature_before_its_set_was_kept_is_as_fresh_as_its_refresh(tmp
     at = world.clock.now_us()
     _, rows = ask(world, (1, iso(at)), evaluations=())
     assert rows[0]["computed"] == at // HOUR * HOUR
+    world.close()
+
+
+def test_a_row_that_maps_to_no_key_has_no_key_computed(tmp_path: Path) -> None:
+    world = World(tmp_path, view=MOVING)
+    world.customer(1, tenure=10, u=0)
+    world.ticket(1, 5)
+    world.both()
+    built = world.clock.now_us()
+    world.clock.advance(SECOND)
+    world.tickets.clear()
+    world.run("tickets")
+    seen = look(world, [1, 5])
+    told = Evaluation(at_us=built, source_us=built, dataset="", cause="build", every_key=True)
+    made, rows = ask(world, *labels_of(seen), evaluations=(told,))
+    agrees(seen, made, rows, ("tenure", "tickets", "computed"))
     world.close()
 
 

@@ -181,7 +181,8 @@ class Versions:
                     coalesce(h._began_us, s.began_us) AS began_us,
                     coalesce(h._began_source_us, s.began_source_us, h._began_us, s.began_us) AS began_source_us,
                     h._published_us IS NULL AND s.published_us IS NULL AS about,
-                    CASE WHEN coalesce(h._released, FALSE) THEN concat_ws('; ', concat('released in batch ', h._batch), h._reasons)
+                    CASE WHEN coalesce(h._released, FALSE)
+                        THEN concat_ws('; ', concat('released in batch ', h._batch), h._reasons)
                         WHEN h._state = 'published' THEN h._reasons END AS warn,
                     h._reasons AS reasons
                 FROM found h LEFT JOIN ({fates}) f ON f.batch = h._batch AND f.ordinal = h._ord

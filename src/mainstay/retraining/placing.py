@@ -116,7 +116,8 @@ def _evaluations(
     db.execute("CREATE TABLE training.told AS SELECT * FROM told_rows")
     db.unregister("told_rows")
     acts = " UNION ALL ".join(
-        f"SELECT k, at_us, source_us, {literal(one.dataset.name)} AS dataset FROM ({one.evaluated_sql()})"
+        f"SELECT k, at_us, source_us, {literal(one.dataset.name)} AS dataset FROM ({one.evaluated_sql()}) "
+        f"WHERE {'TRUE' if one.everywhere else 'k IS NOT NULL'}"  # a row that maps to no key has none computed
         for one in versions
     )
     nearest = (
