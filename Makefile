@@ -15,7 +15,7 @@ ifeq ($(FOUND_UV),)
 export UV_CACHE_DIR := $(CURDIR)/.make/cache
 endif
 
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check docs bench soak clean
 
 help:  ## this list
 	@echo "make VERB, where VERB is one of"
@@ -27,11 +27,15 @@ demo: .venv/.ready  ## five minutes: a legacy CRM, a model, five blows, and what
 test: .venv/.ready  ## every test but the long ones; a real PostgreSQL comes with it
 	@$(PY) -m pytest -m "not soak" $(ARGS)
 
-check: .venv/.ready  ## formatting, lint, types, import floors
+check: .venv/.ready  ## formatting, lint, types, import floors, the documentation's site
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: .venv/.ready  ## the documentation as a site, in build/site; without the network, and no warning is let pass
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet $(ARGS) && echo "build/site/index.html"
 
 bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
 	@PYTHONPATH=. $(PY) bench/run.py $(ARGS)

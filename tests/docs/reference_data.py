@@ -1,0 +1,147 @@
+"""What is asked of data and done to it, shown by doing it: checks and cleaning steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from mainstay import spec
+from mainstay.core.errors import Refused
+from mainstay.core.nouns import Dataset
+from mainstay.pipelines.clean import cleaning
+from mainstay.pipelines.clean_steps import STEPS
+from mainstay.quality.checks import engine_condition, judge_row_count, judge_rows, judge_unique
+from mainstay.quality.conditions import CONDITIONS
+from mainstay.sources import BUILT_IN, options_of
+
+CHECKS: dict[str, str] = {
+    "type": "",
+    "required": "{required: contract}",
+    "min": "{min: {column: tenure, value: 0}}",
+    "max": "{max: {column: tenure, value: 120}}",
+    "pattern": '{pattern: {column: postcode, regex: "[0-9]{5}"}}',
+    "values": "{values: {column: contract, values: [One year, Two year]}}",
+    "sql": '{sql: "total >= monthly", name: charges add up}',
+    "unique": "{unique: email}",
+    "row_count": "{row_count: {min: 1000}}",
+}
+"""Kind -> an example, as an entry of `checks:`. Every column has `type` without being asked."""
+
+CLEANINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "trim": ("trim", "string", ("  Two year ",)),
+    "lower": ("lower", "string", ("Two YEAR",)),
+    "upper": ("upper", "string", ("Two year",)),
+    "title": ("title", "string", ("ANN o'neil",)),
+    "collapse_spaces": ("collapse_spaces", "string", ("Ann   Lee",)),
+    "blank_to_null": ("blank_to_null", "string", ("  ", "x")),
+    "null_if": ('{null_if: [N/A, "-1"]}', "string", ("N/A", "-1", "7")),
+    "number": ('{number: {decimal: ",", thousands: "."}}', "number", ("1.234,50", "12.5")),
+    "date": ('{date: ["%d.%m.%Y", "%Y-%m-%d"]}', "date", ("31.01.2024", "2024-01-31", "31/01/2024")),
+    "boolean": ("{boolean: {true: [yes], false: [no]}}", "boolean", ("YES", "no", "perhaps")),
+    "map": ('{map: {M: monthly, "?": null}}', "string", ("M", "?", "yearly")),
+}
+"""Step -> how it is written, the type of the column, and texts to try it on."""
+
+_FILE = """
+integration: shown
+sources: {{crm: {{kind: sqlite, path: crm.db}}}}
+datasets:
+  customers:
+    source: crm
+    table: customers
+    key: customer_id
+    columns:
+      customer_id: {{type: string}}
+      contract: {{type: string}}
+      tenure: {{type: integer}}
+      postcode: {{type: string}}
+      total: {{type: number}}
+      monthly: {{type: number}}
+      email: {{type: string}}
+      shown: {column}
+    checks: [{check}]
+features: {{customer: {{key: customer_id, sql: SELECT customer_id FROM customers}}}}
+model: {{name: shown, input: customer, constant: {{risk: 0.5}}}}
+"""
+
+
+def checks() -> str:
+    """docs/reference/checks.md."""
+    kinds = {"type", "unique", "row_count", *CONDITIONS}
+    if kinds != set(CHECKS):
+        raise KeyError(f"give an example in CHECKS of {sorted(kinds ^ set(CHECKS))}")
+    lines = [
+        "# Every check",
+        "",
+        "Each kind of check as it is written, the condition by which a row fails, and the sentence of its",
+        "finding. The rules are in [checks.md](../checks.md).",
+    ]
+    for kind, entry in CHECKS.items():
+        lines += ["", f"## `{kind}`", ""]
+        dataset = _dataset(check=entry)
+        lines += [f"`- {entry}`", ""] if entry else ["Every column has it, without being asked.", ""]
+        if kind in CONDITIONS:
+            check = next(one for one in dataset.checks if one.kind == kind and one.column != "customer_id")
+            for engine, shown in (("duckdb", "DuckDB"), ("postgres", "PostgreSQL")):
+                lines += [f"- A row fails, in {shown}: `{_condition(check, engine)}`"]
+        lines += [f"- Finding: {_sentence(dataset, kind)}"]
+    return "\n".join(lines)
+
+
+def _condition(check: object, engine: str) -> str:
+    try:
+        return engine_condition(check, engine)  # type: ignore[arg-type]
+    except Refused as error:
+        return error.sentence
+
+
+def _sentence(dataset: Dataset, kind: str) -> str:
+    check = next(one for one in reversed(dataset.checks) if one.kind == kind)
+    if kind == "row_count":
+        found = judge_row_count(check, 640)
+    elif kind == "unique":
+        found = judge_unique(check, 12, 7043)
+    else:
+        found = next(one for one in judge_rows(dataset, {check.name: 12}, 7043) if one.check == check.name)
+    return f"{found.verdict.value}, {found.sentence}; on failure `{check.on_fail}` unless it says otherwise"
+
+
+def cleanings() -> str:
+    """docs/reference/cleanings.md."""
+    if set(STEPS) != set(CLEANINGS):
+        raise KeyError(f"give an example in CLEANINGS of {sorted(set(STEPS) ^ set(CLEANINGS))}")
+    lines = [
+        "# Every cleaning step",
+        "",
+        "Each step as it is written, and what it made of a few texts when this page was made. A value that is",
+        "*bad* becomes null and fails the check `type`. The rules are in [cleaning.md](../cleaning.md).",
+        "",
+        "| step | written | column | raw | cleaned |",
+        "|---|---|---|---|---|",
+    ]
+    for step, (written, kind, raw) in CLEANINGS.items():
+        for number, (text, value) in enumerate(zip(raw, _cleaned(written, kind, raw), strict=True)):
+            said = (f"`{step}`", f"`{written}`", kind) if number == 0 else ("", "", "")
+            lines.append(f"| {said[0]} | {said[1]} | {said[2]} | `{_shown(text)}` | {value} |")
+    return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    return text.replace(" ", "\N{OPEN BOX}") if text != text.strip() or "  " in text else text
+
+
+def _cleaned(written: str, kind: str, raw: tuple[str, ...]) -> list[str]:
+    dataset = _dataset(column=f"{{type: {kind}, clean: [{written}]}}")
+    form = cleaning(dataset, {column.source_name: "text" for column in dataset.columns}, None)
+    shown = next(column for column in form.columns if column.name == "shown")
+    values = ", ".join("(?)" for _ in raw)
+    query = f"SELECT CAST({shown.value_sql} AS VARCHAR), {shown.bad_sql} FROM (VALUES {values}) AS raw(shown)"
+    rows = duckdb.execute(query, list(raw)).fetchall()
+    return ["bad" if bad else "null" if value is None else f"`{_shown(value)}`" for value, bad in rows]
+
+
+def _dataset(*, check: str = "", column: str = "{type: string}") -> Dataset:
+    text = _FILE.format(check=check, column=column)
+    kinds = {kind: options_of(kind) for kind in BUILT_IN}
+    return spec.load_files({"mainstay.yaml": text}, Path(), kinds=kinds, env={}).datasets["customers"]

@@ -1,0 +1,209 @@
+"""Somebody who reads a page and types what it says, into an installation of their own over a real PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import HTTPError, URLError
+
+from mainstay.cli.main import run
+from mainstay.testing.postgres import Database, free_port
+from tests.docs.blocks import Block, lines
+from tests.docs.files import Tree, base, with_block, written
+
+CRM = """
+CREATE TABLE customers (
+    customer_id text PRIMARY KEY, tenure integer, total_charges text, contract text, email text,
+    updated_at timestamptz NOT NULL DEFAULT now());
+CREATE INDEX ON customers (updated_at);
+CREATE TABLE tickets (
+    ticket_id bigint PRIMARY KEY, customer_id text, opened timestamptz, updated_at timestamptz NOT NULL DEFAULT now());
+INSERT INTO customers SELECT
+    CASE n WHEN 1 THEN '7590-VHVEG' WHEN 2 THEN '5575-GNVDE' ELSE lpad(n::text, 4, '0') || '-CRMXY' END,
+    n % 73, (n % 73 * 55.5)::numeric(10, 2)::text,
+    (ARRAY['Month-to-month', 'One year', 'Two year'])[1 + n % 3], 'c' || n || '@example.com', now() - interval '1 hour'
+    FROM generate_series(1, 1200) AS n;
+INSERT INTO tickets SELECT n, '7590-VHVEG', now() - interval '3 days' FROM generate_series(1, 5) AS n;
+DO $$ BEGIN CREATE ROLE reader LOGIN PASSWORD 'reader'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;
+"""
+WAIT_S = 60.0
+"""A page waits this long at most for `mainstay up` to be ready."""
+
+_RECEIPT = re.compile(r"\br[0-9a-v]{32}\b")
+_ROW = re.compile(r"\b[a-z_]+/\d+/\d+\b")
+_BATCH = re.compile(r"\b[a-z_]+/\d+\b(?!/)")
+_KEY = re.compile(r"\bmsk_\w+")
+_KEY_ID = re.compile(r"\bmsk_([a-z0-9]+)_")
+
+
+class Stranger:
+    """`with Stranger(folder, database) as reader: reader.does(block)`, block by block, in the page's order."""
+
+    def __init__(self, folder: Path, crm: Database) -> None:
+        self.folder = folder
+        self.crm = crm
+        self.port = free_port()
+        self.env = {
+            **os.environ, "CRM_URL": crm.server.url(crm.name, user="reader", password="reader"), "COLUMNS": "200",
+            "NO_COLOR": "1", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        self.seen: dict[str, str] = {}
+        """What stands for a word in capitals: the last one of its kind that was printed."""
+        self.printed = ""
+        self.tree: Tree = base()
+        self._up: subprocess.Popen[bytes] | None = None
+        self._write()
+
+    def does(self, block: Block) -> None:
+        """Types, writes or reads a block. Raises AssertionError where the page is wrong."""
+        match block.language:
+            case "yaml" if block.note("aside") is None and block.note("not mainstay.yaml") is None:
+                self.tree = with_block(self.tree, block)
+                self._write()
+            case "sh" if block.note("not run:") is None:
+                for line in lines(block):
+                    self._types(line, block)
+            case "sql" if block.note("in the CRM") is not None:
+                self.crm.exec(block.text)
+            case "text" if block.note("prints") is not None:
+                self._reads(block)
+            case _:
+                pass
+
+    def _write(self) -> None:
+        tree = {**self.tree, "settings": {**self.tree.get("settings", {}), "port": self.port}}
+        (self.folder / "mainstay.yaml").write_text(written(tree), "utf-8")
+
+    def _types(self, line: str, block: Block) -> None:
+        line = self._filled(line)
+        words = shlex.split(line, comments=True)
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            self.env[name] = value
+        elif words[0] == "mainstay" and words[-1] == "&":
+            self._starts(words[1:-1])
+        elif words[0] == "mainstay":
+            self._commands(words[1:], int(block.note("exits") or 0), f"{block.where}: {line}")
+        elif words[0] == "curl":
+            self._asks(words[1:], block.note("answers"), f"{block.where}: {line}")
+        else:
+            raise AssertionError(f"{block.where}: nobody types {words[0]!r} here; say why: <!-- not run: WHY -->")
+
+    def _filled(self, line: str) -> str:
+        """Words in capitals and variables replaced by what stands for them; the port by the one that is free here."""
+        for name, value in self.seen.items():
+            line = re.sub(rf"(?<![\w$]){name}(?!\w)", value, line)
+        line = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: self.env[found[1] or found[2]], line)
+        line = line.replace("lab/bin/python", sys.executable)
+        return line.replace("127.0.0.1:8700", f"127.0.0.1:{self.port}")
+
+    def _commands(self, words: list[str], code: int, where: str) -> None:
+        into = None
+        if ">" in words:
+            into, words = words[words.index(">") + 1], words[: words.index(">")]
+        out, told = io.StringIO(), io.StringIO()
+        with self._here(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
+            ended = run(words)
+        text = out.getvalue()
+        assert ended == code, f"{where}\nended with {ended}, not {code}:\n{text}\n{told.getvalue()}"
+        if into is not None:
+            (self.folder / into).write_text(text, "utf-8")
+        self._notices(text + told.getvalue())
+
+    @contextlib.contextmanager
+    def _here(self) -> Iterator[None]:
+        before = dict(os.environ)
+        os.environ.update(self.env)
+        try:
+            with contextlib.chdir(self.folder):
+                yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    def _starts(self, words: list[str]) -> None:
+        with (self.folder / "up.log").open("wb") as log:
+            self._up = subprocess.Popen(
+                [sys.executable, "-m", "mainstay", *words],
+                cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        deadline = time.monotonic() + WAIT_S
+        while not self._ready():
+            said = (self.folder / "up.log").read_text("utf-8", "replace")
+            assert self._up.poll() is None, f"`mainstay {' '.join(words)}` ended:\n{said}"
+            assert time.monotonic() < deadline, f"`mainstay {' '.join(words)}` was not ready in time:\n{said}"
+            time.sleep(0.1)
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except (URLError, ConnectionError, TimeoutError):
+            return False
+
+    def _asks(self, words: list[str], status: str | None, where: str) -> None:
+        """`curl -s URL -H 'NAME: VALUE' -d BODY`, as curl would send it."""
+        headers, body, url = {"Content-Type": "application/x-www-form-urlencoded"}, None, ""
+        rest = iter(words)
+        for word in rest:
+            if word in {"-H", "--header"}:
+                name, _, value = next(rest).partition(": ")
+                headers[name] = value
+            elif word in {"-d", "--data"}:
+                body = next(rest).encode()
+            elif not word.startswith("-"):
+                url = word
+        request = urllib.request.Request(url, data=body, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                got, text = reply.status, reply.read().decode()
+        except HTTPError as error:
+            got, text = error.code, error.read().decode()
+        assert str(got) == status if status else got in (200, 201), f"{where}\nanswered {got}:\n{text}"
+        with contextlib.suppress(json.JSONDecodeError):
+            text = json.dumps(json.loads(text), indent=2)
+        self._notices(text)
+
+    def _notices(self, text: str) -> None:
+        self.printed = text
+        for word, pattern in (("RECEIPT", _RECEIPT), ("ROW", _ROW), ("BATCH", _BATCH), ("KEY", _KEY)):
+            if found := pattern.findall(text):
+                self.seen[word] = found[-1]
+        if found := _KEY_ID.findall(text):
+            self.seen["KEYID"] = found[-1]
+
+    def _reads(self, block: Block) -> None:
+        printed = " ".join(self.printed.split())
+        for line in block.text.splitlines():
+            parts = [re.escape(" ".join(part.split())) for part in line.split("...")]
+            assert re.search(".*?".join(parts), printed), (
+                f"{block.where}: {line!r} was not printed, but:\n{self.printed}"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._up is not None:
+            self._up.send_signal(signal.SIGTERM)
+            try:
+                self._up.wait(30)
+            except subprocess.TimeoutExpired:
+                self._up.kill()
+                self._up.wait()
