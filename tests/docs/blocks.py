@@ -9,6 +9,7 @@
 | `in: model.post` | of YAML: where in the file it stands; keys of a dataset alone: `datasets.customers` |
 | `with tickets` | of YAML: the file has the dataset `tickets` too |
 | `not mainstay.yaml` | of YAML: another program's |
+| `typed` | of Python: a program of the reader's, run as it stands |
 | `in the CRM` | of SQL: typed by somebody in the old system |
 | `prints` | of text: each line stands in what the commands before it printed; `...` stands for anything |
 """
@@ -25,7 +26,7 @@ DOCS = ROOT / "docs"
 _FENCE = re.compile(r"((?:^<!--.*?-->\n+)*)^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _NOTE = re.compile(r"<!-- (.*?) -->")
 KNOWN = re.compile(
-    r"exits \d+|answers \d+|not run: .{3,}|aside|in: [\w.]+|with tickets|not mainstay\.yaml|in the CRM|prints"
+    r"exits \d+|answers \d+|not run: .{3,}|aside|in: [\w.]+|with tickets|not mainstay\.yaml|in the CRM|prints|typed"
     r"|Made of .*"
 )
 

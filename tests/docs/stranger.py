@@ -23,6 +23,7 @@ from mainstay.cli.main import run
 from mainstay.testing.postgres import Database, free_port
 from tests.docs.blocks import Block, lines
 from tests.docs.files import Tree, base, with_block, written
+from tests.docs.lab import train
 
 CRM = """
 CREATE TABLE customers (
@@ -53,7 +54,7 @@ _KEY_ID = re.compile(r"\bmsk_([a-z0-9]+)_")
 class Stranger:
     """`with Stranger(folder, database) as reader: reader.does(block)`, block by block, in the page's order."""
 
-    def __init__(self, folder: Path, crm: Database) -> None:
+    def __init__(self, folder: Path, crm: Database, *, uses_lab: bool = False) -> None:
         self.folder = folder
         self.crm = crm
         self.port = free_port()
@@ -65,6 +66,8 @@ class Stranger:
         """What stands for a word in capitals: the last one of its kind that was printed."""
         self.printed = ""
         self.tree: Tree = base()
+        if uses_lab:
+            train(folder / "lab")
         self._up: subprocess.Popen[bytes] | None = None
         self._write()
 
@@ -79,6 +82,8 @@ class Stranger:
                     self._types(line, block)
             case "sql" if block.note("in the CRM") is not None:
                 self.crm.exec(block.text)
+            case "python" if block.note("typed") is not None:
+                self._programs(block)
             case "text" if block.note("prints") is not None:
                 self._reads(block)
             case _:
@@ -115,14 +120,18 @@ class Stranger:
         into = None
         if ">" in words:
             into, words = words[words.index(">") + 1], words[: words.index(">")]
+        ended, out, told = self._commands_end(words)
+        assert ended == code, f"{where}\nended with {ended}, not {code}:\n{out}\n{told}"
+        if into is not None:
+            (self.folder / into).write_text(out, "utf-8")
+        self._notices(out + told)
+
+    def _commands_end(self, words: list[str]) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of `mainstay WORDS`, run in this process."""
         out, told = io.StringIO(), io.StringIO()
         with self._here(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
             ended = run(words)
-        text = out.getvalue()
-        assert ended == code, f"{where}\nended with {ended}, not {code}:\n{text}\n{told.getvalue()}"
-        if into is not None:
-            (self.folder / into).write_text(text, "utf-8")
-        self._notices(text + told.getvalue())
+        return ended, out.getvalue(), told.getvalue()
 
     @contextlib.contextmanager
     def _here(self) -> Iterator[None]:
@@ -142,7 +151,7 @@ class Stranger:
                 cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + WAIT_S
-        while not self._ready():
+        while not (self._ready() and self._commands_end(["status"])[0] == 0):
             said = (self.folder / "up.log").read_text("utf-8", "replace")
             assert self._up.poll() is None, f"`mainstay {' '.join(words)}` ended:\n{said}"
             assert time.monotonic() < deadline, f"`mainstay {' '.join(words)}` was not ready in time:\n{said}"
@@ -167,16 +176,21 @@ class Stranger:
                 body = next(rest).encode()
             elif not word.startswith("-"):
                 url = word
-        request = urllib.request.Request(url, data=body, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as reply:
-                got, text = reply.status, reply.read().decode()
-        except HTTPError as error:
-            got, text = error.code, error.read().decode()
+        got, text = _fetched(urllib.request.Request(url, data=body, headers=headers))
+        deadline = time.monotonic() + WAIT_S
+        while got == 401 and status != "401" and time.monotonic() < deadline:  # a person types slower than a key lives
+            time.sleep(0.1)
+            got, text = _fetched(urllib.request.Request(url, data=body, headers=headers))
         assert str(got) == status if status else got in (200, 201), f"{where}\nanswered {got}:\n{text}"
         with contextlib.suppress(json.JSONDecodeError):
             text = json.dumps(json.loads(text), indent=2)
         self._notices(text)
+
+    def _programs(self, block: Block) -> None:
+        command = [sys.executable, "-c", self._filled(block.text)]
+        done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block.where}\n{done.stderr}"
+        self._notices(done.stdout)
 
     def _notices(self, text: str) -> None:
         self.printed = text
@@ -207,3 +221,12 @@ class Stranger:
             except subprocess.TimeoutExpired:
                 self._up.kill()
                 self._up.wait()
+
+
+def _fetched(request: urllib.request.Request) -> tuple[int, str]:
+    """Status and body, whatever the status."""
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return reply.status, reply.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()

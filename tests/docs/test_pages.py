@@ -122,7 +122,8 @@ def server() -> Iterator[PostgresServer]:
 def test_a_page_typed_from_top_to_bottom_works(page: Path, server: PostgresServer, tmp_path: Path) -> None:
     name = page.stem.replace("-", "_")
     server.exec(f'CREATE DATABASE "{name}" TEMPLATE crm')
-    with Stranger(tmp_path, Database(server, name)) as reader:
+    uses_lab = "lab/" in page.read_text("utf-8")
+    with Stranger(tmp_path, Database(server, name), uses_lab=uses_lab) as reader:
         for block in blocks(page):
             reader.does(block)
 
