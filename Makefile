@@ -35,7 +35,9 @@ check: .venv/.ready  ## formatting, lint, types, import floors, the documentatio
 	@$(MAKE) --no-print-directory docs
 
 docs: .venv/.ready  ## the documentation as a site, in build/site; without the network, and no warning is let pass
-	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet $(ARGS) && echo "build/site/index.html"
+	@mkdir -p .make build
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build $(ARGS) 2>.make/docs.log || { cat .make/docs.log >&2; exit 1; }
+	@echo "build/site/index.html"
 
 bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
 	@PYTHONPATH=. $(PY) bench/run.py $(ARGS)
