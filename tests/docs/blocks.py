@@ -55,7 +55,7 @@ def pages() -> list[Path]:
 def blocks(page: Path) -> list[Block]:
     """Every fenced block of a page, in order. Fences start at the margin."""
     text = page.read_text("utf-8")
-    name = page.relative_to(DOCS).as_posix()
+    name = page.relative_to(DOCS).as_posix() if page.is_relative_to(DOCS) else f"../{page.relative_to(ROOT)}"
     return [
         Block(name, text.count("\n", 0, found.start(2)) + 1, found[2], found[3], tuple(_NOTE.findall(found[1])))
         for found in _FENCE.finditer(text)

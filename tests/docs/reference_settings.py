@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
@@ -30,19 +31,20 @@ def settings() -> str:
         "",
     ]
     schema = spec.schema()
-    meanings = _meanings()
-    section = ""
+    sections: dict[str, list[str]] = {"The file": []}
     for path, node in _walk(schema, schema["$defs"], ""):
-        first = path.partition(".")[0]
-        if first != section:
-            section = first
-            lines += ["", f"## `{section}`", "", "| key | type | default | |", "|---|---|---|---|"]
-        needed = node.get("needed", False)
-        kind = _type(node, schema["$defs"])
-        meaning, told = meanings.get(path, (node.get("description", ""), ""))
-        default = "needed" if needed else _default(node, kind) or told
-        lines.append(f"| `{path}` | {kind} | {default} | {meaning} |")
+        first, _, deeper = path.partition(".")
+        sections.setdefault(f"`{first}`" if deeper else "The file", []).append(_row(path, node, schema["$defs"]))
+    for section, rows in sections.items():
+        lines += [f"## {section}", "", "| key | type | default | |", "|---|---|---|---|", *rows, ""]
     return "\n".join(lines)
+
+
+def _row(path: str, node: dict[str, Any], definitions: dict[str, Any]) -> str:
+    kind = _type(node, definitions)
+    meaning, told = _meanings().get(path, (node.get("description", ""), ""))
+    default = "needed" if node.get("needed", False) else _default(node, kind) or told
+    return f"| `{path}` | {kind} | {default} | {meaning} |"
 
 
 def _walk(node: dict[str, Any], definitions: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -112,6 +114,7 @@ def _duration(us: int) -> str:
     return f"{us // units[unit]}{unit}"
 
 
+@functools.cache
 def _meanings() -> dict[str, tuple[str, str]]:
     """Path -> the sentence that docs/file.md has for it, and the default as it is told there."""
     found, heading = {}, ""

@@ -55,7 +55,10 @@ def typed(block: Block) -> Iterator[list[str]]:
             yield shlex.split(line, comments=True)[1:]
 
 
-@pytest.mark.parametrize("block", [one for one in ALL if one.language in {"sh", ""}], ids=_named)
+COMMAND_LINES = [one for one in (*ALL, *blocks(ROOT / "README.md")) if one.language in {"sh", ""}]
+
+
+@pytest.mark.parametrize("block", COMMAND_LINES, ids=_named)
 def test_each_command_line_is_one(block: Block) -> None:
     for words in typed(block):
         faults_of_line(words, block.where)

@@ -57,10 +57,10 @@ def test_a_link_that_leads_nowhere_breaks_the_build(tmp_path: Path) -> None:
 def test_every_page_is_on_the_site_and_in_its_navigation(site: Path) -> None:
     home = (site / "index.html").read_text("utf-8")
     for page in pages():
-        path = page.relative_to(DOCS).with_suffix("")
-        shown = path.parent if path.name == "README" else path
-        assert (site / shown / "index.html").is_file(), path
-        assert f'href="{shown.as_posix()}/"' in home or path.name == "README", f"{path} is not in the navigation"
+        path = page.relative_to(DOCS)
+        shown = path.with_name("index.html") if path.name == "README.md" else path.with_suffix(".html")
+        assert (site / shown).is_file(), path
+        assert f'href="{shown.as_posix()}"' in home, f"{path} is not in the navigation"
 
 
 def loaded_from_elsewhere(text: str) -> list[str]:
