@@ -183,6 +183,8 @@ def _statuses(module: Module) -> Iterator[tuple[str, int]]:
         match name, values:
             case "told", [str() as code, int() as status]:
                 yield code, status
+            case "told", [None, int() as status] if isinstance(node.args[0], ast.Name):
+                yield from ((code, status) for code in _codes(module, node.args[0]))
             case "Refusal", [int() as status, str() as code]:
                 yield code, status
             case "BadRequest", _:
@@ -190,6 +192,17 @@ def _statuses(module: Module) -> Iterator[tuple[str, int]]:
                 yield ("bad_request", 400) if given == 400 else ("invalid", given if isinstance(given, int) else 422)
             case _:
                 pass
+
+
+def _codes(module: Module, name: ast.Name) -> set[str]:
+    """The problem types that a name may stand for: those in the last assignment to it above."""
+    above = [
+        node
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Assign) and _names(node, name.id) and node.lineno < name.lineno
+    ]
+    last = max(above, key=lambda node: node.lineno, default=name)
+    return {text for node in ast.walk(last) if isinstance(node, ast.Constant) and (text := node.value) in TITLES}
 
 
 def _plain(node: ast.expr | None) -> object:
