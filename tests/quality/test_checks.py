@@ -242,3 +242,49 @@ def test_freshness_says_the_worse_of_its_two_promises(
 def test_nothing_promised_still_needs_something_published() -> None:
     assert freshness_finding(Freshness(), HOUR, None).verdict is Verdict.PASS
     assert freshness_finding(Freshness(), None, None).verdict is Verdict.UNKNOWN
+
+
+@given(st.lists(st.one_of(st.none(), st.text("aé\u0301😀", max_size=6)), min_size=1, max_size=6))
+@settings(max_examples=30, deadline=None)
+def test_a_length_counts_characters_and_never_null(values: list[str | None]) -> None:
+    expected = [value is not None and not 2 <= len(value) <= 4 for value in values]
+    assert failing(check("length", "plan", min=2, max=4), values) == expected
+    assert failing(check("length", "plan", max=4), values) == [v is not None and len(v) > 4 for v in values]
+
+
+def test_a_length_says_its_limits() -> None:
+    one = check("length", "plan", min=2, max=4)
+    (finding,) = judge_rows(dataset(one), {one.name: 2}, 9)
+    assert finding.sentence == "2 of 9 rows have a plan shorter than 2 characters or longer than 4 characters"
+
+
+pairs = st.tuples(st.booleans(), st.one_of(st.none(), st.sampled_from("ab")), st.one_of(st.none(), st.integers(0, 1)))
+
+
+@given(st.lists(pairs, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_unique_over_several_columns_compares_them_together(rows: list[tuple[bool, str | None, int | None]]) -> None:
+    one = Check(name="plan+number.unique", kind="unique", args={"columns": ["plan", "number"]})
+    with duckdb.connect() as db:
+        db.execute(
+            "CREATE TABLE current (id BIGINT, plan VARCHAR, number BIGINT); CREATE TABLE b (k VARCHAR, _ord INT)"
+        )
+        for number, (incoming, *values) in enumerate(rows):
+            db.execute("INSERT INTO current VALUES (?, ?, ?)", [number, *values])
+            if incoming:
+                db.execute("INSERT INTO b VALUES (?, ?)", [str(number), number])
+        found = db.execute(
+            unique_failures(one, relation_sql="current", key="id", incoming_sql="SELECT k, _ord FROM b")
+        ).fetchall()
+        counted = db.execute(unique_count(one, relation_sql="current")).fetchone()
+    whole = [(incoming, values) for incoming, *values in rows if None not in values]
+    seen = [values for incoming, values in whole if not incoming]
+    expected = []
+    for number, (incoming, *values) in enumerate(rows):
+        if incoming and None not in values:
+            if values in seen:
+                expected.append((str(number), number))
+            seen.append(values)
+    assert found == expected
+    assert counted == (len(whole) - len({tuple(values) for _, values in whole}), len(whole))
+    assert judge_unique(one, 1, 4).sentence == "1 of 4 rows repeat a plan and number that another row has"

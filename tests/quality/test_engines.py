@@ -30,6 +30,7 @@ CHECKS = [
     Check(name="d", kind="values", column="plan", args={"values": ["One year", "it's"]}),
     Check(name="e", kind="min", column="since", args={"value": "2020-01-01"}),
     Check(name="f", kind="sql", args={"condition": '"Tenure" < 100 OR plan IS NULL'}),
+    Check(name="h", kind="length", column="plan", args={"min": 1, "max": 7}),
     Check(name="g", kind="sql", args={"condition": "charges BETWEEN 0 AND 11 AND plan <> ''"}),
 ]
 
@@ -54,7 +55,7 @@ def in_sqlite(checks: list[Check], rows: list[tuple[Any, ...]]) -> list[int]:
 
 
 def test_the_rows_counted_are_the_ones_meant() -> None:
-    assert in_duckdb(CHECKS, ROWS) == [1, 1, 1, 2, 1, 1, 3]
+    assert in_duckdb(CHECKS, ROWS) == [1, 1, 1, 2, 1, 1, 3, 3]
 
 
 row = st.tuples(

@@ -72,6 +72,8 @@ datasets:
       - {row_count: {min: 1000}}
       - {sql: tenure <= total_charges, name: tenure.min, on_fail: warn}
       - {unique: email}
+      - {unique: [email, tier]}
+      - {length: {column: email, min: 3}}
   plans:
     source: crm
     table: plans

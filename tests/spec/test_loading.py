@@ -72,6 +72,8 @@ def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
     assert checks["total_charges.min"].on_fail == "warn"
     assert checks["joined.min"].args == {"value": "2001-01-01"}
     assert {"email.unique", "email.unique_2"} <= set(checks)
+    assert checks["email+tier.unique"].args == {"columns": ["email", "tier"]}
+    assert checks["email.length"].args == {"min": 3}
 
 
 @pytest.mark.parametrize(

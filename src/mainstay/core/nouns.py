@@ -33,10 +33,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Unique in its dataset: `tenure.max`, `row_count`, or what the user called it."""
     kind: str
-    """`required`, `type`, `min`, `max`, `pattern`, `values`, `unique`, `row_count`, `sql`."""
+    """`required`, `type`, `min`, `max`, `length`, `pattern`, `values`, `sql`, `unique`, `row_count`."""
     column: str | None = None
     args: dict[str, Any] = {}
-    """`min`/`max`: {value}. `pattern`: {regex}. `values`: {values}. `row_count`: {min, max}. `sql`: {condition}."""
+    """`min`/`max`: {value}. `length`/`row_count`: {min, max}. `pattern`: {regex}. `values`: {values}. `sql`:
+    {condition}. `unique` over several columns: {columns}."""
     on_fail: OnFail = "quarantine"
     """Row checks: any of the three. `row_count` cannot quarantine: it warns or blocks."""
 

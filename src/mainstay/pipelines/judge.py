@@ -12,7 +12,7 @@ from mainstay.core.nouns import Check
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
-from mainstay.quality.checks import RowCheck, judge_row_count, judge_rows, judge_unique, unique_failures
+from mainstay.quality.checks import RowCheck, judge_row_count, judge_rows, judge_unique, unique_columns, unique_failures
 from mainstay.quality.checks import row_checks as checks_of
 from mainstay.store.current import Current, schema_of
 
@@ -208,7 +208,7 @@ class Gate:
         for index, check in enumerate(self.checks[:-1]):
             if check.kind != "unique":
                 continue
-            column = identifier(check.column or "")
+            column = ", ".join(unique_columns(check))
             accepted = f"SELECT _k AS k, _ord, {column} FROM judged WHERE {self.accepted()}"
             relation = (
                 f"(SELECT _k AS k, {column} FROM {self.rows_table} "

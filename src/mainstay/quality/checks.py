@@ -27,6 +27,7 @@ __all__ = [
     "judge_rows",
     "judge_unique",
     "row_checks",
+    "unique_columns",
     "unique_count",
     "unique_failures",
 ]
@@ -90,18 +91,20 @@ def unique_failures(check: Check, *, relation_sql: str, key: str, incoming_sql: 
     are not incoming come first, then incoming ones in our order of reading. NULL never collides.
 
     Args:
-        check: The `unique` check; its column is looked at.
+        check: The `unique` check; its columns are looked at.
         relation_sql: Name or parenthesised query of current *as it would be*: one row per key, the incoming included.
         key: The key column in that relation.
         incoming_sql: Query giving `k` (the key as text) and `_ord` of the incoming rows, one per key.
     """
-    column = sql.name(check.column or "")
+    columns = unique_columns(check)
+    value = ", ".join(columns) if len(columns) == 1 else f"row({', '.join(columns)})"
+    there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
     return (
         f"WITH _incoming AS ({incoming_sql}), "
-        f"_repeated AS (SELECT {column} AS v FROM {relation_sql} AS r WHERE {column} IS NOT NULL "
-        f"GROUP BY {column} HAVING count(*) > 1), "
-        f"_placed AS (SELECT CAST(r.{sql.name(key)} AS VARCHAR) AS k, r.{column} AS v FROM {relation_sql} AS r "
-        f"WHERE r.{column} IN (SELECT v FROM _repeated)), "
+        f"_repeated AS (SELECT {value} AS v FROM {relation_sql} AS r WHERE {there} "
+        f"GROUP BY ALL HAVING count(*) > 1), "
+        f"_placed AS (SELECT CAST(r.{sql.name(key)} AS VARCHAR) AS k, {value} AS v FROM {relation_sql} AS r "
+        f"WHERE {value} IN (SELECT v FROM _repeated)), "
         f"_ranked AS (SELECT p.k, i._ord, row_number() OVER (PARTITION BY p.v ORDER BY i._ord NULLS FIRST, p.k) AS n "
         f"FROM _placed AS p LEFT JOIN _incoming AS i ON i.k = p.k) "
         f"SELECT k, _ord FROM _ranked WHERE n > 1 AND _ord IS NOT NULL ORDER BY _ord"
@@ -110,11 +113,17 @@ def unique_failures(check: Check, *, relation_sql: str, key: str, incoming_sql: 
 
 def unique_count(check: Check, *, relation_sql: str) -> str:
     """SQL giving one row (`failed`, `total`): surplus rows of the whole relation, and rows that have a value."""
-    column = sql.name(check.column or "")
+    columns = unique_columns(check)
+    there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
     return (
-        f"SELECT count({column}) - count(DISTINCT {column}) AS failed, count({column}) AS total "
-        f"FROM {relation_sql} AS r"
+        f"SELECT count(*) - count(DISTINCT row({', '.join(columns)})) AS failed, count(*) AS total "
+        f"FROM {relation_sql} AS r WHERE {there}"
     )
+
+
+def unique_columns(check: Check) -> tuple[str, ...]:
+    """The columns, quoted, whose values together no two rows may share."""
+    return tuple(sql.name(column) for column in check.args.get("columns") or (check.column or "",))
 
 
 def judge_rows(dataset: Dataset, failed: Mapping[str, int], total: int) -> tuple[Finding, ...]:
@@ -151,6 +160,8 @@ def _what_failed(dataset: Dataset, check: Check) -> str:
         return f"have {column} below {check.args['value']}"
     if check.kind == "max":
         return f"have {column} above {check.args['value']}"
+    if check.kind == "length":
+        return f"have a {column} {_lengths(check)}"
     if check.kind == "pattern":
         return f"have a {column} that does not match {check.args['regex']}"
     if check.kind == "values":
@@ -158,12 +169,21 @@ def _what_failed(dataset: Dataset, check: Check) -> str:
     return f"do not satisfy {check.args['condition']}"
 
 
+def _lengths(check: Check) -> str:
+    least, most = check.args.get("min"), check.args.get("max")
+    shorter, longer = f"shorter than {least} characters", f"longer than {most} characters"
+    if least is None or most is None:
+        return longer if least is None else shorter
+    return f"{shorter} or {longer}"
+
+
 def judge_unique(check: Check, failed: int, total: int) -> Finding:
     """The finding of a `unique` check: `failed` surplus rows among `total` rows of current as it would be."""
+    what = " and ".join(check.args.get("columns") or (check.column or "",))
     if failed == 0:
-        return _finding(check, Verdict.PASS, f"no {check.column} is repeated in {total:,} rows", 0, total)
+        return _finding(check, Verdict.PASS, f"no {what} is repeated in {total:,} rows", 0, total)
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
-    sentence = f"{failed:,} of {total:,} rows repeat a {check.column} that another row has"
+    sentence = f"{failed:,} of {total:,} rows repeat a {what} that another row has"
     return _finding(check, verdict, sentence, failed, total)
 
 

@@ -37,6 +37,11 @@ def _maximum(column: str, args: Mapping[str, Any], literal: Literal) -> str:
     return f"{column} > {literal(args['value'])}"
 
 
+def _length(column: str, args: Mapping[str, Any], _literal: Literal) -> str:
+    limits = [f"length({column}) {sign} {args[bound]}" for bound, sign in (("min", "<"), ("max", ">")) if bound in args]
+    return sql.any_of(limits)
+
+
 def _pattern(column: str, args: Mapping[str, Any], _literal: Literal) -> str:
     return f"NOT regexp_full_match({column}, {sql.text(str(args['regex']))})"
 
@@ -53,6 +58,7 @@ CONDITIONS: dict[str, Condition] = {
     "required": _required,
     "min": _minimum,
     "max": _maximum,
+    "length": _length,
     "pattern": _pattern,
     "values": _values,
     "sql": _condition,

@@ -128,6 +128,7 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
         ("required", {}, part.required or required),
         ("min", {"value": part.minimum}, part.minimum is not None),
         ("max", {"value": part.maximum}, part.maximum is not None),
+        ("length", _limits(part.length), part.length is not None),
         ("pattern", {"regex": part.pattern}, part.pattern is not None),
         ("values", {"values": part.values}, part.values is not None),
         ("unique", {}, part.unique),
@@ -140,14 +141,16 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
 def _listed(entry: shape.CheckPart) -> Check:
     on_fail: OnFail = entry.on_fail or ("block" if entry.row_count else "quarantine")
     kind, column, args = _kind(entry)
-    name = entry.name or (f"{column}.{kind}" if column else kind)
+    of = column or "+".join(args.get("columns", ()))
+    name = entry.name or (f"{of}.{kind}" if of else kind)
     return Check(name=name, kind=kind, column=column, args=args, on_fail=on_fail)
 
 
 def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
     if entry.row_count is not None:
-        bounds = {"min": entry.row_count.minimum, "max": entry.row_count.maximum}
-        return "row_count", None, {name: bound for name, bound in bounds.items() if bound is not None}
+        return "row_count", None, _limits(entry.row_count)
+    if isinstance(entry.unique, list):
+        return "unique", None, {"columns": entry.unique}
     if entry.unique is not None:
         return "unique", entry.unique, {}
     if entry.required is not None:
@@ -156,11 +159,18 @@ def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
         return "min", entry.minimum.column, {"value": entry.minimum.value}
     if entry.maximum is not None:
         return "max", entry.maximum.column, {"value": entry.maximum.value}
+    if entry.length is not None:
+        return "length", entry.length.column, _limits(entry.length)
     if entry.pattern is not None:
         return "pattern", entry.pattern.column, {"regex": entry.pattern.regex}
     if entry.values is not None:
         return "values", entry.values.column, {"values": entry.values.values}
     return "sql", None, {"condition": entry.sql}
+
+
+def _limits(part: shape.RowCount | shape.LengthPart | None) -> dict[str, int]:
+    bounds = {} if part is None else {"min": part.minimum, "max": part.maximum}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def _named(found: list[tuple[Check, bool]]) -> Iterable[Check]:

@@ -7,7 +7,7 @@ from typing import Any
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 
-CHECK_KINDS = ("row_count", "unique", "required", "min", "max", "pattern", "values", "sql")
+CHECK_KINDS = ("row_count", "unique", "required", "min", "max", "length", "pattern", "values", "sql")
 _STEPS = {"null_if", "number", "date", "boolean", "map"}
 _STEP_TYPES = {"number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}}
 _ORDERED = {"integer", "number", "date", "timestamp"}
@@ -31,7 +31,10 @@ def cross_check_columns(path: Path, columns: dict[str, Any], faults: Faults) -> 
                 _bound((*where, bound), said[bound], kind, faults)
         _order(where, said, kind, faults)
         _values((*where, "values"), said.get("values"), kind, faults)
-        _pattern((*where, "pattern"), "pattern" in said, kind, faults)
+        for check in ("length", "pattern"):
+            _of_text((*where, check), check, check in said, kind, faults)
+        if "length" in said:
+            _limits((*where, "length"), mapping(said["length"]), faults)
         _cleaning((*where, "clean"), sequence(said.get("clean")), kind, faults)
 
 
@@ -63,21 +66,25 @@ def _entry(where: Path, kind: str, value: object, columns: dict[str, Any], fault
     said = mapping(value)
     place = where if isinstance(value, str) else (*where, "column")
     column = text(value) or text(said.get("column"))
+    if kind == "row_count":
+        _limits(where, said, faults)
     if kind in {"row_count", "sql"}:
-        _row_count(where, said, faults)
         return
+    for index, one in enumerate(sequence(value)):
+        if text(one) and columns and one not in columns:
+            faults.at((*where, index), "a column of this dataset", shown(one), close(one, columns))
     if column and columns and column not in columns:
         faults.at(place, "a column of this dataset", shown(column), close(column, columns))
     of = type_of(columns, column)
     if kind in {"min", "max"} and "value" in said:
         _bound((*where, "value"), said["value"], of, faults)
     _values((*where, "values"), said.get("values"), of, faults)
-    _pattern((*where, "column"), kind == "pattern", of, faults)
+    if kind == "length":
+        _limits(where, said, faults)
+    _of_text((*where, "column"), kind, kind in {"length", "pattern"}, of, faults)
 
 
-def _row_count(where: Path, said: dict[str, Any], faults: Faults) -> None:
-    if where[-1] != "row_count":
-        return
+def _limits(where: Path, said: dict[str, Any], faults: Faults) -> None:
     least, greatest = said.get("min"), said.get("max")
     if not {"min", "max"} & set(said):
         faults.at(where, "`min`, `max` or both", "neither", "write {min: 1}")
@@ -114,10 +121,10 @@ def _values(where: Path, values: object, kind: str, faults: Faults) -> None:
             faults.at((*where, index), f"a value of type {kind}", shown(value), mend)
 
 
-def _pattern(where: Path, asked: bool, kind: str, faults: Faults) -> None:
+def _of_text(where: Path, check: str, asked: bool, kind: str, faults: Faults) -> None:
     if asked and kind and kind != "string":
         mend = "delete it, or change the type to string"
-        faults.at(where, "a pattern for a column of type string", f"one of type {kind}", mend)
+        faults.at(where, f"a {check} for a column of type string", f"one of type {kind}", mend)
 
 
 def _cleaning(where: Path, steps: list[Any], kind: str, faults: Faults) -> None:

@@ -16,6 +16,7 @@ from mainstay.spec.values import (
     FreeDisk,
     Hours,
     Identifier,
+    Identifiers,
     IsoDate,
     Lag,
     Name,
@@ -125,6 +126,11 @@ Step = Annotated[
 ]
 
 
+class LengthPart(Part):
+    minimum: int | None = Field(default=None, alias="min", ge=0, description="Characters at least.", examples=[5])
+    maximum: int | None = Field(default=None, alias="max", ge=0, description="Characters at most.", examples=[5])
+
+
 class ColumnPart(Part):
     type: ColumnType = Field(examples=["string"])
     source_name: str = Field(default="", description="Its name in the source, where it differs.", examples=["CUST_NO"])
@@ -132,6 +138,7 @@ class ColumnPart(Part):
     unique: bool = Field(default=False, description="A value that a second key has fails.")
     minimum: Scalar | None = Field(default=None, alias="min", description="The least value, itself allowed.")
     maximum: Scalar | None = Field(default=None, alias="max", description="The greatest value, itself allowed.")
+    length: LengthPart | None = Field(default=None, description="How long the text may be.", examples=["{max: 40}"])
     pattern: Regex | None = Field(default=None, description="The whole text must match.")
     values: list[Scalar] | None = Field(default=None, min_length=1, description="The only values allowed.")
     on_fail: OnFail = Field(default="quarantine", description="What a failure of this column's checks does.")
@@ -144,6 +151,10 @@ class ColumnPart(Part):
 class Bound(Part):
     column: Identifier = Field(examples=["tenure"])
     value: Scalar = Field(examples=[0])
+
+
+class LengthCheck(LengthPart):
+    column: Identifier = Field(examples=["postcode"])
 
 
 class PatternCheck(Part):
@@ -165,10 +176,13 @@ class CheckPart(Part):
     """A check of a dataset: exactly one kind, and what a failure does."""
 
     row_count: RowCount | None = Field(default=None, description="How many rows current would have.")
-    unique: Identifier | None = Field(default=None, description="A column without equal values.")
+    unique: Identifiers | None = Field(
+        default=None, description="A column, or several together, without equal values.", examples=["email"]
+    )
     required: Identifier | None = Field(default=None, description="A column without nulls.")
     minimum: Bound | None = Field(default=None, alias="min")
     maximum: Bound | None = Field(default=None, alias="max")
+    length: LengthCheck | None = None
     pattern: PatternCheck | None = None
     values: ValuesCheck | None = None
     sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")

@@ -66,6 +66,15 @@ def _identifier(value: object) -> str:
     return text
 
 
+def _identifiers(value: object) -> str | list[str]:
+    if not isinstance(value, list):
+        return _identifier(value)
+    names = [_identifier(each) for each in value]
+    if len(names) < 2 or len({name.casefold() for name in names}) < len(names):
+        raise fault("a column, or at least two different ones", "write [first, second], or the one without brackets")
+    return names
+
+
 def _name(value: object) -> str:
     text = _text(value, "a name")
     if not re.fullmatch(NAME, text):
@@ -196,6 +205,12 @@ Span = Annotated[int, BeforeValidator(_positive), _schema("string", pattern=dura
 Lag = Annotated[Any, BeforeValidator(_lag), _schema(["string", "integer"], pattern=durations.PATTERN)]
 """A duration's text, or a whole number for cursors that are numbers."""
 Identifier = Annotated[str, BeforeValidator(_identifier), _schema("string", pattern=IDENTIFIER)]
+Identifiers = Annotated[
+    Any,
+    BeforeValidator(_identifiers),
+    _schema(["string", "array"], pattern=IDENTIFIER, items={"type": "string", "pattern": IDENTIFIER}, minItems=2),
+]
+"""One name, or a list of at least two different ones."""
 Name = Annotated[str, BeforeValidator(_name), _schema("string", pattern=NAME)]
 Zone = Annotated[str, BeforeValidator(_zone), _schema("string", examples=["Europe/Berlin"])]
 Hours = Annotated[str, BeforeValidator(_hours), _schema("string", examples=["20:00-06:00 Europe/Berlin"])]
