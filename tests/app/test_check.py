@@ -207,8 +207,8 @@ def test_values_that_do_not_fit_are_counted_and_judged_by_what_on_fail_would_do(
 def test_a_sample_fails_where_it_would_block_or_no_row_would_pass(shop: Shop) -> None:
     dataset = read_file(shop.write(file_of("{kind: sqlite, path: crm.db}"))).datasets["customers"]
 
-    def as_judged(on_fail: OnFail, failed: int) -> Verdict:
-        declared = Check(name="tenure.max", kind="max", column="tenure", on_fail=on_fail)
+    def as_judged(on_fail: OnFail, failed: int, max_share: float | None = None) -> Verdict:
+        declared = Check(name="tenure.max", kind="max", column="tenure", on_fail=on_fail, max_share=max_share)
         finding = Finding(check="tenure.max", verdict=Verdict.FAIL, sentence="", failed=failed, total=10)
         return as_declared(dataset, declared, finding).verdict
 
@@ -216,6 +216,8 @@ def test_a_sample_fails_where_it_would_block_or_no_row_would_pass(shop: Shop) ->
     assert as_judged("quarantine", 9) is Verdict.WARN
     assert as_judged("quarantine", 10) is Verdict.FAIL
     assert as_judged("block", 1) is Verdict.FAIL
+    assert as_judged("quarantine", 2, 0.2) is Verdict.WARN
+    assert as_judged("warn", 3, 0.2) is Verdict.FAIL
 
 
 def test_a_repeated_and_an_absent_key_are_found(shop: Shop) -> None:

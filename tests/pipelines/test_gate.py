@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from mainstay.core.nouns import Check
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import quarantine
@@ -24,4 +26,56 @@ def test_unique_over_several_columns_is_judged_on_current_as_it_would_be(tmp_pat
     assert (row.key, row.reasons) == ("3", "tenure+plan.unique")
     finding = next(one for one in world.batch(2).findings if one.check == unique.name)
     assert (finding.verdict, finding.failed) == (Verdict.FAIL, 1)
+    world.close()
+
+
+def share_of(world: World, number: int, check: str) -> tuple[Verdict, int, int]:
+    finding = next(one for one in world.batch(number).findings if one.check == f"{check}.max_share")
+    return finding.verdict, finding.failed, finding.total
+
+
+def test_up_to_the_share_rows_go_their_way_and_above_it_the_batch_waits(tmp_path: Path) -> None:
+    limited = msgspec.structs.replace(CUSTOMERS.checks[2], max_share=0.25)
+    world = World(tmp_path, customers=msgspec.structs.replace(CUSTOMERS, checks=(*CUSTOMERS.checks[:2], limited)))
+    for number in range(1, 5):
+        world.customer(number, tenure=number)
+    world.customer(4, tenure=101)
+    assert world.run().quarantined == 1
+    assert share_of(world, 1, "tenure.max") == (Verdict.PASS, 1, 4)
+    world.customer(3, tenure=102, u=1)  # one row of one, but two keys of four: what is held counts
+    assert world.run().status == "blocked"
+    assert share_of(world, 2, "tenure.max") == (Verdict.FAIL, 2, 4)
+    released = quarantine.release_batch(world.desk, dataset="customers", number=2, reason="a new tariff")
+    assert released.released == ("tenure.max.max_share",)
+    assert sorted(row.key for row in quarantine.list_rows(world.desk, dataset="customers")) == ["3", "4"]
+    world.customer(5, tenure=5, u=2)
+    assert world.run().status == "published"  # nothing in it fails
+    assert share_of(world, 3, "tenure.max") == (Verdict.WARN, 2, 5)
+    world.customer(4, tenure=4, u=3)  # mended in the source: it counts no longer
+    world.run()
+    assert share_of(world, 4, "tenure.max") == (Verdict.PASS, 1, 5)
+    world.adds_up()
+    world.close()
+
+
+def test_rows_that_carry_a_warning_count_in_its_share(tmp_path: Path) -> None:
+    named = Check(
+        name="plan, or none; known",
+        kind="values",
+        column="plan",
+        args={"values": ["a"]},
+        on_fail="warn",
+        max_share=0.5,
+    )
+    world = World(tmp_path, customers=with_checks(CUSTOMERS, named))
+    world.customer(1, plan="b")
+    world.customer(2, plan="a")
+    assert world.run().status == "published"
+    world.customer(3, plan="a", u=1)
+    assert world.run().status == "published"
+    assert share_of(world, 2, named.name) == (Verdict.PASS, 1, 3)
+    world.customer(4, plan="c", u=2)
+    world.customer(2, plan="d", u=2)
+    assert world.run().status == "blocked"
+    assert share_of(world, 3, named.name) == (Verdict.FAIL, 3, 4)
     world.close()

@@ -73,7 +73,7 @@ datasets:
       - {sql: tenure <= total_charges, name: tenure.min, on_fail: warn}
       - {unique: email}
       - {unique: [email, tier]}
-      - {length: {column: email, min: 3}}
+      - {length: {column: email, min: 3}, max_share: 0.01}
   plans:
     source: crm
     table: plans

@@ -131,6 +131,27 @@ FAULTS = [
         "at most the max of 2",
         "swap",
     ),
+    (
+        "{unique: email}",
+        "{unique: email, on_fail: block, max_share: 0.1}",
+        "datasets.customers.checks[2].max_share",
+        "no share",
+        "quarantine or warn",
+    ),
+    (
+        "{row_count: {min: 1000}}",
+        "{row_count: {min: 1}, max_share: 0.1}",
+        "datasets.customers.checks[0].max_share",
+        "a check of rows",
+        "delete it",
+    ),
+    (
+        "{unique: email}",
+        "{unique: email, max_share: 1}",
+        "datasets.customers.checks[2].max_share",
+        "less than 1",
+        "0.01",
+    ),
     ("{unique: email}", "{on_fail: warn}", "datasets.customers.checks[2]", "one check", "row_count"),
     (
         "{unique: email}",

@@ -74,6 +74,7 @@ def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
     assert {"email.unique", "email.unique_2"} <= set(checks)
     assert checks["email+tier.unique"].args == {"columns": ["email", "tier"]}
     assert checks["email.length"].args == {"min": 3}
+    assert checks["email.length"].max_share == 0.01
 
 
 @pytest.mark.parametrize(

@@ -414,7 +414,13 @@ def as_declared(dataset: Dataset, check: Check | None, finding: Finding) -> Find
     mend = finding.mend
     if verdict in (Verdict.WARN, Verdict.FAIL):
         every_row = on_fail == "quarantine" and finding.failed == finding.total
+        most = 1.0 if check is None or check.max_share is None else check.max_share
         verdict = Verdict.FAIL if on_fail == "block" or every_row else Verdict.WARN
+        if finding.failed > most * finding.total:
+            verdict = Verdict.FAIL
+            mend = (
+                mend or f"more than `max_share` of {most:g} fail, which would block the batch: mend them, or raise it"
+            )
         mend = mend or _mend(check, on_fail)
     return msgspec.structs.replace(
         finding, check=f"{dataset.name}.{finding.check}", verdict=verdict, on_fail=on_fail, mend=mend

@@ -40,6 +40,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     {condition}. `unique` over several columns: {columns}."""
     on_fail: OnFail = "quarantine"
     """Row checks: any of the three. `row_count` cannot quarantine: it warns or blocks."""
+    max_share: float | None = None
+    """Above this share of the dataset's keys that fail, a batch blocks; up to it `on_fail` stands. None: no limit."""
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):

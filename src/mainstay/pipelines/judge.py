@@ -12,7 +12,15 @@ from mainstay.core.nouns import Check
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
-from mainstay.quality.checks import RowCheck, judge_row_count, judge_rows, judge_unique, unique_columns, unique_failures
+from mainstay.quality.checks import (
+    RowCheck,
+    judge_row_count,
+    judge_rows,
+    judge_share,
+    judge_unique,
+    unique_columns,
+    unique_failures,
+)
 from mainstay.quality.checks import row_checks as checks_of
 from mainstay.store.current import Current, schema_of
 
@@ -64,7 +72,8 @@ class Gate:
         self.form = form
         self.released = released
         self.deletes_checked = deletes_checked
-        self.rows_table = f"{schema_of(form.dataset.name)}.rows"
+        self.schema = schema_of(form.dataset.name)
+        self.rows_table = f"{self.schema}.rows"
         self.row_checks = checks_of(form.dataset) if row_checks is None else row_checks
         self.checks: tuple[Check, ...] = (
             *(one.check for one in self.row_checks),
@@ -247,6 +256,21 @@ class Gate:
                 findings.append(finding)
         return findings
 
+    def _share(self, index: int, check: Check) -> Finding:
+        """How many keys fail the check as current would be: newest versions, shown or held, each counted once."""
+        coming = "SELECT _k FROM judged WHERE NOT _super"
+        held = f"SELECT _k FROM {self.schema}.held"
+        failed = f"(_f{index // BITS} & {1 << (index % BITS)}) <> 0"
+        counted = self.current.one(
+            "SELECT count(DISTINCT _k) FILTER (failed), count(DISTINCT _k), count(DISTINCT _k) FILTER (failed AND new) "
+            f"FROM (SELECT _k, {failed} AS failed, TRUE AS new FROM judged WHERE NOT _super AND _op = 'u' "
+            f"UNION ALL SELECT _k, {_names(check, '_warn')}, FALSE FROM {self.rows_table} "
+            f"WHERE NOT _deleted AND _k NOT IN ({coming}) AND _k NOT IN ({held}) "
+            f"UNION ALL SELECT _k, {_names(check, 'sentence')}, FALSE FROM {self.schema}.held "
+            f"WHERE _k NOT IN ({coming}))"
+        )
+        return judge_share(check, int(counted[0]), int(counted[1]), coming=int(counted[2]))
+
     def _dataset_findings(self) -> list[Finding]:
         before = int(self.current.one(f"SELECT count(*) FROM {self.rows_table} WHERE NOT _deleted")[0])
         there = f"(SELECT _k FROM {self.rows_table} WHERE NOT _deleted)"
@@ -260,6 +284,9 @@ class Gate:
             judge_row_count(check, before + added - removed)
             for check in self.form.dataset.checks
             if check.kind == "row_count"
+        ]
+        findings += [
+            self._share(index, check) for index, check in enumerate(self.checks) if check.max_share is not None
         ]
         most = self.form.dataset.deletes.max_share
         if self.deletes_checked and before and removed / before > most:
@@ -276,3 +303,9 @@ class Gate:
                 )
             )
         return findings
+
+
+def _names(check: Check, reasons: str) -> str:
+    """A condition: the check is among the reasons in this column, as `Gate.reasons` and publishing join them."""
+    among = f"'; ' || replace({reasons}, ', ', '; ') || '; '"
+    return f"coalesce(contains({among}, {literal('; ' + check.name.replace(', ', '; ') + '; ')}), FALSE)"

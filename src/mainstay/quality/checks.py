@@ -25,8 +25,10 @@ __all__ = [
     "freshness_finding",
     "judge_row_count",
     "judge_rows",
+    "judge_share",
     "judge_unique",
     "row_checks",
+    "share_name",
     "unique_columns",
     "unique_count",
     "unique_failures",
@@ -185,6 +187,42 @@ def judge_unique(check: Check, failed: int, total: int) -> Finding:
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
     sentence = f"{failed:,} of {total:,} rows repeat a {what} that another row has"
     return _finding(check, verdict, sentence, failed, total)
+
+
+def share_name(check: Check) -> str:
+    """What the finding on a check's `max_share` is called; a person releases a batch from it by this name."""
+    return f"{check.name}.max_share"
+
+
+def judge_share(check: Check, failing: int, keys: int, *, coming: int) -> Finding:
+    """The finding on a check's `max_share`, on current as it would be.
+
+    Args:
+        check: The check.
+        failing: How many keys fail it.
+        keys: How many there are.
+        coming: How many of `failing` the batch brings. Without any it is not what is wrong: it passes, with WARN.
+    """
+    most = check.max_share or 0.0
+    share = failing / keys if keys else 0.0
+    above = share > most
+    sentence = f"{failing:,} of {keys:,} keys fail {check.name}, {_percent(share)}; the most is {_percent(most)}"
+    return Finding(
+        check=share_name(check),
+        verdict=(Verdict.FAIL if coming else Verdict.WARN) if above else Verdict.PASS,
+        sentence=sentence,
+        column=check.column,
+        on_fail="block",
+        failed=failing,
+        total=keys,
+        mend="mend them in the source or add `clean:`; if it is right so, mainstay batch release ID --reason ..."
+        if above
+        else "",
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def judge_row_count(check: Check, count: int) -> Finding:

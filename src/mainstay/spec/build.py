@@ -135,7 +135,9 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
     ]
     for kind, args, wanted in asked:
         if wanted:
-            yield Check(name=f"{name}.{kind}", kind=kind, column=name, args=args, on_fail=part.on_fail)
+            yield Check(
+                name=f"{name}.{kind}", kind=kind, column=name, args=args, on_fail=part.on_fail, max_share=part.max_share
+            )
 
 
 def _listed(entry: shape.CheckPart) -> Check:
@@ -143,7 +145,7 @@ def _listed(entry: shape.CheckPart) -> Check:
     kind, column, args = _kind(entry)
     of = column or "+".join(args.get("columns", ()))
     name = entry.name or (f"{of}.{kind}" if of else kind)
-    return Check(name=name, kind=kind, column=column, args=args, on_fail=on_fail)
+    return Check(name=name, kind=kind, column=column, args=args, on_fail=on_fail, max_share=entry.max_share)
 
 
 def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
@@ -181,7 +183,7 @@ def _named(found: list[tuple[Check, bool]]) -> Iterable[Check]:
         while not by_user and name in taken:
             name, number = f"{check.name}_{number}", number + 1
         taken.add(name)
-        yield Check(name=name, kind=check.kind, column=check.column, args=check.args, on_fail=check.on_fail)
+        yield msgspec.structs.replace(check, name=name)
 
 
 def _cursor(part: shape.CursorPart | None) -> nouns.Cursor | None:

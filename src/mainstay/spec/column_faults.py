@@ -35,6 +35,7 @@ def cross_check_columns(path: Path, columns: dict[str, Any], faults: Faults) -> 
             _of_text((*where, check), check, check in said, kind, faults)
         if "length" in said:
             _limits((*where, "length"), mapping(said["length"]), faults)
+        _share((*where, "max_share"), said, faults)
         _cleaning((*where, "clean"), sequence(said.get("clean")), kind, faults)
 
 
@@ -55,11 +56,22 @@ def cross_check_list(path: Path, checks: list[Any], columns: dict[str, Any], fau
         if "row_count" in said and said.get("on_fail") == "quarantine":
             mend = "write block or warn: a count has no rows to put aside"
             faults.at((*where, "on_fail"), "block or warn", "'quarantine'", mend)
+        if "row_count" in said and "max_share" in said:
+            mend = "delete it: row_count judges the dataset, not rows"
+            faults.at((*where, "max_share"), "a check of rows", "row_count", mend, key=True)
+        else:
+            _share((*where, "max_share"), said, faults)
         name = text(said.get("name"))
         if name in named:
             faults.at((*where, "name"), "a name for each check", f"{shown(name)} again", "rename one of the two")
         if name:
             named[name] = index
+
+
+def _share(where: Path, said: dict[str, Any], faults: Faults) -> None:
+    if "max_share" in said and said.get("on_fail") == "block":
+        mend = "delete it, or let on_fail say what becomes of the rows up to that share: quarantine or warn"
+        faults.at(where, "no share: on_fail blocks at the first row", shown(said["max_share"]), mend, key=True)
 
 
 def _entry(where: Path, kind: str, value: object, columns: dict[str, Any], faults: Faults) -> None:

@@ -142,6 +142,9 @@ class ColumnPart(Part):
     pattern: Regex | None = Field(default=None, description="The whole text must match.")
     values: list[Scalar] | None = Field(default=None, min_length=1, description="The only values allowed.")
     on_fail: OnFail = Field(default="quarantine", description="What a failure of this column's checks does.")
+    max_share: float | None = Field(
+        default=None, ge=0, lt=1, description="Above this share of failing keys, a batch blocks.", examples=[0.01]
+    )
     clean: list[Step] = Field(default=[], description="Steps of cleaning, in order.")
     pii: bool = Field(default=False, description="It tells who a person is.")
     unit: str = ""
@@ -188,6 +191,9 @@ class CheckPart(Part):
     sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")
     name: str = Field(default="", min_length=1, max_length=100, description="What it is called in findings.")
     on_fail: OnFail | None = Field(default=None, description="quarantine; row_count: block.")
+    max_share: float | None = Field(
+        default=None, ge=0, lt=1, description="Above this share of failing keys, a batch blocks.", examples=[0.01]
+    )
 
 
 class CursorPart(Part):
