@@ -79,3 +79,37 @@ def test_rows_that_carry_a_warning_count_in_its_share(tmp_path: Path) -> None:
     assert world.run().status == "blocked"
     assert share_of(world, 3, named.name) == (Verdict.FAIL, 3, 4)
     world.close()
+
+
+def test_a_condition_over_the_dataset_is_judged_on_current_as_it_would_be(tmp_path: Path) -> None:
+    total = Check(
+        name="total",
+        kind="aggregate",
+        args={"condition": "sum(tenure) BETWEEN 1 AND 10 -- months"},
+        on_fail="block",
+    )
+    world = World(tmp_path, customers=with_checks(CUSTOMERS, total))
+    world.run()  # nothing is there
+    assert next(one.verdict for one in world.batch(1).findings if one.check == "total") is Verdict.UNKNOWN
+    world.customer(1, tenure=4, u=1)
+    world.customer(2, tenure=101, u=1)  # put aside, so not counted
+    assert world.run().status == "published"
+    world.customer(3, tenure=6, u=2)
+    assert world.run().status == "published"
+    world.customer(1, tenure=5, u=3)
+    assert world.run().status == "blocked"
+    finding = next(one for one in world.batch(4).findings if one.check == "total")
+    assert finding.sentence == "not sum(tenure) BETWEEN 1 AND 10 -- months, over 2 rows"
+    world.close()
+
+
+def test_a_condition_that_cannot_be_evaluated_is_an_error_and_lifts_by_itself(tmp_path: Path) -> None:
+    broken = Check(
+        name="total", kind="aggregate", args={"condition": "sum(CAST(plan AS INTEGER)) > 0"}, on_fail="block"
+    )
+    world = World(tmp_path, customers=with_checks(CUSTOMERS, broken))
+    world.customer(1, plan="a")
+    assert world.run().status == "error"
+    finding = next(one for one in world.batch(1).findings if one.check == "total")
+    assert finding.sentence == "total could not be evaluated: Conversion Error"  # the rest quotes a value
+    world.close()

@@ -288,3 +288,39 @@ def test_unique_over_several_columns_compares_them_together(rows: list[tuple[boo
     assert found == expected
     assert counted == (len(whole) - len({tuple(values) for _, values in whole}), len(whole))
     assert judge_unique(one, 1, 4).sentence == "1 of 4 rows repeat a plan and number that another row has"
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ("sum(tenure) +", "does not parse"),
+        ("tenure > 1", "no aggregate"),
+        ("sum(tenure)", "not true or false"),
+        ("sum(tenure) > charges", "charges stands outside"),
+        ("sum(tenur) > 1", "no column tenur"),
+        ("max(seen) > now()", "another answer each time"),
+        ("first(plan) = 'a'", "may give another answer"),
+        ("approx_count_distinct(plan) > 1", "may give another answer"),
+        ("sum(tenure) > (select 1)", "beyond its dataset"),
+        ("sum(tenure) over () > 1", "beyond its dataset"),
+        ("sum(tenure) > $limit", "placeholder"),
+        ("count(*) > 0; select 1", "not one expression"),
+    ],
+)
+def test_a_condition_over_the_dataset_that_is_none_is_refused(condition: str, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        row_checks(dataset(check("aggregate", condition=condition)))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "count(*) > 0",
+        "count(*) FILTER (WHERE plan IS NULL) < 0.1 * count(*)",
+        "favg(Tenure) < 100 AND max(seen) > min(since)",
+        "stddev(charges) / avg(charges) < 3",
+        "sum(CASE WHEN active THEN tenure END) > 0",
+    ],
+)
+def test_a_condition_over_the_dataset_is_taken(condition: str) -> None:
+    assert row_checks(dataset(check("aggregate", condition=condition))) == ()

@@ -74,6 +74,7 @@ datasets:
       - {unique: email}
       - {unique: [email, tier]}
       - {length: {column: email, min: 3}, max_share: 0.01}
+      - {sql: "sum(tenure) > 0", over: dataset}
   plans:
     source: crm
     table: plans

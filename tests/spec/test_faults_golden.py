@@ -152,6 +152,14 @@ FAULTS = [
         "less than 1",
         "0.01",
     ),
+    (
+        "{unique: email}",
+        '{sql: "sum(tenure) > 0", over: dataset, on_fail: quarantine}',
+        "datasets.customers.checks[2].on_fail",
+        "block or warn",
+        "block",
+    ),
+    ("{unique: email}", "{unique: email, over: row}", "datasets.customers.checks[2].over", "`sql` beside", "delete it"),
     ("{unique: email}", "{on_fail: warn}", "datasets.customers.checks[2]", "one check", "row_count"),
     (
         "{unique: email}",

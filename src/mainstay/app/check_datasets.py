@@ -387,7 +387,7 @@ def _sampled(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
         one = declared.get(finding.check)
         if one is not None and one.kind == "row_count" and not sample.complete:
             yield from _row_count(dataset, one, row_estimate(facts))
-        else:
+        elif one is None or one.kind != "aggregate" or sample.complete:  # the first rows say nothing of a sum over all
             yield as_declared(dataset, one, finding)
 
 
@@ -430,6 +430,8 @@ def as_declared(dataset: Dataset, check: Check | None, finding: Finding) -> Find
 def _mend(check: Check | None, on_fail: OnFail | None) -> str:
     if check is not None and check.kind == "row_count":
         return "find out which rows are missing or too many, or change its limits"
+    if check is not None and check.kind == "aggregate":
+        return "find out why in the source, or change the condition"
     then = {"block": "block the batch", "quarantine": "put these rows aside", "warn": "mark these rows"}
     return (
         f"`on_fail` would {then[on_fail or 'quarantine']}: add `clean:`, mend them in the source, or change the check"

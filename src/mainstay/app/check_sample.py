@@ -22,6 +22,7 @@ from mainstay.core.ports import Capabilities, ReadRequest, Source, SourceHealth,
 from mainstay.core.verdicts import Finding
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.run import Runner
+from mainstay.quality.checks import WHOLE
 from mainstay.sources.guard import is_open
 from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory
@@ -145,7 +146,7 @@ def soft(dataset: Dataset) -> Dataset:
         check = msgspec.structs.replace(check, max_share=None)  # told by the sample's own numbers
         if check.on_fail != "block":
             return check
-        return msgspec.structs.replace(check, on_fail="warn" if check.kind == "row_count" else "quarantine")
+        return msgspec.structs.replace(check, on_fail="warn" if check.kind in WHOLE else "quarantine")
 
     duplicates = dataset.duplicates
     if duplicates.on_fail == "block":

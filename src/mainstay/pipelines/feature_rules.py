@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mainstay.quality.conditions import called, unrepeatable
+from mainstay.quality.sql import ORDER_DECIDES
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -14,10 +15,6 @@ _TIMES = frozenset(
     {"now", "today", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "ago",
      "get_current_timestamp", "get_current_time", "transaction_timestamp", "current_datetime", "getdate", "sysdate"}
 )  # fmt: skip
-
-_ORDER_DECIDES = frozenset(
-    {"first", "last", "any_value", "arbitrary", "list", "array_agg", "string_agg", "group_concat", "listagg"}
-)
 
 _APPROXIMATE = "approx"
 
@@ -73,5 +70,5 @@ def unstable(tree: exp.Expr) -> Iterator[tuple[str, str]]:
         name = called(call)
         if name.startswith(_APPROXIMATE):
             yield f"{name}() is approximate", "use the exact function"
-        elif name in _ORDER_DECIDES and call.find(exp.Order) is None and call.find_ancestor(exp.Window) is None:
+        elif name in ORDER_DECIDES and call.find(exp.Order) is None and call.find_ancestor(exp.Window) is None:
             yield f"{name}() takes rows in any order", f"write {name}(... ORDER BY ...), max() or min()"

@@ -14,6 +14,7 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
 from mainstay.quality.checks import (
     RowCheck,
+    judge_aggregate,
     judge_row_count,
     judge_rows,
     judge_share,
@@ -243,18 +244,24 @@ class Gate:
     def _row_findings(self, failed: dict[str, int], total: int) -> list[Finding]:
         findings = []
         for finding in judge_rows(self.form.dataset, failed, total):
-            if finding.check in self.broken:
-                findings.append(
-                    msgspec.structs.replace(
-                        finding,
-                        verdict=Verdict.ERROR,
-                        sentence=f"{finding.check} could not be evaluated: {self.broken[finding.check]}",
-                        mend="correct the condition under `checks:` and run `mainstay apply`",
-                    )
-                )
-            else:
-                findings.append(finding)
+            why = self.broken.get(finding.check)
+            findings.append(finding if why is None else _could_not(finding, why))
         return findings
+
+    def _aggregate(self, check: Check) -> Finding:
+        import duckdb
+
+        names = ", ".join(identifier(column.name) for column in self.form.dataset.columns)
+        try:
+            answer, rows = self.current.one(
+                f"SELECT CAST(({check.args['condition']}\n) AS BOOLEAN), count(*) FROM ("
+                f"SELECT {names} FROM {self.rows_table} "
+                f"WHERE NOT _deleted AND _k NOT IN (SELECT _k FROM judged WHERE {self.accepted()}) "
+                f"UNION ALL SELECT {names} FROM judged WHERE {self.accepted()} AND _op = 'u')"
+            )
+        except duckdb.Error as error:
+            return _could_not(check, str(error).splitlines()[0])
+        return judge_aggregate(check, answer, int(rows))
 
     def _share(self, index: int, check: Check) -> Finding:
         """How many keys fail the check as current would be: newest versions, shown or held, each counted once."""
@@ -285,6 +292,7 @@ class Gate:
             for check in self.form.dataset.checks
             if check.kind == "row_count"
         ]
+        findings += [self._aggregate(check) for check in self.form.dataset.checks if check.kind == "aggregate"]
         findings += [
             self._share(index, check) for index, check in enumerate(self.checks) if check.max_share is not None
         ]
@@ -303,6 +311,19 @@ class Gate:
                 )
             )
         return findings
+
+
+def _could_not(asked: Check | Finding, error: str) -> Finding:
+    """ERROR. DuckDB's sentence may quote a value, so only its kind is told: `Conversion Error`."""
+    name = asked.name if isinstance(asked, Check) else asked.check
+    return Finding(
+        check=name,
+        verdict=Verdict.ERROR,
+        column=asked.column,
+        on_fail=asked.on_fail,
+        sentence=f"{name} could not be evaluated: {error.partition(':')[0]}",
+        mend="correct the condition under `checks:` and run `mainstay apply`",
+    )
 
 
 def _names(check: Check, reasons: str) -> str:

@@ -12,6 +12,7 @@ from mainstay.core.verdicts import Finding, Verdict, worst
 from mainstay.quality import sql
 from mainstay.quality.conditions import (
     CONDITIONS,
+    aggregate_condition,
     checked_condition,
     engine_condition,
     literals_for,
@@ -20,9 +21,11 @@ from mainstay.quality.conditions import (
 
 __all__ = [
     "BAD",
+    "WHOLE",
     "RowCheck",
     "engine_condition",
     "freshness_finding",
+    "judge_aggregate",
     "judge_row_count",
     "judge_rows",
     "judge_share",
@@ -36,6 +39,9 @@ __all__ = [
 
 BAD = "__bad"
 """Suffix of the boolean beside a cleaned column: the value could not be read as declared."""
+
+WHOLE = ("row_count", "aggregate")
+"""Kinds that judge the dataset as a whole: no row fails them, so none can be put aside."""
 
 _AHEAD_US = 5 * MINUTE
 """How far the newest event time may lie ahead of our clock before it stops meaning anything: clocks differ a little."""
@@ -55,12 +61,15 @@ class RowCheck(msgspec.Struct, frozen=True):
 
 
 def row_checks(dataset: Dataset) -> tuple[RowCheck, ...]:
-    """The dataset's row checks, in its order; `unique` and `row_count` are judged elsewhere.
+    """The dataset's row checks, in its order; all others are only proved: they are judged over the whole dataset.
 
     Raises:
         Refused: a check cannot be asked of this dataset (no such column, a condition that is none, a limit of another
             type); the mend says what to write.
     """
+    for check in dataset.checks:
+        if check.kind == "aggregate":
+            aggregate_condition(dataset, check)
     return tuple(
         RowCheck(check, _failed(dataset, check)) for check in dataset.checks if check.kind in ("type", *CONDITIONS)
     )
@@ -235,6 +244,18 @@ def judge_row_count(check: Check, count: int) -> Finding:
     if most is not None and count > most:
         return _finding(check, verdict, f"{rows}, more than the {most:,} promised", 1, count)
     return _finding(check, Verdict.PASS, rows, 0, count)
+
+
+def judge_aggregate(check: Check, answer: bool | None, rows: int) -> Finding:
+    """The finding of an `aggregate` check, given what its condition says over `rows` rows of current as it would be."""
+    condition = " ".join(str(check.args["condition"]).split())
+    if answer is None:
+        sentence = f"{condition} is neither true nor false over {rows:,} rows"
+        return _finding(check, Verdict.UNKNOWN, sentence, 0, rows)
+    if answer:
+        return _finding(check, Verdict.PASS, f"{condition}, over {rows:,} rows", 0, rows)
+    verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
+    return _finding(check, verdict, f"not {condition}, over {rows:,} rows", 1, rows)
 
 
 def _finding(check: Check, verdict: Verdict, sentence: str, failed: int, total: int) -> Finding:

@@ -120,13 +120,19 @@ def checked_condition(dataset: Dataset, check: Check) -> str:
         Refused: it does not parse, is not a condition, reads anything but this dataset's columns, looks across rows
             (aggregates, windows, subqueries) or calls a function whose answer is not decided by its arguments.
     """
+    where = f"dataset {dataset.name}, check {check.name}"
+    condition = str(check.args.get("condition", ""))
+    _refuse_other_than_boolean(dataset, row_expression(dataset, condition, where), where)
+    # The user's own text, since a round trip through a parser may say something else. Lines of its own, since it may
+    # end in a comment.
+    return f"\n{condition}\n"
+
+
+def _refuse_other_than_boolean(dataset: Dataset, tree: exp.Expr, where: str) -> None:
     from sqlglot import exp
     from sqlglot.optimizer.annotate_types import annotate_types
     from sqlglot.schema import MappingSchema
 
-    where = f"dataset {dataset.name}, check {check.name}"
-    condition = str(check.args.get("condition", ""))
-    tree = row_expression(dataset, condition, where)
     names = {column.name.lower(): column for column in dataset.columns}
     schema = {column.name: DUCKDB_TYPES[column.type] for column in dataset.columns}
     asked = exp.paren(tree)
@@ -140,17 +146,46 @@ def checked_condition(dataset: Dataset, check: Check) -> str:
             mend="compare it with something",
             where=where,
         )
-    # The user's own text, since a round trip through a parser may say something else. Lines of its own, since it may
-    # end in a comment.
+
+
+def aggregate_condition(dataset: Dataset, check: Check) -> str:
+    """The user's condition of an `aggregate` check, proved to be one boolean over aggregates of the dataset's columns.
+
+    Raises:
+        Refused: it does not parse, is no condition, has a column outside of an aggregate or none at all, or would give
+            another answer for the same rows.
+    """
+    from sqlglot import exp
+
+    where = f"dataset {dataset.name}, check {check.name}"
+    condition = str(check.args.get("condition", ""))
+    tree = _one_expression(condition, where)
+    if tree.find(exp.Query, exp.Window, exp.Exists):
+        raise Refused("it looks beyond its dataset", mend="no subqueries or windows here", where=where)
+    calls = [node for node in tree.walk() if is_aggregate(node)]
+    if not calls:
+        raise Refused("it has no aggregate", mend="write sum(...), count(*) or the like, or remove `over`", where=where)
+    for call in calls:
+        name = called(call)
+        if name.startswith("approx") or name in sql.ORDER_DECIDES:
+            mend = "use min(), max(), or the exact function"
+            raise Refused(f"{name}() may give another answer for the same rows", mend=mend, where=where)
+    inside = {
+        id(node) for call in calls for node in (call.parent if isinstance(call.parent, exp.Filter) else call).walk()
+    }
+    for star in tree.find_all(exp.Star):
+        if isinstance(star.parent, exp.Count):
+            star.pop()  # count(*), which the rest need not know
+    _refuse_unknown(tree, {column.name.lower(): column for column in dataset.columns}, where)
+    for column in tree.find_all(exp.Column):
+        if id(column) not in inside:
+            mend = f"write it within an aggregate, e.g. max({column.name})"
+            raise Refused(f"{column.name} stands outside of an aggregate", mend=mend, where=where)
+    _refuse_other_than_boolean(dataset, tree, where)
     return f"\n{condition}\n"
 
 
-def row_expression(dataset: Dataset, text: str, where: str) -> exp.Expr:
-    """The text as one expression over a row of the dataset; `where` is for errors.
-
-    Raises:
-        Refused: it does not parse, reads anything but the row, or is not decided by it.
-    """
+def _one_expression(text: str, where: str) -> exp.Expr:
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
@@ -161,8 +196,18 @@ def row_expression(dataset: Dataset, text: str, where: str) -> exp.Expr:
         raise Refused("it does not parse", mend=located(error), where=where) from error
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Expr) or isinstance(parsed[0], exp.Query | exp.Command):
         raise Refused("it is not one expression", mend="write it as after WHERE, without a semicolon", where=where)
-    _refuse_beyond_the_row(parsed[0], {column.name.lower(): column for column in dataset.columns}, where)
     return parsed[0]
+
+
+def row_expression(dataset: Dataset, text: str, where: str) -> exp.Expr:
+    """The text as one expression over a row of the dataset; `where` is for errors.
+
+    Raises:
+        Refused: it does not parse, reads anything but the row, or is not decided by it.
+    """
+    tree = _one_expression(text, where)
+    _refuse_beyond_the_row(tree, {column.name.lower(): column for column in dataset.columns}, where)
+    return tree
 
 
 def _refuse_beyond_the_row(tree: exp.Expr, names: Mapping[str, Any], where: str) -> None:
@@ -170,6 +215,12 @@ def _refuse_beyond_the_row(tree: exp.Expr, names: Mapping[str, Any], where: str)
 
     if tree.find(exp.Query, exp.Window, exp.Exists) or any(is_aggregate(node) for node in tree.walk()):
         raise Refused("it looks beyond its row", mend="no subqueries, aggregates or windows here", where=where)
+    _refuse_unknown(tree, names, where)
+
+
+def _refuse_unknown(tree: exp.Expr, names: Mapping[str, Any], where: str) -> None:
+    from sqlglot import exp
+
     if tree.find(exp.Placeholder, exp.Parameter, exp.Star, exp.Columns, exp.PositionalColumn):
         raise Refused("it has a placeholder", mend="name columns and constants only", where=where)
     if name := next(unrepeatable(tree), None):

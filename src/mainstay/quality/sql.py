@@ -43,6 +43,11 @@ AGGREGATES: frozenset[str] = frozenset(
 )  # fmt: skip
 """DuckDB's aggregates that SQLGlot takes for functions it does not know."""
 
+ORDER_DECIDES: frozenset[str] = frozenset(
+    {"first", "last", "any_value", "arbitrary", "list", "array_agg", "string_agg", "group_concat", "listagg"}
+)
+"""Aggregates whose answer is decided by the order of rows, which a table does not have."""
+
 
 name = identifier
 """The name, quoted. Also valid in PostgreSQL and SQLite."""

@@ -141,8 +141,8 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
 
 
 def _listed(entry: shape.CheckPart) -> Check:
-    on_fail: OnFail = entry.on_fail or ("block" if entry.row_count else "quarantine")
     kind, column, args = _kind(entry)
+    on_fail: OnFail = entry.on_fail or ("block" if kind in {"row_count", "aggregate"} else "quarantine")
     of = column or "+".join(args.get("columns", ()))
     name = entry.name or (f"{of}.{kind}" if of else kind)
     return Check(name=name, kind=kind, column=column, args=args, on_fail=on_fail, max_share=entry.max_share)
@@ -167,7 +167,7 @@ def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
         return "pattern", entry.pattern.column, {"regex": entry.pattern.regex}
     if entry.values is not None:
         return "values", entry.values.column, {"values": entry.values.values}
-    return "sql", None, {"condition": entry.sql}
+    return "aggregate" if entry.over == "dataset" else "sql", None, {"condition": entry.sql}
 
 
 def _limits(part: shape.RowCount | shape.LengthPart | None) -> dict[str, int]:

@@ -53,19 +53,29 @@ def cross_check_list(path: Path, checks: list[Any], columns: dict[str, Any], fau
             faults.at(where, "one check", came, mend)
         for kind in kinds:
             _entry((*where, kind), kind, said[kind], columns, faults)
-        if "row_count" in said and said.get("on_fail") == "quarantine":
-            mend = "write block or warn: a count has no rows to put aside"
-            faults.at((*where, "on_fail"), "block or warn", "'quarantine'", mend)
-        if "row_count" in said and "max_share" in said:
-            mend = "delete it: row_count judges the dataset, not rows"
-            faults.at((*where, "max_share"), "a check of rows", "row_count", mend, key=True)
-        else:
-            _share((*where, "max_share"), said, faults)
+        _whole(where, said, faults)
         name = text(said.get("name"))
         if name in named:
             faults.at((*where, "name"), "a name for each check", f"{shown(name)} again", "rename one of the two")
         if name:
             named[name] = index
+
+
+def _whole(where: Path, said: dict[str, Any], faults: Faults) -> None:
+    """What only checks of rows can say is not said of the dataset as a whole."""
+    if "over" in said and "sql" not in said:
+        faults.at(
+            (*where, "over"), "`sql` beside `over`", "none", "delete it: other checks know what they look at", key=True
+        )
+    what = "row_count" if "row_count" in said else "over: dataset" if said.get("over") == "dataset" else ""
+    if what and said.get("on_fail") == "quarantine":
+        mend = "write block or warn: a count has no rows to put aside"
+        faults.at((*where, "on_fail"), "block or warn", "'quarantine'", mend)
+    if what and "max_share" in said:
+        mend = f"delete it: {what} judges the dataset, not rows"
+        faults.at((*where, "max_share"), "a check of rows", what, mend, key=True)
+    elif not what:
+        _share((*where, "max_share"), said, faults)
 
 
 def _share(where: Path, said: dict[str, Any], faults: Faults) -> None:

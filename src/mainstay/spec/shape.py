@@ -189,8 +189,11 @@ class CheckPart(Part):
     pattern: PatternCheck | None = None
     values: ValuesCheck | None = None
     sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")
+    over: Literal["row", "dataset"] | None = Field(
+        default=None, description="With `sql`: whether it is asked of each row, or of aggregates over the dataset."
+    )
     name: str = Field(default="", min_length=1, max_length=100, description="What it is called in findings.")
-    on_fail: OnFail | None = Field(default=None, description="quarantine; row_count: block.")
+    on_fail: OnFail | None = Field(default=None, description="quarantine; of the whole dataset: block.")
     max_share: float | None = Field(
         default=None, ge=0, lt=1, description="Above this share of failing keys, a batch blocks.", examples=[0.01]
     )
