@@ -8,7 +8,8 @@ import msgspec
 
 from mainstay.core.nouns import Check
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines import quarantine
+from mainstay.pipelines import history, quarantine, rebuild
+from mainstay.pipelines.run import Runner
 from tests.pipelines.world import CUSTOMERS, World, with_checks
 
 
@@ -112,4 +113,32 @@ def test_a_condition_that_cannot_be_evaluated_is_an_error_and_lifts_by_itself(tm
     assert world.run().status == "error"
     finding = next(one for one in world.batch(1).findings if one.check == "total")
     assert finding.sentence == "total could not be evaluated: Conversion Error"  # the rest quotes a value
+    world.close()
+
+
+def test_a_value_that_falls_from_one_version_to_the_next_is_put_aside(tmp_path: Path) -> None:
+    rises = Check(name="tenure.monotone", kind="monotone", column="tenure")
+    world = World(tmp_path, customers=with_checks(CUSTOMERS, rises))
+    world.customer(1, tenure=5)
+    world.customer(2, tenure=5)
+    world.customer(3, tenure=5)
+    assert world.run().quarantined == 0
+    world.customer(1, tenure=4, u=1)
+    world.customer(2, tenure=None, u=1)
+    world.customer(3, tenure=5, plan="b", u=1)
+    world.customer(4, tenure=0, u=1)
+    assert world.run().quarantined == 1
+    (row,) = quarantine.list_rows(world.desk, dataset="customers")
+    assert (row.key, row.reasons) == ("1", "tenure.monotone")
+    finding = next(one for one in world.batch(2).findings if one.check == rises.name)
+    assert finding.sentence == "1 of 4 rows have a tenure below that of the version before"
+    world.customer(1, tenure=5, u=2)  # held against the last good version
+    world.customer(2, tenure=1, u=2)
+    assert world.run().quarantined == 0
+    before = world.desk.current.sql("SELECT _k, tenure FROM ds_customers.rows ORDER BY _k")
+    rebuild.rebuild(world.desk, Runner(world.desk, world.integration.datasets["customers"]))
+    assert world.desk.current.sql("SELECT _k, tenure FROM ds_customers.rows ORDER BY _k") == before
+    history.flush(world.desk, "customers")
+    kept = history.read_sql(world.desk, "customers")
+    assert world.desk.current.sql(f"SELECT key, batch FROM {kept} WHERE reasons IS NOT NULL") == [("1", 2)]
     world.close()

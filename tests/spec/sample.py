@@ -75,6 +75,8 @@ datasets:
       - {unique: [email, tier]}
       - {length: {column: email, min: 3}, max_share: 0.01}
       - {sql: "sum(tenure) > 0", over: dataset}
+      - {references: {column: tier, dataset: plans}}
+      - {monotone: joined}
   plans:
     source: crm
     table: plans

@@ -75,6 +75,9 @@ def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
     assert checks["email+tier.unique"].args == {"columns": ["email", "tier"]}
     assert checks["email.length"].args == {"min": 3}
     assert checks["email.length"].max_share == 0.01
+    assert checks["tier.references"].args == {"dataset": "plans"}
+    assert checks["joined.monotone"].column == "joined"
+    assert load().parents_first()[:2] == ["plans", "customers"]
     assert (checks["aggregate"].kind, checks["aggregate"].on_fail) == ("aggregate", "block")
 
 

@@ -26,6 +26,7 @@ from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.ports import Write
 from mainstay.core.records import Receipt, Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
+from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
 from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
@@ -43,7 +44,7 @@ RESPONSE_US = 1 * HOUR
 
 def _run(works: Works, args: Body) -> Body:
     desk = works.desk
-    names = args.get("datasets") or list(desk.integration.datasets)
+    names = args.get("datasets") or desk.integration.parents_first()
     results = []
     for name in names:
         if name not in desk.integration.datasets:
@@ -53,6 +54,7 @@ def _run(works: Works, args: Body) -> Body:
             runner.settle()
         results.append(msgspec.to_builtins(runner.run(dry=bool(args.get("dry_run")))))
     if not args.get("dry_run"):
+        adopt_orphans(desk)
         for one in desk.live_feature_sets():
             if not one.complete:
                 sets.build(desk, one.digest)

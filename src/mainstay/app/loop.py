@@ -23,6 +23,7 @@ from mainstay.core.ids import Random, system_random
 from mainstay.core.nouns import Dataset, Guard
 from mainstay.core.records import DatasetState, DiskSample, FeatureSetState, ProcessState
 from mainstay.pipelines import history, sets
+from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
 from mainstay.sources.guard import is_open, opens_us, retry_delay_us
 from mainstay.store.shelf import Shelf
@@ -138,6 +139,7 @@ class Loop:
                 self._schedule(name, next_us=waits_us)
                 return
             result = runner.run()
+            adopt_orphans(desk)
         except Fenced:
             raise
         except MainstayError as error:

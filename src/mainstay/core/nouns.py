@@ -34,11 +34,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """Unique in its dataset: `tenure.max`, `row_count`, or what the user called it."""
     kind: str
     """`required`, `type`, `min`, `max`, `length`, `pattern`, `values`, `sql`, `unique`, `row_count`,
-    `aggregate`."""
+    `aggregate`, `references`, `monotone`."""
     column: str | None = None
     args: dict[str, Any] = {}
     """`min`/`max`: {value}. `length`/`row_count`: {min, max}. `pattern`: {regex}. `values`: {values}.
-    `sql`/`aggregate`: {condition}. `unique` over several columns: {columns}."""
+    `sql`/`aggregate`: {condition}. `unique` over several columns: {columns}. `references`: {dataset}."""
     on_fail: OnFail = "quarantine"
     """Row checks: any of the three. `row_count` and `aggregate` cannot quarantine: they warn or block."""
     max_share: float | None = None
@@ -155,6 +155,12 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
             if column.name == name:
                 return column
         raise KeyError(name)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The other datasets whose keys its `references` checks ask for."""
+        named = (str(check.args["dataset"]) for check in self.checks if check.kind == "references")
+        return tuple(dict.fromkeys(name for name in named if name != self.name))
 
 
 class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,3 +334,18 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """Over the file's text and every file it names, before secrets are resolved."""
     folder: str = ""
     """Where mainstay.yaml lies; relative paths start there."""
+
+    def parents_first(self) -> list[str]:
+        """Names of the datasets in file order, but each after those that it refers to."""
+        found: dict[str, None] = {}
+
+        def visit(name: str, below: tuple[str, ...]) -> None:
+            if name in found or name in below:
+                return
+            for parent in self.datasets[name].parents:
+                visit(parent, (*below, name))
+            found[name] = None
+
+        for name in self.datasets:
+            visit(name, ())
+        return list(found)

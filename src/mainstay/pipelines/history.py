@@ -74,11 +74,14 @@ def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) 
 
 def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
     form = runner.load(batch)
-    gate = Gate(desk.current, form, released=frozenset(batch.released))
+    gate = Gate(desk.current, form, released=frozenset(batch.released), others="never")
     gate.judge()
     raw = ", ".join(f"{literal(name)}, CAST(s.{identifier(name)} AS VARCHAR)" for name in form.raw)
     # As it settled, not as it would be judged today: `unique` looks at current, which has moved on.
-    rejected = f"SELECT q._ord FROM {schema_of(batch.dataset)}.quarantine q WHERE q._batch = {batch.number}"
+    quarantine = f"{schema_of(batch.dataset)}.quarantine q WHERE q._batch = {batch.number}"
+    rejected = f"SELECT q._ord FROM {quarantine}"
+    then = f"(SELECT any_value(q._reasons) FROM {quarantine} AND q._ord = j._ord)"
+    reasons = f"coalesce({then}, {gate.reasons('warn', 'quarantine', 'block')})"
     state = (
         "'discarded'"
         if batch.status == "discarded"
@@ -87,7 +90,7 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
     table = desk.current.table(
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
-        f"{gate.reasons('warn', 'quarantine', 'block')} AS reasons, {literal(form.cleaned_with)} AS cleaning, "
+        f"{reasons} AS reasons, {literal(form.cleaned_with)} AS cleaning, "
         f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
         f"{bool(batch.released)} AS released, {_number(batch.settled_us)} AS published_us, "
         f"{_number(batch.began_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "

@@ -2,9 +2,14 @@
 
 `judged` holds each staged version with its cleaned columns and `_f0`, `_f1`, ...: bit masks of the failed row checks,
 60 to a mask. `_super` marks rows that lose to another row of their key. Nothing durable is written here.
+
+Three kinds of checks need more than their row: `references` another dataset's keys, `monotone` the version that current
+shows, `unique` current as it would be. They are judged in this order, each after the rows' own.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -14,11 +19,13 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
 from mainstay.quality.checks import (
     RowCheck,
+    fallen,
     judge_aggregate,
     judge_row_count,
     judge_rows,
     judge_share,
     judge_unique,
+    orphans,
     unique_columns,
     unique_failures,
 )
@@ -57,6 +64,8 @@ class Gate:
         form: The dataset's shape.
         released: Names of checks whose findings a person overrode for this batch.
         deletes_checked: Whether this batch's deletes came from comparing keys, so that `deletes.max_share` applies.
+        others: What `references` and `monotone` compare with. `now`: current. `again`: current that is being made anew,
+            where a row that was deleted since counts as there. `never`: they are not asked, since current has moved on.
         row_checks: The dataset's, where the caller has them at hand: reading SQL conditions costs 10 ms.
     """
 
@@ -67,27 +76,39 @@ class Gate:
         *,
         released: frozenset[str] = frozenset(),
         deletes_checked: bool = False,
+        others: Literal["now", "again", "never"] = "now",
         row_checks: tuple[RowCheck, ...] | None = None,
     ) -> None:
         self.current = current
         self.form = form
         self.released = released
         self.deletes_checked = deletes_checked
+        self.others = others
         self.schema = schema_of(form.dataset.name)
         self.rows_table = f"{self.schema}.rows"
         self.row_checks = checks_of(form.dataset) if row_checks is None else row_checks
         self.checks: tuple[Check, ...] = (
             *(one.check for one in self.row_checks),
-            *(check for check in form.dataset.checks if check.kind == "unique"),
+            *(
+                check
+                for kind in ("references", "monotone", "unique")
+                for check in form.dataset.checks
+                if check.kind == kind
+            ),
             Check(name=DUPLICATES, kind="unique", column=form.dataset.key, on_fail=form.dataset.duplicates.on_fail),
         )
         self.masks = (len(self.checks) + BITS - 1) // BITS
         self.broken: dict[str, str] = {}
+        self.absent: dict[str, str] = {}
+        """Check -> the dataset that it refers to and that was never published."""
 
     def judge(self) -> Judgement:
         """Makes `judged` out of `stage` and says what follows."""
         self._clean_and_check()
         self._mark_losers()
+        if self.others != "never":
+            self._check_references()
+            self._check_monotone()
         unique = self._check_unique()
         failed = self._count_failed()
         counted = self.current.one(
@@ -213,6 +234,33 @@ class Gate:
         mask, bit = f"_f{index // BITS}", 1 << (index % BITS)
         return int(self.current.one(f"UPDATE judged SET {mask} = {mask} | {bit} WHERE _op = 'u' AND {condition}")[0])
 
+    def _check_references(self) -> None:
+        for index, check in enumerate(self.checks):
+            if check.kind != "references":
+                continue
+            other = str(check.args["dataset"])
+            there = "TRUE" if self.others == "again" else "NOT _deleted"
+            if other != self.form.dataset.name:
+                if self.others == "now" and not self.current.last_applied(other):
+                    self.absent[check.name] = other
+                keys = f"SELECT _k FROM {schema_of(other)}.rows WHERE {there}"
+            else:
+                coming = f"SELECT _k FROM judged WHERE {self.accepted()}"
+                keys = (
+                    f"SELECT _k FROM {self.rows_table} WHERE {there} AND _k NOT IN ({coming}) "
+                    f"UNION ALL {coming} AND _op = 'u'"
+                )
+            self._fail_rows(index, orphans(check, keys_sql=keys))
+
+    def _check_monotone(self) -> None:
+        for index, check in enumerate(self.checks):
+            if check.kind == "monotone":
+                falls = (
+                    f"SELECT j._ord FROM judged j JOIN {self.rows_table} r ON r._k = j._k "
+                    f"WHERE NOT r._deleted AND {fallen(check, before='r', after='j')}"
+                )
+                self._fail_rows(index, f"_ord IN ({falls})")
+
     def _check_unique(self) -> list[tuple[Check, int]]:
         found = []
         for index, check in enumerate(self.checks[:-1]):
@@ -244,8 +292,11 @@ class Gate:
     def _row_findings(self, failed: dict[str, int], total: int) -> list[Finding]:
         findings = []
         for finding in judge_rows(self.form.dataset, failed, total):
-            why = self.broken.get(finding.check)
-            findings.append(finding if why is None else _could_not(finding, why))
+            why, other = self.broken.get(finding.check), self.absent.get(finding.check)
+            if other is not None:
+                findings.append(_waits_for(finding, other))
+            else:
+                findings.append(finding if why is None else _could_not(finding, why))
         return findings
 
     def _aggregate(self, check: Check) -> Finding:
@@ -271,9 +322,9 @@ class Gate:
         counted = self.current.one(
             "SELECT count(DISTINCT _k) FILTER (failed), count(DISTINCT _k), count(DISTINCT _k) FILTER (failed AND new) "
             f"FROM (SELECT _k, {failed} AS failed, TRUE AS new FROM judged WHERE NOT _super AND _op = 'u' "
-            f"UNION ALL SELECT _k, {_names(check, '_warn')}, FALSE FROM {self.rows_table} "
+            f"UNION ALL SELECT _k, {names(check, '_warn')}, FALSE FROM {self.rows_table} "
             f"WHERE NOT _deleted AND _k NOT IN ({coming}) AND _k NOT IN ({held}) "
-            f"UNION ALL SELECT _k, {_names(check, 'sentence')}, FALSE FROM {self.schema}.held "
+            f"UNION ALL SELECT _k, {names(check, 'sentence')}, FALSE FROM {self.schema}.held "
             f"WHERE _k NOT IN ({coming}))"
         )
         return judge_share(check, int(counted[0]), int(counted[1]), coming=int(counted[2]))
@@ -326,7 +377,18 @@ def _could_not(asked: Check | Finding, error: str) -> Finding:
     )
 
 
-def _names(check: Check, reasons: str) -> str:
+def _waits_for(finding: Finding, other: str) -> Finding:
+    """ERROR that blocks whatever `on_fail` says, since every row would be an orphan; it lifts by itself."""
+    return msgspec.structs.replace(
+        finding,
+        verdict=Verdict.ERROR,
+        on_fail="block",
+        sentence=f"{finding.check} could not be asked: {other} was never published",
+        mend=f"it lifts by itself once {other} is; see `mainstay status`",
+    )
+
+
+def names(check: Check, reasons: str) -> str:
     """A condition: the check is among the reasons in this column, as `Gate.reasons` and publishing join them."""
     among = f"'; ' || replace({reasons}, ', ', '; ') || '; '"
     return f"coalesce(contains({among}, {literal('; ' + check.name.replace(', ', '; ') + '; ')}), FALSE)"

@@ -119,8 +119,13 @@ def parse_id(id: str) -> tuple[str, int, int]:
     return parts[0], int(parts[1]), int(parts[2])
 
 
-def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str | None = None) -> ReplayResult:
-    """Judges quarantined rows again and publishes those that pass and are newer than current. None: all of them."""
+def replay(
+    desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str | None = None, keys_sql: str = ""
+) -> ReplayResult:
+    """Judges quarantined rows again and publishes those that pass and are newer than current. None: all of them.
+
+    Those that fail are listed with today's reasons from then on.
+    """
     contract = _dataset(desk, dataset)
     schema = schema_of(dataset)
     wanted = ["_state = 'quarantined'"]
@@ -129,25 +134,15 @@ def replay(desk: Desk, *, dataset: str, ids: list[str] | None = None, key: str |
         wanted.append(f"(_batch, _ord) IN ({pairs})" if pairs else "FALSE")
     if key is not None:
         wanted.append(f"_k = {literal(key)}")
+    if keys_sql:
+        wanted.append(f"_k IN ({keys_sql})")
     runner = Runner(desk, contract)
     form = stage.shape(contract, _kinds(desk, runner), runner.timezone)
     tried = _stage_quarantined(desk, form, schema, " AND ".join(wanted))
     gate = Gate(desk.current, form)
     gate.judge()
     affected = affected_keys(desk, contract, "(SELECT * FROM judged)", "SELECT _k FROM judged")
-    desk.current.sql(
-        "CREATE OR REPLACE TEMP TABLE replayed AS "
-        f"SELECT j.*, q._batch AS _from, q._ord AS _from_ord, q._landed AS _was, {gate.accepted()} AS ok, "
-        f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = j._k "
-        "AND row(r._batch, r._ord) > row(q._batch, q._ord)) "
-        f"AND row(q._batch, q._ord) >= (SELECT max(row(p._batch, p._ord)) FROM replaying p WHERE p._k = j._k) AS newer "
-        "FROM judged j JOIN replaying q ON q._n = j._ord"
-    )
-    desk.current.sql(
-        "CREATE OR REPLACE TEMP TABLE replay_ends AS SELECT _from, _from_ord, ok, newer FROM replayed "
-        "UNION ALL SELECT q._batch, q._ord, TRUE, FALSE FROM replaying q WHERE NOT q.last "
-        "AND EXISTS (SELECT 1 FROM replayed p WHERE p._k = q._k AND p.ok)"
-    )
+    _place(desk, gate, schema)
     published = superseded = 0
     if desk.current.one("SELECT count(*) FROM replayed WHERE ok")[0]:
         plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
@@ -171,6 +166,28 @@ def _stage_quarantined(desk: Desk, form: stage.Shape, schema: str, condition: st
     )
     stage.fill_kept(desk.current, form, "SELECT _n AS n, 'u' AS op, _k AS k, _raw AS raw FROM replaying WHERE last")
     return int(desk.current.one("SELECT count(*) FROM replaying")[0])
+
+
+def _place(desk: Desk, gate: Gate, schema: str) -> None:
+    """Makes `replayed`, each judged version with what follows, and `replay_ends`, every version that goes with them."""
+    desk.current.sql(
+        "CREATE OR REPLACE TEMP TABLE replayed AS "
+        f"SELECT j.*, q._batch AS _from, q._ord AS _from_ord, q._landed AS _was, {gate.accepted()} AS ok, "
+        f"{gate.reasons('quarantine', 'warn', 'block')} AS _why, "
+        f"NOT EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = j._k "
+        "AND row(r._batch, r._ord) > row(q._batch, q._ord)) "
+        f"AND row(q._batch, q._ord) >= (SELECT max(row(p._batch, p._ord)) FROM replaying p WHERE p._k = j._k) AS newer "
+        "FROM judged j JOIN replaying q ON q._n = j._ord"
+    )
+    desk.current.sql(
+        "CREATE OR REPLACE TEMP TABLE replay_ends AS SELECT _from, _from_ord, ok, newer FROM replayed "
+        "UNION ALL SELECT q._batch, q._ord, TRUE, FALSE FROM replaying q WHERE NOT q.last "
+        "AND EXISTS (SELECT 1 FROM replayed p WHERE p._k = q._k AND p.ok)"
+    )
+    desk.current.sql(
+        f"UPDATE {schema}.quarantine q SET _reasons = p._why FROM replayed p "
+        "WHERE NOT p.ok AND q._batch = p._from AND q._ord = p._from_ord"
+    )
 
 
 def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:

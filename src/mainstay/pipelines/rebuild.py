@@ -92,7 +92,7 @@ def _apply_again(desk: Desk, runner: Runner, batch: BatchRecord) -> None:
         stage.remember(desk.current, form, batch.number)
         discard_in_current(desk, batch)
         return
-    gate = Gate(desk.current, form, released=frozenset(batch.released))
+    gate = Gate(desk.current, form, released=frozenset(batch.released), others="again")
     apply_to_current(desk, form, gate, gate.judge(), batch)
 
 

@@ -138,7 +138,7 @@ def _publish(desk: Desk, form: Shape, which: str, *, released: tuple[str, ...]) 
     kept = f"SELECT n, op, k, raw FROM recalled WHERE is_shown AND {which}"
     if not stage.fill_kept(current, form, kept):
         return 0
-    gate = Gate(current, form, released=frozenset(released))
+    gate = Gate(current, form, released=frozenset(released), others="again")
     judgement = gate.judge()
     batch = BatchRecord(
         dataset=form.dataset.name, number=FOLDED, mode="increment", status="landed", began_us=0, began_source_us=0,
@@ -165,7 +165,7 @@ def _keep(desk: Desk, form: Shape) -> None:
         current, form, "SELECT n, op, k, raw FROM recalled WHERE NOT is_shown OR was = 'quarantined'"
     ):
         return
-    Gate(current, form).judge()
+    Gate(current, form, others="never").judge()
     names = ", ".join(identifier(column.name) for column in form.dataset.columns)
     current.sql(
         f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "

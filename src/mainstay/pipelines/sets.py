@@ -104,7 +104,7 @@ def recover(desk: Desk) -> list[str]:
     What cannot be repaired now is said and stands as it is, so that the person who mends it still has every command.
     """
     done: list[str] = []
-    for name in desk.integration.datasets:
+    for name in desk.integration.parents_first():
         _told(done, f"dataset {name}", partial(_recover_dataset, desk, name))
     for plan in unfinished(desk):
         _told(done, f"plan {plan.number}", partial(_recover_plan, desk, plan))

@@ -21,15 +21,18 @@ from mainstay.quality.conditions import (
 
 __all__ = [
     "BAD",
+    "ROWS",
     "WHOLE",
     "RowCheck",
     "engine_condition",
+    "fallen",
     "freshness_finding",
     "judge_aggregate",
     "judge_row_count",
     "judge_rows",
     "judge_share",
     "judge_unique",
+    "orphans",
     "row_checks",
     "share_name",
     "unique_columns",
@@ -39,6 +42,9 @@ __all__ = [
 
 BAD = "__bad"
 """Suffix of the boolean beside a cleaned column: the value could not be read as declared."""
+
+ROWS = ("type", *CONDITIONS, "references", "monotone")
+"""Kinds that every row of a batch is put to, with one finding each."""
 
 WHOLE = ("row_count", "aggregate")
 """Kinds that judge the dataset as a whole: no row fails them, so none can be put aside."""
@@ -95,6 +101,23 @@ def _failed(dataset: Dataset, check: Check) -> str:
     return f"COALESCE({condition}, FALSE)"
 
 
+def orphans(check: Check, *, keys_sql: str) -> str:
+    """A condition on a row of a `references` check: it names a key that is not among those of the other dataset.
+
+    Args:
+        check: The check.
+        keys_sql: Query of the other dataset's keys, as text.
+    """
+    column = sql.name(check.column or "")
+    return f"({column} IS NOT NULL AND CAST({column} AS VARCHAR) NOT IN ({keys_sql}))"
+
+
+def fallen(check: Check, *, before: str, after: str) -> str:
+    """A condition on two versions of a key: the value of a `monotone` check is lower in the later one; NULL is not."""
+    column = sql.name(check.column or "")
+    return f"({after}.{column} < {before}.{column})"
+
+
 def unique_failures(check: Check, *, relation_sql: str, key: str, incoming_sql: str) -> str:
     """SQL giving the incoming rows (columns `k`, `_ord`) that repeat a value another row already has.
 
@@ -145,7 +168,7 @@ def judge_rows(dataset: Dataset, failed: Mapping[str, int], total: int) -> tuple
         failed: Check name -> how many rows of the batch failed. A check that is absent was not asked: ERROR.
         total: Rows of the batch.
     """
-    checks = [check for check in dataset.checks if check.kind in ("type", *CONDITIONS)]
+    checks = [check for check in dataset.checks if check.kind in ROWS]
     return tuple(_judge_row_check(dataset, check, failed.get(check.name), total) for check in checks)
 
 
@@ -177,6 +200,10 @@ def _what_failed(dataset: Dataset, check: Check) -> str:
         return f"have a {column} that does not match {check.args['regex']}"
     if check.kind == "values":
         return f"have a {column} outside the {len(check.args['values'])} declared values"
+    if check.kind == "references":
+        return f"have a {column} that {check.args['dataset']} does not have"
+    if check.kind == "monotone":
+        return f"have a {column} below that of the version before"
     return f"do not satisfy {check.args['condition']}"
 
 

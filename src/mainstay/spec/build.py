@@ -167,6 +167,10 @@ def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
         return "pattern", entry.pattern.column, {"regex": entry.pattern.regex}
     if entry.values is not None:
         return "values", entry.values.column, {"values": entry.values.values}
+    if entry.references is not None:
+        return "references", entry.references.column, {"dataset": entry.references.dataset}
+    if entry.monotone is not None:
+        return "monotone", entry.monotone, {}
     return "aggregate" if entry.over == "dataset" else "sql", None, {"condition": entry.sql}
 
 

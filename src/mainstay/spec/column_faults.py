@@ -7,7 +7,9 @@ from typing import Any
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 
-CHECK_KINDS = ("row_count", "unique", "required", "min", "max", "length", "pattern", "values", "sql")
+CHECK_KINDS = (
+    "row_count", "unique", "required", "min", "max", "length", "pattern", "values", "references", "monotone", "sql",
+)  # fmt: skip
 _STEPS = {"null_if", "number", "date", "boolean", "map"}
 _STEP_TYPES = {"number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}}
 _ORDERED = {"integer", "number", "date", "timestamp"}
@@ -103,6 +105,9 @@ def _entry(where: Path, kind: str, value: object, columns: dict[str, Any], fault
     _values((*where, "values"), said.get("values"), of, faults)
     if kind == "length":
         _limits(where, said, faults)
+    if kind == "monotone" and of and of not in _ORDERED:
+        wanted = "a column of type " + " or ".join(sorted(_ORDERED))
+        faults.at(where, wanted, f"one of type {of}", "name another column")
     _of_text((*where, "column"), kind, kind in {"length", "pattern"}, of, faults)
 
 

@@ -17,6 +17,7 @@ from mainstay.spec.column_faults import cross_check_columns, cross_check_list
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 from mainstay.spec.post_faults import cross_check_post
+from mainstay.spec.reference_faults import cross_check_references
 
 _POLICIES = ("on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error")
 
@@ -26,6 +27,7 @@ def cross_check(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) 
     datasets, features = mapping(tree.get("datasets")), mapping(tree.get("features"))
     for name, dataset in datasets.items():
         _dataset(("datasets", name), mapping(dataset), mapping(tree.get("sources")), faults)
+    cross_check_references(datasets, faults)
     for name, feature in features.items():
         _feature(("features", name), mapping(feature), datasets, files, faults)
     for part in ("datasets", "features"):

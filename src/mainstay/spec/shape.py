@@ -170,6 +170,11 @@ class ValuesCheck(Part):
     values: list[Scalar] = Field(min_length=1, examples=[["One year"]])
 
 
+class ReferencesCheck(Part):
+    column: Identifier = Field(examples=["region_id"])
+    dataset: Identifier = Field(examples=["regions"])
+
+
 class RowCount(Part):
     minimum: int | None = Field(default=None, alias="min", ge=0)
     maximum: int | None = Field(default=None, alias="max", ge=0)
@@ -188,6 +193,8 @@ class CheckPart(Part):
     length: LengthCheck | None = None
     pattern: PatternCheck | None = None
     values: ValuesCheck | None = None
+    references: ReferencesCheck | None = Field(default=None, description="A column of keys of another dataset.")
+    monotone: Identifier | None = Field(default=None, description="A column that never falls within a key.")
     sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")
     over: Literal["row", "dataset"] | None = Field(
         default=None, description="With `sql`: whether it is asked of each row, or of aggregates over the dataset."
