@@ -277,6 +277,32 @@ def test_why_leads_through_history_once_landing_is_past_its_retention(world: Sho
         assert why(found, answered.receipt)[0].sentence.endswith("past retention")
 
 
+def test_why_marks_what_stands_in_for_an_absent_value(world: Shop) -> None:
+    from mainstay.app.answers import readers, why
+
+    world.apply(model=RULE, columns=COLUMNS.replace("city: {type: string", "city: {type: string, fill: unknown"))
+    world.exec("UPDATE customers SET city = NULL WHERE customer_id = 'person-0005'")
+    world.run()
+    (answered,) = world.predict("person-0005")
+    assert answered.receipt is not None
+    marked = "unknown (filled: there was none)"
+    with readers(world.place) as found:
+        links = {link.what: link for link in why(found, answered.receipt)}
+    assert dict(links["cleaning"].details)["city"] == "'' → 'unknown' (filled: there was none)"
+    assert dict(links["features"].details)["city"] == "unknown"
+    ask(world.place, "flush", {})
+    world.exec("UPDATE customers SET tenure = 1 WHERE customer_id = 'person-0001'")
+    world.run()
+    ask(world.place, "flush", {})
+    clock = Late()
+    with own(world.place, "a test", clock=clock) as works:
+        clock.ahead_us = 40 * DAY
+        trim(works)
+    with readers(world.place) as found:
+        later = {link.what: link for link in why(found, answered.receipt)}
+    assert dict(later["cleaning"].details)["city"] == marked
+
+
 def test_a_refusal_is_verified_by_judging_its_recorded_facts_again(world: Shop) -> None:
     from mainstay.app.answers import readers, receipt, verify
 

@@ -32,6 +32,8 @@ KINDS: dict[str, type[msgspec.Struct]] = {"postgres": Postgres, "sqlite": Sqlite
 ENV = {"CRM_URL": "postgresql://crm:hunter2@db/crm"}
 SQL = "SELECT customer_id, tenure FROM customers"
 
+REGIONS = "old,new\nN,north\n?,\n"
+
 SAMPLE = """\
 integration: churn
 api: 2
@@ -68,6 +70,10 @@ datasets:
       email:           {type: string, pattern: "[^@]+@[^@]+", unique: true, pii: true, clean: [{null_if: [0, n/a]}]}
       active:          {type: boolean, clean: [{boolean: {true: [yes, 1], false: [no, 0]}}]}
       tier:            {type: string, clean: [{map: {g: gold, "?": null}}]}
+      weight:          {type: number, clean: [{unit: {from: lb, to: kg}}], fill: 0}
+      region:          {type: string, clean: [{unicode: NFC}, {map_file: maps/regions.csv}]}
+      country:         {type: string, clean: [country, {country: {languages: [de]}}]}
+      phone:           {type: string, clean: [email, {phone: {country: DE}}]}
     checks:
       - {row_count: {min: 1000}}
       - {sql: tenure <= total_charges, name: tenure.min, on_fail: warn}
@@ -106,7 +112,7 @@ retention: {landing: 30d}
 
 def load(text: str = SAMPLE, *, folder: Path = Path("/nowhere"), env: dict[str, str] | None = None) -> Integration:
     """The integration that the text says; its SQL is there."""
-    files = {"mainstay.yaml": text, "features/customer.sql": SQL}
+    files = {"mainstay.yaml": text, "features/customer.sql": SQL, "maps/regions.csv": REGIONS}
     return spec.load_files(files, folder, kinds=KINDS, env=ENV if env is None else env)
 
 

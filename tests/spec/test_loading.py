@@ -7,8 +7,9 @@ import pytest
 from mainstay import spec
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 from mainstay.core.errors import FileError
-from mainstay.core.nouns import Deletes, Fallback
-from tests.spec.sample import ENV, KINDS, SAMPLE, SQL, load, problems
+from mainstay.core.nouns import Cleaning, Deletes, Fallback
+from mainstay.spec import map_files
+from tests.spec.sample import ENV, KINDS, REGIONS, SAMPLE, SQL, load, problems
 
 
 def test_the_sample_arrives_whole() -> None:
@@ -53,6 +54,42 @@ def test_cleaning_steps_arrive_with_their_arguments() -> None:
     assert customers.column("email").clean[0].args == {"values": ["0", "n/a"]}
     assert customers.column("active").clean[0].args == {"true": ["yes", "1"], "false": ["no", "0"]}
     assert customers.column("tier").clean[0].args == {"values": {"g": "gold", "?": None}}
+    assert customers.column("weight").clean[0].args == {"from": "lb", "to": "kg"}
+    assert customers.column("weight").fill == 0
+    assert customers.column("region").clean[0].args == {"form": "NFC"}
+    assert customers.column("region").clean[1] == Cleaning(kind="map", args={"values": {"N": "north", "?": None}})
+    assert [step.args for step in customers.column("country").clean] == [{"languages": ["en"]}, {"languages": ["de"]}]
+    assert customers.column("phone").clean[1].args == {"country": "DE"}
+
+
+def test_a_file_of_values_is_part_of_the_file(tmp_path: Path) -> None:
+    main = tmp_path / "mainstay.yaml"
+    main.write_text(SAMPLE)
+    for name, text in (("features/customer.sql", SQL), ("maps/regions.csv", "old,new\na,b\n")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    first = spec.load(main, kinds=KINDS, env=ENV)
+    assert first.datasets["customers"].column("region").clean[1].args == {"values": {"a": "b"}}
+    (tmp_path / "maps/regions.csv").write_text("old,new\na,c\n")
+    assert spec.load(main, kinds=KINDS, env=ENV).digest != first.digest
+    (tmp_path / "maps/regions.csv").unlink()
+    with pytest.raises(FileError, match=r"no readable file maps/regions\.csv"):
+        spec.load(main, kinds=KINDS, env=ENV)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("old,new\n", "no pairs"),
+        ("old,new\na,b,c\n", "3 columns in line 2"),
+        ("old,new\na,b\na,c\n", "'a' again in line 3"),
+        ('old,new\n"a,b\n', "in line 2"),
+        ("old,new\n" + "".join(f"{n},x\n" for n in range(10_001)), "10,001 pairs"),
+    ],
+)
+def test_a_file_of_values_that_is_none_is_told(content: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        map_files.pairs(content)
 
 
 def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
@@ -99,19 +136,21 @@ def test_how_deletes_are_seen(written: str, expected: Deletes) -> None:
 def test_a_file_and_its_stored_texts_are_the_same_integration(tmp_path: Path) -> None:
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "customer.sql").write_text(SQL)
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "regions.csv").write_text(REGIONS)
     path = tmp_path / "mainstay.yaml"
     path.write_text(SAMPLE)
 
     texts = spec.file_texts(path)
 
-    assert texts == {"mainstay.yaml": SAMPLE, "features/customer.sql": SQL}
+    assert texts == {"mainstay.yaml": SAMPLE, "features/customer.sql": SQL, "maps/regions.csv": REGIONS}
     assert spec.load(path, kinds=KINDS, env=ENV) == spec.load_files(texts, tmp_path, kinds=KINDS, env=ENV)
 
 
 def test_the_digest_covers_the_sql_and_not_the_secret() -> None:
     again = load(env={"CRM_URL": "postgresql://elsewhere/crm"})
     assert again.digest == load().digest
-    files = {"mainstay.yaml": SAMPLE, "features/customer.sql": SQL + " "}
+    files = {"mainstay.yaml": SAMPLE, "features/customer.sql": SQL + " ", "maps/regions.csv": REGIONS}
     assert spec.load_files(files, Path(), kinds=KINDS, env=ENV).digest != load().digest
 
 

@@ -39,6 +39,9 @@ from mainstay.store.state_sqlite import SqliteState
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_FILLED = " (filled: there was none)"
+"""Behind a value that a column's `fill` put in place of an absent one."""
+
 
 @dataclass(frozen=True)
 class Readers:
@@ -186,7 +189,7 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
             sentence=f"{dataset}: {len(changed)} of {len(cleaned)} values changed by cleaning"
             if changed
             else f"{dataset}: nothing to clean",
-            details=tuple((name, f"{dict(raw).get(name, '')!r} → {text!r}") for name, text in changed),
+            details=tuple((name, _changed(dict(raw).get(name, ""), text)) for name, text in changed),
         )
     bad = [one for one in batch.findings if one.verdict is not Verdict.PASS]
     yield Link(
@@ -207,6 +210,11 @@ def _came_from(batch: BatchRecord, ordinal: int) -> tuple[tuple[str, str], ...]:
     return () if is_ledger else (("cursor", batch.cursor or ""),)
 
 
+def _changed(before: str, after: str) -> str:
+    text = after.removesuffix(_FILLED)
+    return f"{before!r} → {text!r}{after[len(text) :]}"
+
+
 def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> Iterator[Link]:
     """The row as history keeps it, once its batch is past the retention of landing."""
     where = f"{dataset} batch {number}, ordinal {ordinal}"
@@ -223,10 +231,14 @@ def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> I
         details=tuple(raw.items()),
     )
     cleaned = {name.removeprefix("c_"): value for name, value in kept.items() if name.startswith("c_")}
+    filled = (kept.get("filled") or "").split(", ")
     yield Link(
         what="cleaning",
         sentence=f"{dataset}: cleaned by {kept['cleaning']}",
-        details=tuple((name, "" if value is None else str(value)) for name, value in cleaned.items()),
+        details=tuple(
+            (name, ("" if value is None else str(value)) + (_FILLED if name in filled else ""))
+            for name, value in cleaned.items()
+        ),
     )
     reasons = kept["reasons"] or "no check failed"
     yield Link(what="checks", sentence=f"{dataset} batch {number}: {kept['state']}; {reasons}")
@@ -235,7 +247,10 @@ def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> I
 def _row(
     found: Readers, dataset: str, number: int, ordinal: int
 ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-    """(raw values, cleaned values) of a landed version, as text; empty when landing no longer has it."""
+    """(raw values, cleaned values) of a landed version, as text; empty when landing no longer has it.
+
+    Values that stand in for absent ones say so.
+    """
     manifest = found.landing.manifest(dataset, number)
     applied = applied_record(found.state)
     if manifest is None or applied is None:
@@ -262,17 +277,17 @@ def _row(
         timezone = integration.sources[contract.source].timezone
         form = stage.shape(contract, kinds, timezone)  # type: ignore[arg-type]
         stage.fill(current, form, one.to_reader(), landed=True)
-        values = ", ".join(f"CAST({item.value_sql} AS VARCHAR)" for item in form.cleaning.columns)
+        columns = form.cleaning.columns
+        values = ", ".join(f"CAST({item.value_sql} AS VARCHAR), {item.filled_sql}" for item in columns)
         row = current.one(f"SELECT {values} FROM stage")
     except (MainstayError, KeyError):
         return raw, ()
     finally:
         current.close()
-    names = [item.name for item in form.cleaning.columns]
     return raw, tuple(
-        (name, "" if value is None else str(value))
-        for name, value in zip(names, row, strict=True)
-        if name != stage.EVENT
+        (item.name, ("" if value is None else str(value)) + (_FILLED if filled else ""))
+        for item, value, filled in zip(columns, row[::2], row[1::2], strict=True)
+        if item.name != stage.EVENT
     )
 
 

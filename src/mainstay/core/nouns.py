@@ -20,11 +20,11 @@ class Cleaning(msgspec.Struct, frozen=True, kw_only=True):
     """One step of cleaning a column. Steps run in the order written."""
 
     kind: str
-    """`trim`, `lower`, `upper`, `title`, `collapse_spaces`, `blank_to_null`, `null_if`, `number`, `date`, `boolean` or
-    `map`."""
+    """`trim`, `lower`, `upper`, `title`, `collapse_spaces`, `blank_to_null`, `null_if`, `number`, `date`, `boolean`,
+    `map`, `unit`, `unicode`, `email`, `phone` or `country`."""
     args: dict[str, Any] = {}
     """`null_if`: {values}. `number`: {decimal, thousands}. `date`: {formats}. `boolean`: {true, false}. `map`:
-    {values}."""
+    {values}. `unit`: {from, to}. `unicode`: {form}. `phone`: {country}. `country`: {languages}."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,8 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     """The column's name in the source; the same as `name` unless the file says otherwise."""
     required: bool = False
     clean: tuple[Cleaning, ...] = ()
+    fill: Any = None
+    """What stands in for a value that is absent after cleaning; None: nothing does."""
     pii: bool = False
     unit: str = ""
     description: str = ""

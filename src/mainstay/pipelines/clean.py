@@ -13,9 +13,12 @@ from mainstay.core.errors import Refused
 from mainstay.core.ids import digest_text
 from mainstay.core.nouns import Column, Dataset
 from mainstay.core.ports import SourceKind
+from mainstay.core.sql import DUCKDB_TYPES
+from mainstay.pipelines.clean_forms import FUNCTIONS, knows
 from mainstay.pipelines.clean_steps import STEPS, Raw, Value, raw_value
 from mainstay.pipelines.clean_types import TYPES
 from mainstay.quality import sql
+from mainstay.quality.conditions import literals_for
 
 _RULES = "1"
 """Raised when an expression below changes meaning, so that the digest of the cleaning changes with it."""
@@ -44,6 +47,10 @@ class CleanColumn(msgspec.Struct, frozen=True):
     value: str = ""
     """`value_sql` in terms of the parts."""
     bad: str = ""
+    filled_sql: str = "FALSE"
+    """Boolean, never NULL: the value was absent, and the column's `fill` stands in for it."""
+    filled: str = ""
+    """The same in terms of the parts; empty when the column has no `fill`."""
 
 
 class CleaningSql(msgspec.Struct, frozen=True):
@@ -52,6 +59,8 @@ class CleaningSql(msgspec.Struct, frozen=True):
     columns: tuple[CleanColumn, ...]
     digest: str
     """Over steps, types, source kinds and time zone: equal digests clean equal rows to equal rows."""
+    functions: tuple[str, ...] = ()
+    """Names in `clean_forms.FUNCTIONS` of what the SQL calls; to be defined before it runs."""
 
     def select(self, relation: str, *, keep: Sequence[str] = (), bad: bool = True) -> str:
         """A query that cleans the whole relation, every part evaluated once: several times faster than `value_sql`.
@@ -59,7 +68,7 @@ class CleaningSql(msgspec.Struct, frozen=True):
         Args:
             relation: Name or bracketed query of the raw relation.
             keep: Expressions over the raw relation that come first, e.g. `_ord` or `1 AS one`.
-            bad: Whether each column `c` is followed by its boolean `c__bad`.
+            bad: Whether each column `c` is followed by its booleans: `c__bad`, and `c__filled` where it has a `fill`.
         """
         parts = [part for column in self.columns for part in column.parts]
         source = relation
@@ -69,8 +78,8 @@ class CleaningSql(msgspec.Struct, frozen=True):
         cleaned = [
             f"{expression} AS {sql.name(column.name + suffix)}"
             for column in self.columns
-            for expression, suffix in ((column.value, ""), (column.bad, "__bad"))
-            if bad or not suffix
+            for expression, suffix in ((column.value, ""), (column.bad, "__bad"), (column.filled, "__filled"))
+            if expression and (bad or not suffix)
         ]
         return f"SELECT {', '.join([*keep, *cleaned])} FROM {source}"
 
@@ -92,12 +101,20 @@ def cleaning(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | 
         _column(dataset, column, kinds, timezone, prefix=f"__part_{number}_")
         for number, column in enumerate(dataset.columns)
     )
-    declared = [
-        msgspec.json.encode((column.name, column.source_name, kinds[column.source_name], column.type, column.clean))
-        for column in dataset.columns
-    ]
-    digest = digest_text(_RULES, timezone or "", *(part.decode() for part in declared))
-    return CleaningSql(columns, digest)
+    called = tuple(
+        name
+        for name, function in FUNCTIONS.items()
+        if any(f"{function.name}(" in column.value_sql for column in columns)
+    )
+    known = [knows(FUNCTIONS[name], f"dataset {dataset.name}") for name in called]
+    declared = [msgspec.json.encode(_declared(column, kinds)).decode() for column in dataset.columns]
+    digest = digest_text(_RULES, timezone or "", *declared, *known)
+    return CleaningSql(columns, digest, called)
+
+
+def _declared(column: Column, kinds: Mapping[str, SourceKind]) -> tuple[object, ...]:
+    said = (column.name, column.source_name, kinds[column.source_name], column.type, column.clean)
+    return said if column.fill is None else (*said, column.fill)
 
 
 def _column(
@@ -131,14 +148,21 @@ def _column(
     final = TYPES[column.type](value, raw)
     if final.may_lose:
         lost.append(_lost(value, final))
-    bad = sql.any_of(lost)
+    bad, value_sql, filled = sql.any_of(lost), final.sql, ""
+    if column.fill is not None:
+        read = final.sql if final.sql in parts else let(final.sql)
+        filled = f"({read} IS NULL AND NOT {bad})"
+        stands = literals_for(column.type, where)(column.fill)
+        value_sql = f"CASE WHEN {filled} THEN CAST({stands} AS {DUCKDB_TYPES[column.type]}) ELSE {read} END"
     return CleanColumn(
         column.name,
-        _alone(final.sql, parts),
+        _alone(value_sql, parts),
         _alone(bad, parts),
-        _layered(parts, final.sql + bad),
-        final.sql,
+        _layered(parts, value_sql + bad),
+        value_sql,
         bad,
+        _alone(filled, parts) if filled else "FALSE",
+        filled,
     )
 
 

@@ -16,6 +16,8 @@ from mainstay.core.errors import Refused
 from mainstay.core.nouns import ColumnType
 from mainstay.core.ports import SourceKind
 from mainstay.core.sql import WHITESPACE
+from mainstay.core.units import conversion
+from mainstay.pipelines.clean_forms import FUNCTIONS, knows, refuse_unknown_language, refuse_unknown_region
 from mainstay.quality import sql
 
 Form = Literal["integer", "float", "boolean", "bytes", "text", "instant"]
@@ -274,6 +276,56 @@ def _list(args: Mapping[str, Any], name: str, raw: Raw) -> list[Any]:
     return list(values)
 
 
+def _unit(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
+    """A number in one unit becomes one in another, in whole factors: 1000 m is 1 km, not 1000 * 0.001."""
+    if value.form not in ("integer", "float", "text"):
+        raise Refused("`unit` needs numbers", mend="put it behind `number`, or remove it", where=raw.where)
+    try:
+        before, times, by, after = conversion(str(args["from"]), str(args["to"]))
+    except KeyError as error:
+        mend = "see the units in docs/cleaning.md"
+        raise Refused(f"{error} is no unit that is known here", mend=mend, where=raw.where) from None
+    number = plain_number(value.sql, raw) if value.form == "text" else f"CAST({value.sql} AS DOUBLE)"
+    for sign, operand in (("+", before), ("*", times), ("/", by), ("+", after)):
+        if operand != (0 if sign == "+" else 1):
+            number = f"({number} {sign} CAST({sql.literal(operand)} AS DOUBLE))"
+    return Value(raw.let(number), "float", may_lose=value.form == "text")
+
+
+def _unicode(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
+    if value.form != "text":
+        return value
+    if args["form"] == "NFKC":
+        return _by_function("nfkc", value, "", raw, may_lose=False)
+    return Value(raw.let(f"nfc_normalize({value.sql})"), worded=value.worded)
+
+
+def _email(value: Value, _args: Mapping[str, Any], raw: Raw) -> Value:
+    return _by_function("email", value, "", raw)
+
+
+def _phone(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
+    knows(FUNCTIONS["phone"], raw.where)
+    refuse_unknown_region(str(args["country"]), raw.where)
+    return _by_function("phone", value, str(args["country"]), raw)
+
+
+def _country(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
+    languages = [str(one) for one in _list(args, "languages", raw)]
+    knows(FUNCTIONS["country"], raw.where)
+    refuse_unknown_language(languages, raw.where)
+    return _by_function("country", value, ",".join(languages), raw)
+
+
+def _by_function(kind: str, value: Value, argument: str, raw: Raw, *, may_lose: bool = True) -> Value:
+    """Through a function of Python. What has no such form is lost, and so bad."""
+    function = FUNCTIONS[kind]
+    knows(function, raw.where)
+    if value.form == "bytes":
+        raise Refused(f"`{kind}` cannot read bytes", mend="declare the column as bytes", where=raw.where)
+    return Value(raw.let(f"{function.name}({as_text(value)}, {sql.text(argument)})"), may_lose=may_lose)
+
+
 STEPS: dict[str, Step] = {
     "trim": _on_text(_trim),
     "lower": _on_text(lambda text, _raw: f"lower({text})"),
@@ -286,5 +338,10 @@ STEPS: dict[str, Step] = {
     "date": _date,
     "boolean": _boolean,
     "map": _map,
+    "unit": _unit,
+    "unicode": _unicode,
+    "email": _email,
+    "phone": _phone,
+    "country": _country,
 }
 """Step -> the function that adds it. A new step is one function and its line here."""

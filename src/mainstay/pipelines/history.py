@@ -7,6 +7,7 @@
 | `event_us`, `known_us`      | event time, and when we landed it: bitemporal                       |
 | `state`                     | published, superseded, quarantined, discarded: as the batch settled |
 | `reasons`                   | names of the failed checks                                          |
+| `filled`                    | names of the columns whose `fill` stands in for an absent value     |
 | `cleaning`                  | digest of the cleaning behind the cleaned columns                   |
 | `raw`                       | the raw values as a JSON object of texts                            |
 | `before_us`                 | the dataset's as-of before the batch: what a held row keeps         |
@@ -90,7 +91,7 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
     table = desk.current.table(
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
-        f"{reasons} AS reasons, {literal(form.cleaned_with)} AS cleaning, "
+        f"{reasons} AS reasons, j._filled AS filled, {literal(form.cleaned_with)} AS cleaning, "
         f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
         f"{bool(batch.released)} AS released, {_number(batch.settled_us)} AS published_us, "
         f"{_number(batch.began_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "

@@ -189,6 +189,14 @@ class Gate:
         kept = ("_k", "_ord", "_op", "_digest", f"{cursor} AS _cursor")
         has_event = any(one.name == EVENT for one in self.form.cleaning.columns)
         event = f"CASE WHEN isfinite({EVENT}) THEN epoch_us({EVENT}) END" if has_event else "NULL::BIGINT"
+        names_filled = [
+            f"CASE WHEN {identifier(one.name + '__filled')} THEN {literal(one.name)} END"
+            for one in self.form.cleaning.columns
+            if one.filled
+        ]
+        filled = "NULL::VARCHAR"
+        if names_filled:
+            filled = f"CASE WHEN _op = 'u' THEN nullif(concat_ws(', ', {', '.join(names_filled)}), '') END"
         masks = []
         for mask in range(self.masks):
             terms = [
@@ -200,8 +208,8 @@ class Gate:
             masks.append(f"CASE WHEN _op = 'u' THEN {bits} ELSE 0::BIGINT END AS _f{mask}")
         self.current.sql(
             "CREATE OR REPLACE TEMP TABLE judged AS "
-            f"SELECT _k, _ord, _op, _digest, _cursor, {event} AS _event, FALSE AS _super, {', '.join(masks)}, "
-            f"{', '.join(identifier(name) for name in names)} FROM "
+            f"SELECT _k, _ord, _op, _digest, _cursor, {event} AS _event, {filled} AS _filled, FALSE AS _super, "
+            f"{', '.join(masks)}, {', '.join(identifier(name) for name in names)} FROM "
             f"({self.form.cleaning.select('stage', keep=kept)})"
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from mainstay.core.nouns import Column, Dataset
 from mainstay.core.ports import SourceKind
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines.clean import CleaningSql, cleaning
+from mainstay.pipelines.clean_forms import FUNCTIONS, remembering
 from mainstay.store.current import Current, schema_of
 
 if TYPE_CHECKING:
@@ -84,6 +86,13 @@ def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | Non
         raw_cursor=source_name(dataset, dataset.cursor.column) if dataset.cursor else None,
         cleaned_with=cleaning(dataset, read, timezone).digest,
     )
+
+
+def define_functions(current: Current, form: Shape) -> None:
+    """Lets the cleaning's SQL call what it calls."""
+    for kind in form.cleaning.functions:
+        function = FUNCTIONS[kind]
+        current.define(function.name, partial(remembering, function), 2)
 
 
 def key_sql(form: Shape) -> str:
@@ -194,6 +203,7 @@ def fill_kept(current: Current, form: Shape, kept_sql: str) -> int:
 
 def _make_stage(current: Current, form: Shape, there: set[str], *, landed: bool) -> int:
     """Makes `stage` out of `incoming`, which has the columns `there`."""
+    define_functions(current, form)
     # An integer key read from text and a wide integer column must come out as one type whatever the driver sent.
     # A batch that landed before the contract gained a column has none of it.
     raw = ", ".join(
@@ -249,6 +259,7 @@ def compare_keys(current: Current, form: Shape, incoming: pa.RecordBatchReader) 
         The raw keys, as text, whose rows must be read again, and the SQL of the keys that are gone.
     """
     make_known(current, form.dataset.name)
+    define_functions(current, form)
     current.db.register("incoming", incoming)
     cursor = identifier(form.raw_cursor) if form.raw_cursor else "NULL"
     try:

@@ -10,7 +10,7 @@ import msgspec
 from mainstay.core import nouns
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
-from mainstay.spec import durations, shape
+from mainstay.spec import durations, map_files, shape
 from mainstay.spec.crosschecks import is_path, sql_path
 
 
@@ -23,7 +23,7 @@ def integration(
         api=file.api,
         purpose=_purpose(file.purpose),
         sources={name: _source(name, source, options[name]) for name, source in file.sources.items()},
-        datasets={name: _dataset(name, dataset) for name, dataset in file.datasets.items()},
+        datasets={name: _dataset(name, dataset, files) for name, dataset in file.datasets.items()},
         features={name: _feature(name, feature, files) for name, feature in file.features.items()},
         model=_model(file.model),
         answer=nouns.AnswerPolicy(**file.answer.model_dump()),
@@ -66,14 +66,14 @@ def _source(name: str, part: shape.SourcePart, options: dict[str, Any]) -> nouns
     )
 
 
-def _dataset(name: str, part: shape.DatasetPart) -> nouns.Dataset:
+def _dataset(name: str, part: shape.DatasetPart, files: Mapping[str, str]) -> nouns.Dataset:
     fresh = part.freshness
     return nouns.Dataset(
         name=name,
         source=part.source,
         table=part.table,
         key=part.key,
-        columns=tuple(_column(each, column, part.key) for each, column in part.columns.items()),
+        columns=tuple(_column(each, column, part.key, files) for each, column in part.columns.items()),
         checks=checks(part),
         cursor=_cursor(part.cursor),
         deletes=_deletes(part),
@@ -85,23 +85,24 @@ def _dataset(name: str, part: shape.DatasetPart) -> nouns.Dataset:
     )
 
 
-def _column(name: str, part: shape.ColumnPart, key: str) -> nouns.Column:
+def _column(name: str, part: shape.ColumnPart, key: str, files: Mapping[str, str]) -> nouns.Column:
     return nouns.Column(
         name=name,
         type=part.type,
         source_name=part.source_name or name,
         # A null names no row, so the key is required whether the file says it or not.
         required=part.required or name == key,
-        clean=tuple(_step(step) for step in part.clean),
+        clean=tuple(_step(step, files) for step in part.clean),
+        fill=part.fill,
         pii=part.pii,
         unit=part.unit,
         description=part.description,
     )
 
 
-def _step(step: str | shape.CleanStep) -> Cleaning:
+def _step(step: str | shape.CleanStep, files: Mapping[str, str]) -> Cleaning:
     if isinstance(step, str):
-        return Cleaning(kind=step)
+        return Cleaning(kind=step, args={"languages": ["en"]} if step == "country" else {})
     if step.null_if is not None:
         return Cleaning(kind="null_if", args={"values": step.null_if})
     if step.number is not None:
@@ -110,7 +111,21 @@ def _step(step: str | shape.CleanStep) -> Cleaning:
         return Cleaning(kind="date", args={"formats": step.date})
     if step.boolean is not None:
         return Cleaning(kind="boolean", args={"true": step.boolean.true_words, "false": step.boolean.false_words})
-    return Cleaning(kind="map", args={"values": step.map or {}})
+    if step.map is not None:
+        return Cleaning(kind="map", args={"values": step.map})
+    if step.map_file is not None:
+        return Cleaning(kind="map", args={"values": map_files.pairs(files[map_files.path(step.map_file)])})
+    return _form(step)
+
+
+def _form(step: shape.CleanStep) -> Cleaning:
+    if step.unit is not None:
+        return Cleaning(kind="unit", args={"from": step.unit.old, "to": step.unit.new})
+    if step.phone is not None:
+        return Cleaning(kind="phone", args={"country": step.phone.country})
+    if step.country is not None:
+        return Cleaning(kind="country", args={"languages": step.country.languages})
+    return Cleaning(kind="unicode", args={"form": step.unicode})
 
 
 def checks(part: shape.DatasetPart) -> tuple[Check, ...]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from mainstay.core.units import UNITS
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 
 CHECK_KINDS = (
     "row_count", "unique", "required", "min", "max", "length", "pattern", "values", "references", "monotone", "sql",
 )  # fmt: skip
-_STEPS = {"null_if", "number", "date", "boolean", "map"}
-_STEP_TYPES = {"number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}}
+_STEPS = {"null_if", "number", "date", "boolean", "map", "map_file", "unit", "unicode", "phone", "country"}
+_STEP_TYPES = {
+    "number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}, "unit": {"number"},
+    "email": {"string"}, "phone": {"string"}, "country": {"string"},
+}  # fmt: skip
 _ORDERED = {"integer", "number", "date", "timestamp"}
 _EXAMPLE = {"integer": "0", "number": "0.5", "date": "2026-11-01", "timestamp": "2026-11-01T00:00:00"}
 
@@ -156,8 +160,12 @@ def _of_text(where: Path, check: str, asked: bool, kind: str, faults: Faults) ->
 
 def _cleaning(where: Path, steps: list[Any], kind: str, faults: Faults) -> None:
     for index, step in enumerate(steps):
+        if step in ("email", "country") and kind not in {"", "string"}:
+            wanted = "a column of type string"
+            faults.at((*where, index), wanted, f"one of type {kind}", "change the type, or delete the step")
         if not isinstance(step, dict):
             continue
+        _unit((*where, index, "unit"), mapping(step.get("unit")), faults)
         known = [name for name in step if name in _STEPS]
         if len(known) != 1 and len(known) == len(step):
             came = " and ".join(known) or "none"
@@ -166,3 +174,29 @@ def _cleaning(where: Path, steps: list[Any], kind: str, faults: Faults) -> None:
             if kind and kind not in _STEP_TYPES.get(name, {kind}):
                 wanted = "a column of type " + " or ".join(sorted(_STEP_TYPES[name]))
                 faults.at((*where, index, name), wanted, f"one of type {kind}", "change the type, or delete the step")
+
+
+def _unit(where: Path, said: dict[str, Any], faults: Faults) -> None:
+    old, new = UNITS.get(text(said.get("from"))), UNITS.get(text(said.get("to")))
+    if old and new and old.dimension != new.dimension:
+        mend = "convert to one of " + ", ".join(name for name, unit in UNITS.items() if unit.dimension == old.dimension)
+        faults.at((*where, "to"), f"a unit of {old.dimension}", f"{shown(said['to'])}, one of {new.dimension}", mend)
+
+
+def cross_check_fill(path: Path, columns: dict[str, Any], key: str, faults: Faults) -> None:
+    """A value that stands in has the column's type, and stands in for something."""
+    for name, column in columns.items():
+        said, where = mapping(column), (*path, name, "fill")
+        kind, value = text(said.get("type")), said.get("fill")
+        if "fill" not in said:
+            continue
+        if name == key:
+            faults.at(where, "no fill: a row without a key is none", shown(value), "delete it", key=True)
+        elif said.get("required") is True:
+            mend = "keep one of the two: with a fill the value is never absent"
+            faults.at(where, "a column that may be absent", "`required: true`", mend, key=True)
+        elif kind in {"json", "bytes"}:
+            faults.at(where, "a column of plain values", f"one of type {kind}", "delete it", key=True)
+        elif kind and value is not None and not isinstance(value, (list, dict)) and not fits(value, kind):
+            mend = f'put it in quotes: "{shown(value)}"' if kind == "string" else "change the value or the type"
+            faults.at(where, f"a value of type {kind}", shown(value), mend)

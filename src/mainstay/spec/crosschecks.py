@@ -13,8 +13,9 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from mainstay.spec import durations
-from mainstay.spec.column_faults import cross_check_columns, cross_check_list
+from mainstay.spec.column_faults import cross_check_columns, cross_check_fill, cross_check_list
 from mainstay.spec.faults import Faults, Path, close, shown
+from mainstay.spec.map_files import cross_check_map_files
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 from mainstay.spec.post_faults import cross_check_post
 from mainstay.spec.reference_faults import cross_check_references
@@ -28,6 +29,7 @@ def cross_check(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) 
     for name, dataset in datasets.items():
         _dataset(("datasets", name), mapping(dataset), mapping(tree.get("sources")), faults)
     cross_check_references(datasets, faults)
+    cross_check_map_files(tree, files, faults)
     for name, feature in features.items():
         _feature(("features", name), mapping(feature), datasets, files, faults)
     for part in ("datasets", "features"):
@@ -46,6 +48,7 @@ def _dataset(path: Path, dataset: dict[str, Any], sources: dict[str, Any], fault
     _deletes(path, dataset, faults)
     _freshness((*path, "freshness"), mapping(dataset.get("freshness")), faults)
     cross_check_columns((*path, "columns"), columns, faults)
+    cross_check_fill((*path, "columns"), columns, text(dataset.get("key")), faults)
     cross_check_list((*path, "checks"), sequence(dataset.get("checks")), columns, faults)
 
 

@@ -13,17 +13,20 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
 from mainstay.spec.values import (
+    Country,
     FreeDisk,
     Hours,
     Identifier,
     Identifiers,
     IsoDate,
     Lag,
+    Language,
     Name,
     Origin,
     Regex,
     Scalar,
     Span,
+    UnitName,
     Word,
     WordOrNull,
     Zone,
@@ -108,6 +111,19 @@ class BooleanStep(Part):
     false_words: list[Word] = Field(alias="false", min_length=1, examples=[["no"]])
 
 
+class UnitStep(Part):
+    old: UnitName = Field(alias="from", examples=["lb"])
+    new: UnitName = Field(alias="to", examples=["kg"])
+
+
+class PhoneStep(Part):
+    country: Country = Field(description="The country of numbers that do not name one.", examples=["DE"])
+
+
+class CountryStep(Part):
+    languages: list[Language] = Field(min_length=1, description="In which names are written.", examples=[["de", "en"]])
+
+
 class CleanStep(Part):
     """One step with arguments; exactly one of the keys."""
 
@@ -118,9 +134,16 @@ class CleanStep(Part):
     )
     boolean: BooleanStep | None = Field(default=None, description="Which words mean true and false.")
     map: dict[str, WordOrNull] | None = Field(default=None, min_length=1, description="Text -> text, or null.")
+    map_file: str | None = Field(
+        default=None, min_length=1, description="The same, from a CSV file of two columns.", examples=["regions.csv"]
+    )
+    unit: UnitStep | None = Field(default=None, description="From one unit to another.")
+    unicode: Literal["NFC", "NFKC"] | None = Field(default=None, description="One way to write each character.")
+    phone: PhoneStep | None = Field(default=None, description="Telephone numbers as +4930123456.")
+    country: CountryStep | None = Field(default=None, description="Countries as two letters.")
 
 
-PlainStep = Literal["trim", "lower", "upper", "title", "collapse_spaces", "blank_to_null"]
+PlainStep = Literal["trim", "lower", "upper", "title", "collapse_spaces", "blank_to_null", "email", "country"]
 Step = Annotated[
     Annotated[PlainStep, Tag(TEXT_TAG)] | Annotated[CleanStep, Tag(MAPPING_TAG)], Discriminator(_text_or_mapping)
 ]
@@ -146,6 +169,7 @@ class ColumnPart(Part):
         default=None, ge=0, lt=1, description="Above this share of failing keys, a batch blocks.", examples=[0.01]
     )
     clean: list[Step] = Field(default=[], description="Steps of cleaning, in order.")
+    fill: Scalar | None = Field(default=None, description="What stands in for an absent value.", examples=[0])
     pii: bool = Field(default=False, description="It tells who a person is.")
     unit: str = ""
     description: str = ""

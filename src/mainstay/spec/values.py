@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from mainstay.core.units import UNITS
 from mainstay.spec import durations
 from mainstay.spec.faults import close
 
@@ -73,6 +74,27 @@ def _identifiers(value: object) -> str | list[str]:
     if len(names) < 2 or len({name.casefold() for name in names}) < len(names):
         raise fault("a column, or at least two different ones", "write [first, second], or the one without brackets")
     return names
+
+
+def _unit(value: object) -> str:
+    text = _text(value, "a unit")
+    if text not in UNITS:
+        raise fault("a unit that is known here", close(text, UNITS, otherwise=f"one of {', '.join(UNITS)}"))
+    return text
+
+
+def _country(value: object) -> str:
+    text = _text(value, "a country's two letters")
+    if not re.fullmatch("[A-Z]{2}", text):
+        raise fault("a country's two letters", "write DE, say")
+    return text
+
+
+def _language(value: object) -> str:
+    text = _text(value, "a language")
+    if not re.fullmatch("[a-z]{2,3}(_[A-Za-z]{2,4})?", text):
+        raise fault("a language", "write de, en or zh_Hant, say")
+    return text
 
 
 def _name(value: object) -> str:
@@ -211,6 +233,9 @@ Identifiers = Annotated[
     _schema(["string", "array"], pattern=IDENTIFIER, items={"type": "string", "pattern": IDENTIFIER}, minItems=2),
 ]
 """One name, or a list of at least two different ones."""
+UnitName = Annotated[str, BeforeValidator(_unit), _schema("string", enum=list(UNITS))]
+Country = Annotated[str, BeforeValidator(_country), _schema("string", pattern="^[A-Z]{2}$")]
+Language = Annotated[str, BeforeValidator(_language), _schema("string")]
 Name = Annotated[str, BeforeValidator(_name), _schema("string", pattern=NAME)]
 Zone = Annotated[str, BeforeValidator(_zone), _schema("string", examples=["Europe/Berlin"])]
 Hours = Annotated[str, BeforeValidator(_hours), _schema("string", examples=["20:00-06:00 Europe/Berlin"])]
