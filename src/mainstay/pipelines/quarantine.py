@@ -124,7 +124,13 @@ def replay(
 ) -> ReplayResult:
     """Judges quarantined rows again and publishes those that pass and are newer than current. None: all of them.
 
-    Those that fail are listed with today's reasons from then on.
+    Args:
+        desk: The integration's stores.
+        dataset: Which dataset.
+        ids: Only these rows.
+        key: Only rows of this key.
+        keys_sql: Only rows of the keys that this query gives, because what they lacked has come. Those that fail still
+            are listed with today's reasons from then on, so that they are not taken up again.
     """
     contract = _dataset(desk, dataset)
     schema = schema_of(dataset)
@@ -143,6 +149,8 @@ def replay(
     gate.judge()
     affected = affected_keys(desk, contract, "(SELECT * FROM judged)", "SELECT _k FROM judged")
     _place(desk, gate, schema)
+    if keys_sql:
+        _give_new_reasons(desk, schema)
     published = superseded = 0
     if desk.current.one("SELECT count(*) FROM replayed WHERE ok")[0]:
         plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
@@ -184,6 +192,9 @@ def _place(desk: Desk, gate: Gate, schema: str) -> None:
         "UNION ALL SELECT q._batch, q._ord, TRUE, FALSE FROM replaying q WHERE NOT q.last "
         "AND EXISTS (SELECT 1 FROM replayed p WHERE p._k = q._k AND p.ok)"
     )
+
+
+def _give_new_reasons(desk: Desk, schema: str) -> None:
     desk.current.sql(
         f"UPDATE {schema}.quarantine q SET _reasons = p._why FROM replayed p "
         "WHERE NOT p.ok AND q._batch = p._from AND q._ord = p._from_ord"
