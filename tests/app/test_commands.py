@@ -25,7 +25,7 @@ from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.archive import RECEIPTS
 from mainstay.store.shelf import Shelf
 from mainstay.testing.clock import FakeClock
-from tests.app.shop import COLUMNS, RULE, Shop
+from tests.app.shop import COLUMNS, RULE, Shop, file_of
 
 
 @pytest.fixture
@@ -317,3 +317,41 @@ def test_a_refusal_is_verified_by_judging_its_recorded_facts_again(world: Shop) 
         with pytest.raises(NotFound):
             receipt(found, refused.receipt[:-1] + ("a" if refused.receipt[-1] != "a" else "b"))
     assert msgspec.json.encode(stored)
+
+
+VISITS = """\
+datasets:
+  visits:
+    source: crm
+    table: visits
+    key: visit
+    every: 1s
+    columns:
+      visit: {type: integer}
+      customer_id: {type: string}
+    checks:
+      - {references: {column: customer_id, dataset: customers}}
+"""
+
+
+def test_what_refers_to_another_dataset_is_read_after_it_and_its_orphans_are_taken_up(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.exec(
+        "CREATE TABLE visits (visit INTEGER PRIMARY KEY, customer_id TEXT)",
+        "INSERT INTO visits VALUES (1, 'person-0001'), (2, 'person-0007'), (3, 'person-0008')",
+    )
+    shop.file.write_text(file_of().replace("datasets:\n", VISITS))
+    ask(shop.place, "apply", {})
+    results = {one["dataset"]: one for one in shop.run()["results"]}
+    assert list(results) == ["customers", "visits"]  # the file has them the other way round
+    assert (results["visits"]["status"], results["visits"]["quarantined"]) == ("published", 2)
+    shop.exec("INSERT INTO customers VALUES ('person-0007', 7, 'Bonn', 'gold')")
+    shop.run()
+    shown = "SELECT _k FROM ds_visits.rows ORDER BY _k"
+    assert shop.current(shown) == [("1",), ("2",)]
+    shop.exec("INSERT INTO customers VALUES ('person-0008', 8, 'Bonn', 'gold')")
+    clock = Late()
+    with own(shop.place, "a test", clock=clock) as works:
+        clock.ahead_us = HOUR
+        Loop(works).beat()
+        assert works.desk.current.sql(shown) == [("1",), ("2",), ("3",)]
