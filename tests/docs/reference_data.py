@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-
-import duckdb
 
 from mainstay import spec
 from mainstay.core.errors import Refused
 from mainstay.core.nouns import Dataset
 from mainstay.pipelines.clean import cleaning
+from mainstay.pipelines.clean_forms import FUNCTIONS, remembering
 from mainstay.pipelines.clean_steps import STEPS
-from mainstay.quality.checks import engine_condition, judge_row_count, judge_rows, judge_unique
+from mainstay.quality.checks import ROWS, engine_condition, judge_row_count, judge_rows, judge_unique
 from mainstay.quality.conditions import CONDITIONS
 from mainstay.sources import BUILT_IN, options_of
+from mainstay.store.current import Current
 
 CHECKS: dict[str, str] = {
     "type": "",
     "required": "{required: contract}",
     "min": "{min: {column: tenure, value: 0}}",
     "max": "{max: {column: tenure, value: 120}}",
+    "length": "{length: {column: postcode, min: 5, max: 5}}",
     "pattern": '{pattern: {column: postcode, regex: "[0-9]{5}"}}',
     "values": "{values: {column: contract, values: [One year, Two year]}}",
     "sql": '{sql: "total >= monthly", name: charges add up}',
+    "references": "{references: {column: region_id, dataset: regions}}",
+    "monotone": "{monotone: tenure}",
     "unique": "{unique: email}",
     "row_count": "{row_count: {min: 1000}}",
 }
@@ -39,6 +44,11 @@ CLEANINGS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "number": ('{number: {decimal: ",", thousands: "."}}', "number", ("1.234,50", "12.5")),
     "date": ('{date: ["%d.%m.%Y", "%Y-%m-%d"]}', "date", ("31.01.2024", "2024-01-31", "31/01/2024")),
     "boolean": ("{boolean: {true: [yes], false: [no]}}", "boolean", ("YES", "no", "perhaps")),
+    "unit": ("{unit: {from: lb, to: kg}}", "number", ("10",)),
+    "unicode": ("{unicode: NFKC}", "string", ("\N{FULLWIDTH LATIN CAPITAL LETTER A}",)),
+    "email": ("email", "string", ("Ann@EXAMPLE.com", "nobody")),
+    "phone": ("{phone: {country: DE}}", "string", ("(030) 901820", "call me")),
+    "country": ("country", "string", ("DEU", "Germany", "Atlantis")),
     "map": ('{map: {M: monthly, "?": null}}', "string", ("M", "?", "yearly")),
 }
 """Step -> how it is written, the type of the column, and texts to try it on."""
@@ -59,8 +69,10 @@ datasets:
       total: {{type: number}}
       monthly: {{type: number}}
       email: {{type: string}}
+      region_id: {{type: string}}
       shown: {column}
     checks: [{check}]
+  regions: {{source: crm, table: regions, key: region_id, columns: {{region_id: {{type: string}}}}}}
 features: {{customer: {{key: customer_id, sql: SELECT customer_id FROM customers}}}}
 model: {{name: shown, input: customer, constant: {{risk: 0.5}}}}
 """
@@ -68,7 +80,7 @@ model: {{name: shown, input: customer, constant: {{risk: 0.5}}}}
 
 def checks() -> str:
     """docs/reference/checks.md."""
-    kinds = {"type", "unique", "row_count", *CONDITIONS}
+    kinds = {*ROWS, "unique", "row_count"}
     if kinds != set(CHECKS):
         raise KeyError(f"give an example in CHECKS of {sorted(kinds ^ set(CHECKS))}")
     lines = [
@@ -137,7 +149,10 @@ def _cleaned(written: str, kind: str, raw: tuple[str, ...]) -> list[str]:
     shown = next(column for column in form.columns if column.name == "shown")
     values = ", ".join("(?)" for _ in raw)
     query = f"SELECT CAST({shown.value_sql} AS VARCHAR), {shown.bad_sql} FROM (VALUES {values}) AS raw(shown)"
-    rows = duckdb.execute(query, list(raw)).fetchall()
+    with closing(Current(None)) as current:
+        for name in form.functions:
+            current.define(FUNCTIONS[name].name, partial(remembering, FUNCTIONS[name]), 2)
+        rows = current.sql(query, list(raw))
     return ["bad" if bad else "null" if value is None else f"`{_shown(value)}`" for value, bad in rows]
 
 
