@@ -1,0 +1,81 @@
+"""pandera on pandas or polars, told every check; all failing rows' identifiers. Run by the peer's Python."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from peak import peak_mib
+
+
+def schema(pa: Any, checks: list[dict[str, Any]], order: Any) -> Any:
+    columns: dict[str, list[Any]] = {}
+    required, whole = set(), []
+    for check in checks:
+        name, kind, column = check["name"], check["kind"], columns.setdefault(check["column"], [])
+        if kind == "required":
+            required.add(check["column"])
+        elif kind == "pattern":
+            column.append(pa.Check.str_matches(f"^{check['regex']}$", name=name, error=name))
+        elif kind == "min":
+            column.append(pa.Check.ge(check["value"], name=name, error=name))
+        elif kind == "max":
+            column.append(pa.Check.le(check["value"], name=name, error=name))
+        elif kind == "values":
+            column.append(pa.Check.isin(check["values"], name=name, error=name))
+        else:
+            whole.append(pa.Check(order(check["column"], check["other"]), name=name, error=name))
+    typed = {name: pa.Column(checks=asked, nullable=name not in required) for name, asked in columns.items()}
+    return pa.DataFrameSchema(typed, checks=whole)
+
+
+def on_pandas(folder: Path, checks: list[dict[str, Any]]) -> tuple[float, float, Any]:
+    import pandas as pd
+    import pandera.pandas as pa
+
+    frame = pd.read_parquet(folder / "table.parquet")
+    asked = schema(pa, checks, lambda first, second: lambda rows: rows[first] <= rows[second])
+    began = time.perf_counter()
+    try:
+        asked.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases.drop_duplicates(["check", "column", "index"])
+        names = cases["check"].where(cases["check"] != "not_nullable", cases["column"] + ".required")
+        # A row's place is its identifier in this table.
+        found = {name: rows.tolist() for name, rows in cases["index"].groupby(names)}
+    return time.perf_counter() - began, peak_mib(), found
+
+
+def on_polars(folder: Path, checks: list[dict[str, Any]]) -> tuple[float, float, Any]:
+    import pandera.polars as pa
+    import polars as pl
+
+    frame = pl.read_parquet(folder / "table.parquet")
+
+    def order(first: str, second: str) -> Any:
+        return lambda data: data.lazyframe.select(pl.col(first) <= pl.col(second))
+
+    asked = schema(pa, checks, order)
+    began = time.perf_counter()
+    try:
+        asked.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        required = pl.col("check") == "not_nullable"
+        names = pl.when(required).then(pl.col("column") + ".required").otherwise(pl.col("check"))
+        grouped = errors.failure_cases.group_by(names.alias("name")).agg(pl.col("index"))
+        found = dict(grouped.iter_rows())
+    return time.perf_counter() - began, peak_mib(), found
+
+
+def main(engine: str, folder: str) -> None:
+    checks = json.loads(Path(folder, "checks.json").read_text())
+    seconds, peak, found = (on_pandas if engine == "pandas" else on_polars)(Path(folder), checks)
+    findings = {name: sorted({int(one) for one in rows}) for name, rows in found.items()}
+    print(json.dumps({"seconds": seconds, "peak_mib": peak, "findings": findings}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
