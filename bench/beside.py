@@ -44,6 +44,17 @@ class NotHere(Exception):
     """The peer cannot be installed on this machine; the text says why."""
 
 
+def uv() -> str:
+    """The uv that the Makefile uses."""
+    return shutil.which("uv") or str(ROOT / ".make" / "uv" / "bin" / "uv")
+
+
+def uv_variables() -> dict[str, str]:
+    """Whoever has no uv has its cache in this folder too."""
+    own = {} if shutil.which("uv") else {"UV_CACHE_DIR": str(ROOT / ".make" / "cache")}
+    return {**own, **os.environ}
+
+
 def environment(peer: str, packages: Iterable[str] = ()) -> Path:
     """The peer's interpreter, its environment made first where it is not there or its pins changed."""
     wanted = "\n".join(tuple(packages) or PEERS[peer])
@@ -52,18 +63,14 @@ def environment(peer: str, packages: Iterable[str] = ()) -> Path:
     if mark.exists() and mark.read_text() == wanted:
         return python
     print(f"installing {peer} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
-    uv = shutil.which("uv") or str(ROOT / ".make" / "uv" / "bin" / "uv")
-    variables = dict(os.environ)
-    if shutil.which("uv") is None:
-        variables.setdefault("UV_CACHE_DIR", str(ROOT / ".make" / "cache"))
     shutil.rmtree(folder, ignore_errors=True)
     HOME.mkdir(parents=True, exist_ok=True)
     for step in (
-        [uv, "venv", "--quiet", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *wanted.splitlines()],
+        [uv(), "venv", "--quiet", "--python", sys.executable, str(folder)],
+        [uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *wanted.splitlines()],
     ):
         try:
-            done = subprocess.run(step, env=variables, capture_output=True, text=True, check=False, timeout=1800)
+            done = subprocess.run(step, env=uv_variables(), capture_output=True, text=True, check=False, timeout=1800)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NotHere(f"{peer} could not be installed: {error}") from error
         if done.returncode:
