@@ -62,7 +62,7 @@ def environment(peer: str, packages: Iterable[str] = ()) -> Path:
     python = folder / "bin" / "python"
     if mark.exists() and mark.read_text() == wanted:
         return python
-    print(f"installing {peer} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
+    print(f"installing {peer} into .make/peers", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     HOME.mkdir(parents=True, exist_ok=True)
     for step in (
