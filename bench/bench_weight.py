@@ -50,7 +50,7 @@ PEERS = {
 }
 OURS = {
     "import mainstay": "import mainstay",
-    "all that `up` loads": "import mainstay.app.up, mainstay.app.worker, mainstay.app.loop, mainstay.http.serve",
+    "the modules of `up`": "import mainstay.app.up, mainstay.app.worker, mainstay.app.loop, mainstay.http.serve",
 }
 
 
