@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -38,6 +39,8 @@ def on_pandas(folder: Path, checks: list[dict[str, Any]]) -> tuple[float, float,
 
     frame = pd.read_parquet(folder / "table.parquet")
     asked = schema(pa, checks, lambda first, second: lambda rows: rows[first] <= rows[second])
+    with contextlib.suppress(pa.errors.SchemaErrors):
+        asked.validate(frame.head(1000), lazy=True)  # whatever it loads when first asked is loaded now
     began = time.perf_counter()
     try:
         asked.validate(frame, lazy=True)
@@ -59,6 +62,8 @@ def on_polars(folder: Path, checks: list[dict[str, Any]]) -> tuple[float, float,
         return lambda data: data.lazyframe.select(pl.col(first) <= pl.col(second))
 
     asked = schema(pa, checks, order)
+    with contextlib.suppress(pa.errors.SchemaErrors):
+        asked.validate(frame.head(1000), lazy=True)  # whatever it loads when first asked is loaded now
     began = time.perf_counter()
     try:
         asked.validate(frame, lazy=True)
