@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from beside import NotHere, environment, run_peer
+from peers.peak import peak_mib
 
 from mainstay.core.nouns import Column, Dataset, FeatureView
 from mainstay.pipelines import sets
@@ -128,7 +129,12 @@ def ours(folder: Path, features: int) -> dict[str, Any]:
     return {"seconds": took, "rows": made.rows, "left_out": made.left_out, "runs": made.runs, "out": "ours.parquet"}
 
 
-PEERS: dict[str, Callable[[Path, int], dict[str, Any]]] = {"mainstay": ours}
+def feast(folder: Path, features: int) -> dict[str, Any]:
+    """Feast's join over the same versions, by its own interpreter, which tells its own memory."""
+    return run_peer("feast", "feast_join.py", folder, features)
+
+
+PEERS: dict[str, Callable[[Path, int], dict[str, Any]]] = {"mainstay": ours, "feast": feast}
 """Name -> what it does with the folder: times itself and writes `out` (Parquet: key, at, f0, f1, ...)."""
 
 
@@ -157,9 +163,26 @@ def check(folder: Path, out: str, features: int) -> int:
     return len(labels)
 
 
+def compare(folder: Path, rounds: dict[str, list[dict[str, Any]]]) -> None:
+    """Ends the benchmark where the two did not join every label with equal values."""
+    ours_, theirs = (
+        pq.read_table(folder / rounds[peer][0]["out"]).sort_by([("customer_id", "ascending"), ("at", "ascending")])
+        for peer in ("mainstay", "feast")
+    )
+    names = [name for name in theirs.column_names if name != "left"]
+    if not ours_.select(names).equals(theirs.select(names)):
+        raise SystemExit(f"the rows differ: {ours_.num_rows:,} of mainstay's, {theirs.num_rows:,} of feast's")
+    time_, memory = (
+        statistics.median(one[what] for one in rounds["feast"])
+        / statistics.median(one[what] for one in rounds["mainstay"])
+        for what in ("seconds", "peak_mb")
+    )
+    print(f"all {theirs.num_rows:,} rows are equal; feast / mainstay: time {time_:.2f}, peak memory {memory:.2f}")
+
+
 def one_round(folder: Path, peer: str, features: int) -> None:
     told = PEERS[peer](folder, features)
-    told["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    told.setdefault("peak_mb", round(peak_mib()))
     print(json.dumps(told))
 
 
@@ -171,24 +194,41 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", nargs=2, metavar=("FOLDER", "PEER"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--small", action="store_true", help="2,000 labels, 20,000 versions, one round: whether it runs"
+    )
+    parser.add_argument("--alone", action="store_true", help="without the peer")
     given = parser.parse_args()
     if given.one:
         one_round(Path(given.one[0]), given.one[1], given.features)
         return
+    if given.small:
+        given.labels, given.versions, given.keys, given.rounds = 2_000, 20_000, 2_000, 1
+    peers = ["mainstay"]
+    if not given.alone:
+        try:
+            environment("feast")
+            peers.append("feast")
+        except NotHere as why:
+            print(why)
     with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
         folder = Path(name)
         fill(folder, given.versions, given.keys, given.features, given.labels)
         print(f"{given.labels:,} labels, {given.versions:,} versions of {given.keys:,} keys, {given.features} features")
-        for peer in PEERS:
+        rounds: dict[str, list[dict[str, Any]]] = {}
+        for peer in peers:
             command = [sys.executable, __file__, "--features", str(given.features), "--one", str(folder), peer]
             told = []
             for _ in range(given.rounds):
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
                 told.append(json.loads(done.stdout.splitlines()[-1]))
+            rounds[peer] = told
             equal = check(folder, told[0]["out"], given.features)
             seconds = statistics.median(one["seconds"] for one in told)
             peak = max(one["peak_mb"] for one in told)
             print(f"{peer:<12} {seconds:8.1f} s   peak {peak:,} MB   {told[0]['rows']:,} rows   {equal} rows checked")
+        if "feast" in rounds:
+            compare(folder, rounds)
 
 
 if __name__ == "__main__":
