@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mainstay.app.demo import blows
+from mainstay.app.demo import blows, years
 from mainstay.app.demo.account import USER, Seen
 from mainstay.app.demo.ask import ask
 from mainstay.app.demo.menu import menu
@@ -163,6 +163,9 @@ STEPS = (
     Step("Blow: a customer is deleted", "They asked to leave, and the CRM's row is gone.", blows.customer_deleted),
     Step("On the CRM's account page", "People decide where they already work, not at an API.", card_on_the_page),
     Step("Why this answer?", "A question that comes months later.", why),
+    Step("A page for the morning", "What `status` says, in the browser: read only, live.", years.status_page),
+    Step("A backup that was tried", "Made while everything runs, and restored beside it.", years.backup),
+    Step("A second use case", "The same CRM, another question.", years.second_use_case),
 )
 
 

@@ -63,6 +63,7 @@ class World:
         self.port = free_port()
         self.glue_port = free_port()
         self.page_port = free_port()
+        self.status_port = free_port()
         self.model = folder / "model.joblib"
         self.example = folder / "example.csv"
         self.copy = folder / "copy.db"
@@ -151,6 +152,7 @@ class World:
         shutil.copytree(TEMPLATE, self.integration, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         file = self.integration / "mainstay.yaml"
         text = file.read_text("utf-8").replace("port: 8700", f"port: {self.port}")
+        text = text.replace("status_page: {port: 8702}", f"status_page: {{port: {self.status_port}}}")
         file.write_text(text.replace("http://127.0.0.1:8701", f"http://127.0.0.1:{self.page_port}"), "utf-8")
 
     def cli(self, *args: str, check: bool = True, timeout_s: float = 120.0) -> Ran:
@@ -176,6 +178,10 @@ class World:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def status_url(self) -> str:
+        return f"http://127.0.0.1:{self.status_port}"
 
     @property
     def headers(self) -> dict[str, str]:
