@@ -1,4 +1,4 @@
-"""Disks that are too small."""
+"""Disks that are too small, and a database for stores."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from mainstay.testing.postgres import Database, PostgresServer
 
 SMALL = 1 << 20
 
@@ -30,3 +32,8 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
         pytest.skip("mounting needs root; the file size limit is tested in its place")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture(scope="session")
+def state_database(postgres: PostgresServer) -> Database:
+    return postgres.create_database("stores")

@@ -11,19 +11,20 @@ from mainstay.core.ports import Landing, Online, State
 from mainstay.store.landing_local import LocalLanding
 from mainstay.store.memory import MemoryLanding, MemoryOnline, MemoryState
 from mainstay.store.online_sqlite import SqliteOnline
+from mainstay.store.state_postgres import PostgresState
 from mainstay.store.state_sqlite import SqliteState
 from mainstay.testing.landing_suite import LANDING_SUITE, OpenLanding
 from mainstay.testing.online_suite import ONLINE_SUITE, OpenOnline
 from mainstay.testing.state_suite import STATE_SUITE, OpenState
 
 
-def sqlite_state(folder: Path) -> OpenState:
-    return lambda: SqliteState(folder / "state.sqlite")
-
-
-def memory_state(folder: Path) -> OpenState:
-    one: State = MemoryState()
-    return lambda: one
+@pytest.fixture(params=["sqlite", "memory", "postgres"])
+def open_state(request: pytest.FixtureRequest, tmp_path: Path) -> OpenState:
+    if request.param == "postgres":
+        url = request.getfixturevalue("state_database").url
+        return lambda: PostgresState(url, str(tmp_path))  # each test an integration of its own in one database
+    memory: State = MemoryState()
+    return {"sqlite": lambda: SqliteState(tmp_path / "state.sqlite"), "memory": lambda: memory}[request.param]
 
 
 def sqlite_online(folder: Path) -> OpenOnline:
@@ -44,10 +45,9 @@ def memory_landing(folder: Path) -> OpenLanding:
     return lambda: one
 
 
-@pytest.mark.parametrize("store", [sqlite_state, memory_state])
 @pytest.mark.parametrize("check", STATE_SUITE)
-def test_state(check: Callable[[OpenState], None], store: Callable[[Path], OpenState], tmp_path: Path) -> None:
-    check(store(tmp_path))
+def test_state(check: Callable[[OpenState], None], open_state: OpenState) -> None:
+    check(open_state)
 
 
 @pytest.mark.parametrize("store", [sqlite_online, memory_online])

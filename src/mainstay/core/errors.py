@@ -15,7 +15,8 @@ MainstayError                what a person sees: a sentence, where, and what to 
 │   ├── StoreOld             written by an earlier Mainstay
 │   ├── Corrupt              bytes do not match their digest or CRC
 │   ├── StoreFull            no space (or no permission) to write
-│   └── StoreBusy            transient: another process holds the store too long
+│   ├── StoreBusy            transient: another process holds the store too long
+│   └── StoreAway            transient: a store on another machine did not answer
 └── ModelError
     ├── ModelRefused         terminal: this artifact or input can never work
     ├── ModelAway            transient: the process died and is being restarted
@@ -152,6 +153,12 @@ class StoreFull(StoreError):
 
 class StoreBusy(StoreError):
     """Another process held the store for longer than we wait; nothing was written."""
+
+    transient = True
+
+
+class StoreAway(StoreError):
+    """A store on another machine did not answer. A commit that was under way may have been made: read again."""
 
     transient = True
 

@@ -185,7 +185,7 @@ class StateReader(Protocol):
         ...
 
     def changed(self) -> int:
-        """A number that differs after any process committed. Costs microseconds."""
+        """A number that differs after any process committed. Costs microseconds, or one round trip to a server."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Whatever is committed in whatever order, SQLite holds what a dictionary would."""
+"""Whatever is committed in whatever order, state holds what a dictionary would."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.errors import Conflict, Fenced
-from mainstay.core.ports import Write
+from mainstay.core.ports import State, Write
+from mainstay.store.state_postgres import PostgresState
 from mainstay.store.state_sqlite import SqliteState
 
 NAMES = st.one_of(
@@ -32,9 +33,14 @@ COMMITS = st.lists(st.tuples(WRITES, st.one_of(st.none(), st.integers(0, 3))), m
 Model = dict[tuple[str, str], tuple[int, bytes]]
 
 
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteState]:
-    store = SqliteState(tmp_path_factory.mktemp("state") / "state.sqlite")
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    folder = tmp_path_factory.mktemp("state")
+    store: State
+    if request.param == "postgres":
+        store = PostgresState(request.getfixturevalue("state_database").url, str(folder))
+    else:
+        store = SqliteState(folder / "state.sqlite")
     yield store
     store.close()
 
@@ -62,7 +68,7 @@ def after(model: Model, writes: list[Write]) -> Model | None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commits=COMMITS, prefix=NAMES)
 def test_commits_are_those_of_a_dictionary(
-    commits: list[tuple[list[Write], int | None]], prefix: str, state: SqliteState, fresh: Iterator[int]
+    commits: list[tuple[list[Write], int | None]], prefix: str, state: State, fresh: Iterator[int]
 ) -> None:
     number = next(fresh)
     model: Model = {}
