@@ -10,6 +10,7 @@ import pytest
 from mainstay.core.ports import Landing, Online, State
 from mainstay.store.landing_local import LocalLanding
 from mainstay.store.memory import MemoryLanding, MemoryOnline, MemoryState
+from mainstay.store.online_redis import RedisOnline
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.state_postgres import PostgresState
 from mainstay.store.state_sqlite import SqliteState
@@ -27,13 +28,13 @@ def open_state(request: pytest.FixtureRequest, tmp_path: Path) -> OpenState:
     return {"sqlite": lambda: SqliteState(tmp_path / "state.sqlite"), "memory": lambda: memory}[request.param]
 
 
-def sqlite_online(folder: Path) -> OpenOnline:
-    return lambda: SqliteOnline(folder / "online.sqlite")
-
-
-def memory_online(folder: Path) -> OpenOnline:
-    one: Online = MemoryOnline()
-    return lambda: one
+@pytest.fixture(params=["sqlite", "memory", "redis"])
+def open_online(request: pytest.FixtureRequest, tmp_path: Path) -> OpenOnline:
+    if request.param == "redis":
+        url = request.getfixturevalue("redis").url
+        return lambda: RedisOnline(url, str(tmp_path))  # each test an integration of its own in one Redis
+    memory: Online = MemoryOnline()
+    return {"sqlite": lambda: SqliteOnline(tmp_path / "online.sqlite"), "memory": lambda: memory}[request.param]
 
 
 def local_landing(folder: Path) -> OpenLanding:
@@ -50,10 +51,9 @@ def test_state(check: Callable[[OpenState], None], open_state: OpenState) -> Non
     check(open_state)
 
 
-@pytest.mark.parametrize("store", [sqlite_online, memory_online])
 @pytest.mark.parametrize("check", ONLINE_SUITE)
-def test_online(check: Callable[[OpenOnline], None], store: Callable[[Path], OpenOnline], tmp_path: Path) -> None:
-    check(store(tmp_path))
+def test_online(check: Callable[[OpenOnline], None], open_online: OpenOnline) -> None:
+    check(open_online)
 
 
 @pytest.mark.parametrize("store", [local_landing, memory_landing])
