@@ -74,7 +74,7 @@ def take_lease(home: Home, *, owner: str, state: State) -> FileLease:
 
     Raises LeaseOwned, naming the owner, when another process has it.
     """
-    handle = _lock(home.lease, owner)
+    handle = locked(home.lease, owner)
     try:
         return FileLease(handle, _next_token(state, owner), owner)
     except BaseException:
@@ -88,7 +88,7 @@ def sole(path: Path, *, owner: str) -> Iterator[None]:
 
     Raises LeaseOwned, naming the owner, when another process is inside.
     """
-    handle = _lock(path, owner)
+    handle = locked(path, owner)
     try:
         yield
     finally:
@@ -98,7 +98,7 @@ def sole(path: Path, *, owner: str) -> Iterator[None]:
             os.close(handle)
 
 
-def _lock(path: Path, owner: str) -> int:
+def locked(path: Path, owner: str) -> int:
     """The locked file's descriptor, with the owner's name written into it."""
     with translated(path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

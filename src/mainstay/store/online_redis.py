@@ -29,7 +29,8 @@ SCHEMA = 1
 CHUNK = 500
 """Rows of one script: a millisecond or two of Redis' one thread."""
 CHUNK_BYTES = 4 << 20
-TIMEOUT_S = 2.0
+READ_TIMEOUT_S, WRITE_TIMEOUT_S = 2.0, 20.0
+"""How long Redis may take to answer: a writer waits for its disk, a reader's caller waits for an answer."""
 SCRUB_S = 30.0
 
 _FENCE = """
@@ -94,7 +95,7 @@ class RedisOnline:
     def __init__(self, url: str, integration: str, *, writable: bool = True) -> None:
         self.integration = integration
         self._where = _where(url)
-        self._client: Any = _client(url, self._where)
+        self._client: Any = _client(url, self._where, WRITE_TIMEOUT_S if writable else READ_TIMEOUT_S)
         self._own = f"mainstay:{{{integration}}}"
         self._fence = f"{self._own}:fence"
         self._sha: dict[str, str] = {}
@@ -257,7 +258,7 @@ def durable(settings: dict[str, str]) -> list[str]:
     return faults
 
 
-def _client(url: str, where: str) -> redis.Redis:
+def _client(url: str, where: str, timeout_s: float) -> redis.Redis:
     try:
         import redis
         from redis.backoff import NoBackoff
@@ -269,10 +270,9 @@ def _client(url: str, where: str) -> redis.Redis:
         client: redis.Redis = redis.Redis.from_url(
             url,
             protocol=2,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-            # Once more, for a connection that was lost while it lay unused; whatever we send may be sent twice.
-            retry=Retry(NoBackoff(), 1),
+            socket_timeout=timeout_s,
+            socket_connect_timeout=READ_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
             client_name="mainstay",
         )
     except ValueError:  # its text quotes the url, password and all

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mainstay.core.errors import Corrupt
+from mainstay.core.errors import Corrupt, Fenced
 from mainstay.core.ports import Versioned, Write
 from mainstay.store.postgres import Postgres
 from mainstay.store.sqlite_file import fenced
@@ -32,7 +32,10 @@ CREATE TABLE mainstay_state (
 CREATE TABLE mainstay_state_head (
     integration text PRIMARY KEY,
     commits bigint NOT NULL DEFAULT 0,
-    token bigint NOT NULL DEFAULT 0
+    token bigint NOT NULL DEFAULT 0,
+    owner text,
+    place text,
+    expires timestamptz
 ) WITH (fillfactor = 10);
 """
 _HEAD = "INSERT INTO mainstay_state_head (integration) VALUES (%s) ON CONFLICT DO NOTHING"
@@ -45,7 +48,7 @@ _CHANGED = "SELECT commits FROM mainstay_state_head WHERE integration = %s"
 # Its row is locked from here to COMMIT: one commit of an integration at a time, as in SQLite.
 _BEGIN = """
 UPDATE mainstay_state_head SET commits = commits + 1, token = greatest(token, %s::bigint) WHERE integration = %s
-RETURNING token
+RETURNING token, coalesce(expires <= clock_timestamp(), false)
 """
 _STANDING = """
 SELECT space, name, version FROM mainstay_state
@@ -120,8 +123,11 @@ class PostgresState:
         head = connection.execute(_BEGIN, (token, self.integration)).fetchone()
         if head is None:
             raise self._gone()
-        if token is not None and token < head[0]:
-            raise fenced(token, head[0], self.postgres.where)
+        highest, over = head
+        if token is not None and token < highest:
+            raise fenced(token, highest, self.postgres.where)
+        if token is not None and over:
+            raise ran_out(token, self.postgres.where)
         if writes:
             self._write(connection, writes)
 
@@ -149,6 +155,15 @@ class PostgresState:
     def _gone(self) -> Corrupt:
         sentence = f"state no longer knows the integration {self.integration}"
         return Corrupt(sentence, mend="restore it from a backup", where=self.postgres.where)
+
+
+def ran_out(token: int, where: str) -> Fenced:
+    """The error for a writer whose lease was not renewed in time, though nobody has taken it over yet."""
+    return Fenced(
+        f"lease token {token} ran out before it was renewed: another process may own the integration now",
+        mend="stop this process; whoever takes the lease carries on",
+        where=where,
+    )
 
 
 def _columns(places: Sequence[_Place]) -> tuple[list[str], list[bytes]]:
