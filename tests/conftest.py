@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole session, an empty database for each test that asks."""
+"""One PostgreSQL for the whole session, an empty database for each test that asks; one Redis."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mainstay.testing.postgres import Database, PostgresServer
+from mainstay.testing.redis_server import RedisServer, redis_binary
 
 pytest.register_assert_rewrite("mainstay.testing.source_suite")
 
@@ -28,3 +29,11 @@ def postgres_db(postgres: PostgresServer, postgres_kept: Database) -> Iterator[D
     yield postgres_kept
     postgres.start()
     postgres_kept.clear()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    if redis_binary() is None:
+        pytest.skip("this machine has no redis-server (Debian: apt-get install redis-server)")
+    with RedisServer() as server:
+        yield server

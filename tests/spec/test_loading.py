@@ -221,3 +221,50 @@ def test_an_absent_part_of_the_purpose_is_warned_about() -> None:
     assert {finding.verdict for finding in findings} == {"WARN"}
     unmeasured = load(SAMPLE.replace("baseline: 31, ", "")).purpose
     assert "no baseline" in spec.purpose_findings(unmeasured)[0].sentence
+
+
+STORES = """
+stores:
+  state: {kind: postgres, url: "postgresql://me:${STATE_PASSWORD}@db/mainstay"}
+  online: {kind: redis, url: "${ONLINE_URL}"}
+  folder: /srv/mainstay
+"""
+
+
+def test_stores_are_read_with_their_placeholders_as_they_stand() -> None:
+    assert spec.stores(STORES) == {
+        "state": "postgresql://me:${STATE_PASSWORD}@db/mainstay",
+        "online": "${ONLINE_URL}",
+        "folder": "/srv/mainstay",
+    }
+    assert spec.stores("integration: churn\n") == {}
+
+
+@pytest.mark.parametrize(
+    ("was", "then", "told"),
+    [
+        ("kind: redis", "kind: sqlite", "stores.online.kind"),
+        ("  folder: /srv/mainstay\n", "", "stores.folder"),
+        ("/srv/mainstay", "shared", "stores.folder"),
+        ("folder:", "folders:", "stores.folders"),
+    ],
+)
+def test_stores_of_another_form_are_told(was: str, then: str, told: str) -> None:
+    with pytest.raises(FileError) as caught:
+        spec.stores(STORES.replace(was, then))
+    assert told in [problem.path for problem in caught.value.problems]
+
+
+def test_placeholders_of_stores_are_told_with_all_other_faults() -> None:
+    found = problems(SAMPLE + STORES.replace("me:${STATE_PASSWORD}", "me:geheim"))
+    assert [problem.path for problem in found] == ["stores.state.url", "stores.online.url"]
+    assert "geheim" not in str(found)
+    assert load(SAMPLE + STORES, env={**ENV, "STATE_PASSWORD": "x", "ONLINE_URL": "redis://r"}).name == "churn"
+
+
+def test_a_url_is_resolved_or_what_is_missing_is_told(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("geheim\n")
+    env = {"HOST": "db"}
+    assert spec.plainly("x://me:${file:password}@${HOST}", tmp_path, env) == "x://me:geheim@db"
+    with pytest.raises(LookupError, match="no variable NOWHERE in the environment"):
+        spec.plainly("${NOWHERE}", tmp_path, env)

@@ -1,4 +1,4 @@
-"""Disks that are too small, and servers for stores."""
+"""Disks that are too small, and a database for stores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from mainstay.testing.postgres import Database, PostgresServer
-from mainstay.testing.redis_server import RedisServer, redis_binary
 
 SMALL = 1 << 20
 
@@ -38,11 +37,3 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 @pytest.fixture(scope="session")
 def state_database(postgres: PostgresServer) -> Database:
     return postgres.create_database("stores")
-
-
-@pytest.fixture(scope="session")
-def redis() -> Iterator[RedisServer]:
-    if redis_binary() is None:
-        pytest.skip("this machine has no redis-server (Debian: apt-get install redis-server)")
-    with RedisServer() as server:
-        yield server

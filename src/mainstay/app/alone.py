@@ -9,12 +9,21 @@ from pathlib import Path
 from mainstay.app.place import whoami
 from mainstay.core.errors import LeaseOwned, Refused
 from mainstay.store import snapshot
-from mainstay.store.home import Home
+from mainstay.store.home import STORES, Home
 from mainstay.store.lease import sole
 
 
 def integrations_of(root: Path) -> tuple[str, ...]:
-    """Names of the integrations that have state under `root`."""
+    """Names of the integrations that have state under `root`.
+
+    Raises Refused where one keeps it elsewhere: what is done to files would miss it.
+    """
+    for path in sorted(root.glob(f"*/{STORES}")):
+        raise Refused(
+            f"{path.parent.name} keeps its state in PostgreSQL and shares its folder with other machines",
+            mend="back up or upgrade the database, the Redis and the shared folder with their own tools",
+            where=str(path),
+        )
     return tuple(sorted(path.parent.name for path in root.glob("*/state.sqlite")))
 
 

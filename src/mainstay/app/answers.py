@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mainstay.app.place import Place, applied_record, read_applied
+from mainstay.app.stores import has_state, open_state
 from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock, iso, span
 from mainstay.core.errors import MainstayError, NotFound
+from mainstay.core.ports import State
 from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load
@@ -34,7 +36,6 @@ from mainstay.store.history_delta import DeltaHistory
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.landing_local import LocalLanding
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,7 @@ class Readers:
     """The stores of an integration, opened for reading."""
 
     place: Place
-    state: SqliteState
+    state: State
     journal: SegmentJournal
     history: DeltaHistory
     landing: LocalLanding
@@ -59,9 +60,9 @@ class Readers:
 def readers(place: Place) -> Iterator[Readers]:
     """Opens what is there. Raises NotFound when nothing was ever applied here."""
     home = place.home
-    if not home.state.exists():
+    if not has_state(home):
         raise NotFound("nothing has been applied here yet", where=str(home.folder), mend="mainstay apply")
-    state = SqliteState(home.state)
+    state = open_state(home)
     journal = SegmentJournal(home.journal, secret=home.secret(), clock=SystemClock(), writable=False)
     try:
         yield Readers(
@@ -80,6 +81,7 @@ def readers(place: Place) -> Iterator[Readers]:
 def predict(place: Place, request: PredictRequest) -> Answer | Refusal | Batch:
     """Answers as the API would, with a receipt, in this process."""
     clock = SystemClock()
+    place.home.create()  # The worker is given no file: it finds noted here where the stores are.
     worker = open_worker(place.home.root, place.home.integration, slot="cli", clock=clock, env=os.environ)
     try:
         snap = worker.desk.view.now

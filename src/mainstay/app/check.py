@@ -19,6 +19,7 @@ from mainstay.app.check_model import ModelFacts, judge_answer, judge_model
 from mainstay.app.check_sample import Rehearsal, rehearse
 from mainstay.app.check_sources import SourceFacts, judge_source
 from mainstay.app.place import Place, applied_record
+from mainstay.app.stores import has_state, open_state
 from mainstay.app.wiring import open_sources
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError
@@ -30,7 +31,6 @@ from mainstay.models.registry import RegistryReader
 from mainstay.serving import contract as api_contract
 from mainstay.serving.contract import ApiContract
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 
 class Area(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,9 +123,9 @@ def report(name: str, areas: Mapping[str, Iterable[Finding]]) -> Report:
 
 def read_state(place: Place) -> Known:
     """What earlier runs left; nothing is made where there is nothing."""
-    if not place.home.state.exists():
+    if not has_state(place.home):
         return Known()
-    with contextlib.closing(SqliteState(place.home.state)) as state:
+    with contextlib.closing(open_state(place.home)) as state:
         applied = applied_record(state)
         registry = RegistryReader(state)
         answering = registry.answering()

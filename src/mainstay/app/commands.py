@@ -19,18 +19,18 @@ from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
 from mainstay.app.restore import mark_later
 from mainstay.app.snapshots import take_snapshot
+from mainstay.app.stores import is_leased, open_state
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import HOUR, SECOND, SystemClock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
-from mainstay.core.ports import Write
+from mainstay.core.ports import State, Write
 from mainstay.core.records import Receipt, Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
 from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
-from mainstay.store.state_sqlite import SqliteState
 
 Body = dict[str, Any]
 POLL_S = 0.05
@@ -344,12 +344,14 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
     request = Request(
         id=new_id("req"), command=command, args=args, by=whoami("the status page"), at_us=SystemClock().now_us()
     )
-    if not _locked(place):
+    with contextlib.closing(open_state(place.home)) as state:
+        runs = _locked(place, state)
+    if not runs:
         raise Refused("the loop does not run, and quarantine is read by it", mend="mainstay up")
     try:
         return ask_owner(place, request, LeaseOwned("the loop"), timeout_us)
     except LeaseOwned:
-        state = SqliteState(place.home.state)
+        state = open_state(place.home)
         try:
             state.commit([Write(space="request", name=request.id, body=None)])
         finally:
@@ -359,7 +361,7 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
 
 def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:
     """Leaves a request to the lease's owner and waits for the answer. Raises as `ask` does."""
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         Shelf(state, "request", Request).put(request.id, request)
         answers = Shelf(state, "response", Response)
@@ -369,7 +371,7 @@ def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int
             if found is not None:
                 state.commit([answers.remove(request.id)])  # it may name people
                 return _body_of(found)
-            if not _locked(place):
+            if not _locked(place, state):
                 break
             time.sleep(POLL_S)
     finally:
@@ -379,10 +381,12 @@ def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int
     )
 
 
-def _locked(place: Place) -> bool:
+def _locked(place: Place, state: State) -> bool:
     """Whether somebody still owns the lease."""
     import fcntl
 
+    if place.home.stores is not None:
+        return is_leased(state)
     handle = os.open(place.home.lease, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

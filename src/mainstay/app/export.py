@@ -15,12 +15,12 @@ import msgspec
 
 from mainstay import __version__, spec
 from mainstay.app.place import Place
+from mainstay.app.stores import has_state, open_state
 from mainstay.core.errors import Refused
 from mainstay.core.records import ModelVersion
 from mainstay.store.durable import translated
 from mainstay.store.installation import installation_of
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PLAIN = re.compile(r"[A-Za-z0-9_@:,.+=/-]+")
@@ -87,9 +87,9 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _runtimes(place: Place) -> set[str]:
     """Runtimes of the model versions that are there; none before the first."""
-    if not place.home.state.is_file():
+    if not has_state(place.home):
         return set()
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         return {one.runtime for one in ShelfReader(state, "model", ModelVersion).all().values()}
     finally:

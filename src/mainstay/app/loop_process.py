@@ -16,13 +16,15 @@ import structlog
 from mainstay.app import logs
 from mainstay.app.loop import Loop
 from mainstay.app.place import Place, whoami
+from mainstay.app.stores import home_at
 from mainstay.app.supervisor import orphaned
 from mainstay.app.wiring import own
-from mainstay.core.errors import MainstayError
-from mainstay.store.home import Home
+from mainstay.core.errors import LeaseOwned, MainstayError
 
 EXIT_AFTER_FAULT = 75
 """Told to the supervisor: try again later (EX_TEMPFAIL)."""
+WAIT_S = 1.0
+"""How often the lease is asked for while another machine has it."""
 ORPHAN_LOOK_S = 0.25
 ORPHAN_GRACE_S = 5.0
 """How long a run may go on after the supervisor is gone; then it is cut off, as by kill -9, and redone by the next."""
@@ -42,18 +44,26 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     threading.Thread(target=_end_with_supervisor, args=(stopping,), daemon=True, name="mainstay-orphan").start()
-    place = Place(Home(given.home, given.integration), given.file)
+    place = Place(home_at(given.home, given.integration), given.file)
     logs.configure(os.environ)
     log = structlog.get_logger()
-    try:
-        with own(place, whoami("mainstay up"), at=_dies_at(os.environ.get("MAINSTAY_DIE_AT", ""))) as works:
-            loop = Loop(works)
-            loop.start()
-            log.info("loop started", pid=os.getpid(), integration=given.integration)
-            loop.run(stopping.is_set, stopping.wait)
-    except MainstayError as error:
-        log.warning("loop stopped", why=error.sentence, mend=error.mend)
-        sys.exit(EXIT_AFTER_FAULT)
+    waiting = ""
+    while not stopping.is_set():
+        try:
+            with own(place, whoami("mainstay up"), at=_dies_at(os.environ.get("MAINSTAY_DIE_AT", ""))) as works:
+                loop = Loop(works)
+                loop.start()
+                log.info("loop started", pid=os.getpid(), integration=given.integration)
+                loop.run(stopping.is_set, stopping.wait)
+        except MainstayError as error:
+            if isinstance(error, LeaseOwned) and place.home.stores is not None:  # Another machine has it, and may die.
+                if error.owner != waiting:
+                    log.info("waiting for the lease", owner=error.owner)
+                waiting = error.owner
+                stopping.wait(WAIT_S)
+                continue
+            log.warning("loop stopped", why=error.sentence, mend=error.mend)
+            sys.exit(EXIT_AFTER_FAULT)
 
 
 def _end_with_supervisor(stopping: threading.Event) -> None:

@@ -17,10 +17,11 @@ import msgspec
 
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, need_applied
+from mainstay.app.stores import has_state, open_online, open_state
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
 from mainstay.core.nouns import Integration, Signature
-from mainstay.core.ports import Row
+from mainstay.core.ports import Row, State
 from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.adding import Draft, draft
@@ -36,9 +37,7 @@ from mainstay.serving import contract as api_contract
 from mainstay.serving.inputs import InputPlan
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.journal import SegmentJournal
-from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 HOST_US = 60 * SECOND
 SEEN_US = 10 * SECOND
@@ -50,7 +49,7 @@ class Shop:
     """What working on models needs: state, the registry over it, artifacts."""
 
     place: Place
-    state: SqliteState
+    state: State
     registry: Registry
     artifacts: LocalArtifacts
     clock: Clock
@@ -82,9 +81,9 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 @contextmanager
 def shop(place: Place) -> Iterator[Shop]:
     """Opens what there is. Raises NotFound before the first `apply`."""
-    if not place.home.state.exists():
+    if not has_state(place.home):
         raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         yield Shop(place, state, Registry(state), LocalArtifacts(place.home.artifacts), SystemClock())
     finally:
@@ -178,7 +177,7 @@ def _misfits(integration: Integration, wanted: FeatureSetState, signature: Signa
 
 def current_rows(at: Shop, wanted: FeatureSetState, integration: Integration, signature: Signature) -> list[Row]:
     """Every current feature row, as the model would be given it."""
-    online = SqliteOnline(at.place.home.online, writable=False)
+    online = open_online(at.place.home, writable=False)
     plan = InputPlan(signature, wanted.columns, integration.model.request_inputs)
     try:
         rows: list[Row] = []

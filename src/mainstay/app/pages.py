@@ -17,14 +17,15 @@ from mainstay.app.commands import ask_loop
 from mainstay.app.events import EventLine, EventTail
 from mainstay.app.place import Place, need_applied
 from mainstay.app.status import DatasetLine, Status, read_status
+from mainstay.app.stores import has_state, open_state
 from mainstay.core.clock import SECOND, Clock, iso
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.nouns import Dataset, Integration
+from mainstay.core.ports import State
 from mainstay.core.records import Answering, ApiKey, BatchRecord, DatasetState, ModelVersion
 from mainstay.core.verdicts import Finding, Verdict, worst
 from mainstay.serving import keys
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 FRESH_US = 2 * SECOND
 """How old a status may be that is shown again, so that many open pages cost what one does."""
@@ -205,10 +206,10 @@ class Pages:
         return self._events.look()
 
     @contextmanager
-    def _state(self) -> Iterator[SqliteState]:
-        if not self._place.home.state.exists():
+    def _state(self) -> Iterator[State]:
+        if not has_state(self._place.home):
             raise NotFound("nothing has been applied here yet", mend="mainstay apply")
-        state = SqliteState(self._place.home.state)
+        state = open_state(self._place.home)
         try:
             yield state
         finally:

@@ -11,14 +11,15 @@ from pathlib import Path
 import msgspec
 
 from mainstay import spec
+from mainstay.app.stores import home_at, home_of
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import Integration
+from mainstay.core.ports import State
 from mainstay.core.records import Applied
 from mainstay.sources import kinds as source_kinds
 from mainstay.sources import options_of
-from mainstay.store.home import Home
+from mainstay.store.home import STORES, Home
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,16 @@ def locate(file: Path | None, root: Path) -> Place:
     Raises NotFound when there is none, or more than one and no file to choose by.
     """
     if file is not None:
-        return Place(Home(root, _name_in(file)), file.absolute())
-    there = sorted(path.parent.name for path in root.glob("*/state.sqlite")) if root.is_dir() else []
+        return Place(home_of(file, root, _name_in(file)), file.absolute())
+    begun = (path for name in ("state.sqlite", STORES) for path in root.glob(f"*/{name}"))
+    there = sorted({path.parent.name for path in begun}) if root.is_dir() else []
     if len(there) != 1:
         raise NotFound(
             f"{len(there)} integrations have state here" + (f": {', '.join(there)}" if there else ""),
             where=str(root),
             mend="name the file: --file PATH",
         )
-    return Place(Home(root, there[0]), None)
+    return Place(home_at(root, there[0]), None)
 
 
 def _name_in(file: Path) -> str:
@@ -82,12 +84,12 @@ def read_applied(applied: Applied, env: Mapping[str, str] | None = None) -> Inte
     )
 
 
-def applied_record(state: SqliteState) -> Applied | None:
+def applied_record(state: State) -> Applied | None:
     """The applied file's record; None before the first `apply`."""
     return ShelfReader(state, "applied", Applied).get("file")
 
 
-def need_applied(state: SqliteState) -> Integration:
+def need_applied(state: State) -> Integration:
     """The applied integration. Raises NotFound before the first `apply`."""
     applied = applied_record(state)
     if applied is None:

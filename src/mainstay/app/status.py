@@ -12,6 +12,7 @@ import msgspec
 from mainstay import spec
 from mainstay.app import disk
 from mainstay.app.place import Place, applied_record, read_applied
+from mainstay.app.stores import has_state, open_state
 from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
 from mainstay.core.errors import FileError, NotFound
@@ -30,7 +31,6 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.quality.checks import freshness_finding
 from mainstay.serving.meter import BUCKETS_US, FAILED, Counts, merged
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 SILENT_US = 10 * SECOND
 LOUD_DAYS, LOUDER_DAYS = 7, 30
@@ -115,9 +115,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_status(place: Place, clock: Clock) -> Status:
     """Gathers and judges. Needs neither the lease nor the source."""
-    if not place.home.state.exists():
+    if not has_state(place.home):
         raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         applied = applied_record(state)
         if applied is None:

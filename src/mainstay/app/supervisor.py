@@ -84,6 +84,7 @@ class Supervisor:
         clock: For back-off.
         grace_us: How long a child has after SIGTERM before its group is killed.
         say: Where a line for the operator goes.
+        suffix: After each name of a record: which machine this is, where several write into one state.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class Supervisor:
         clock: Clock | None = None,
         grace_us: int = 20 * SECOND,
         say: Callable[[str], None] | None = None,
+        suffix: str = "",
     ) -> None:
+        self._suffix = suffix
         self._running = {child.name: _Running(child) for child in children}
         self._state = state
         self._clock = clock or SystemClock()
@@ -239,8 +242,8 @@ class Supervisor:
             return
         now_us = self._clock.now_us()
         writes = []
-        for name, running in self._running.items():
-            process = running.process
+        for child, running in self._running.items():
+            name, process = child + self._suffix, running.process
             if process is not None:
                 running.seen_us = now_us
                 if running.child.speaks:
@@ -263,7 +266,7 @@ class Supervisor:
     def _forget(self, name: str) -> None:
         if self._state is not None:
             with contextlib.suppress(StoreError):
-                self._state.commit([Write(space="process", name=name, body=None)])
+                self._state.commit([Write(space="process", name=name + self._suffix, body=None)])
 
 
 def listen(host: str, port: int, *, backlog: int = 1024, setting: str = "port: ...") -> socket.socket:

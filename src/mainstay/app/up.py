@@ -16,12 +16,13 @@ from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.commands import erase_again
 from mainstay.app.place import Place, applied_record, read_applied, whoami
+from mainstay.app.stores import open_state
 from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
 from mainstay.core.nouns import Integration, StatusPage
-from mainstay.core.ports import StateReader, Write
+from mainstay.core.ports import State, StateReader, Write
 from mainstay.core.records import ModelVersion, NotApplied, ProcessState, encode
 from mainstay.models.registry import host_of
 from mainstay.models.runtimes.python_process import PythonHost
@@ -29,7 +30,6 @@ from mainstay.pipelines import sets
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.lease import sole
 from mainstay.store.shelf import Shelf, ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 LOOK_US = SECOND // 4
 """How often `up` looks for model versions that need a host."""
@@ -82,8 +82,13 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
 
 def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
     clock = SystemClock()
-    patiently(lambda: apply_at_start(place, say), say)
-    state = SqliteState(place.home.state)
+    try:
+        patiently(lambda: apply_at_start(place, say), say, most_s=INHERIT_S if place.home.stores is None else 0)
+    except LeaseOwned as error:
+        if place.home.stores is None:
+            raise
+        say(f"{error.sentence}: this machine answers, applies nothing, and takes over when the lease runs out")
+    state = open_state(place.home)
     try:
         applied = applied_record(state)
         if applied is None:
@@ -101,7 +106,8 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
             *(() if looking is None else (_page_child(place, integration, looking),)),
         ]
         hosts = ModelHosts(place, state, clock)
-        supervisor = Supervisor(children, state=state, clock=clock, say=say)
+        machine = "" if place.home.stores is None else f"@{socket.gethostname()}"
+        supervisor = Supervisor(children, state=state, clock=clock, say=say, suffix=machine)
         say(f"API on http://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
 
         def look() -> None:
@@ -129,7 +135,7 @@ def _page_of(integration: Integration, port: int | None) -> StatusPage | None:
 
 
 def listen_for_page(
-    state: SqliteState,
+    state: State,
     clock: Clock,
     page: StatusPage | None,
     say: Callable[[str], None],

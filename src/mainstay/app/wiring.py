@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from mainstay.app.place import Place, need_applied
+from mainstay.app.stores import open_online, open_state, take
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import StoreError
 from mainstay.core.nouns import Integration, SourceConfig
-from mainstay.core.ports import Source
+from mainstay.core.ports import Lease, Online, Source, State
 from mainstay.core.records import Event
 from mainstay.models.registry import Registry
 from mainstay.pipelines.desk import Desk
@@ -24,9 +25,6 @@ from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.landing_local import LocalLanding
-from mainstay.store.lease import FileLease, take_lease
-from mainstay.store.online_sqlite import SqliteOnline
-from mainstay.store.state_sqlite import SqliteState
 
 
 @dataclass
@@ -35,8 +33,8 @@ class Works:
 
     place: Place
     clock: Clock
-    state: SqliteState
-    lease: FileLease
+    state: State
+    lease: Lease
     journal: SegmentJournal
     history: DeltaHistory
     artifacts: LocalArtifacts
@@ -44,7 +42,7 @@ class Works:
     by: str
     at: Callable[[str], None] = lambda _point: None
     _desk: Desk | None = field(default=None, init=False)
-    _online: SqliteOnline | None = field(default=None, init=False)
+    _online: Online | None = field(default=None, init=False)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
 
     @property
@@ -55,7 +53,7 @@ class Works:
         return self._desk
 
     @property
-    def online(self) -> SqliteOnline:
+    def online(self) -> Online:
         """The online store of the desk."""
         if self._online is None:
             raise StoreError("no desk is open yet")
@@ -67,7 +65,10 @@ class Works:
         if self._desk is None:
             current = Current(home.current)
             self._closing.callback(current.close)
-            online = SqliteOnline(home.online)
+            online = open_online(home)
+            if home.stores is not None:
+                # Whoever had the lease before is fenced here from now on, not only from our first row on.
+                online.put("", [], token=self.lease.token)
             self._online = online
             self._closing.callback(online.close)
         else:
@@ -109,8 +110,8 @@ class Works:
                 source.close()
         self._closing.close()
         self.journal.close()
+        self.lease.release()  # before state, where it may stand
         self.state.close()
-        self.lease.release()
 
 
 def open_sources(configs: Mapping[str, SourceConfig], place: Place, clock: Clock) -> dict[str, Source]:
@@ -135,6 +136,16 @@ def _rooted(config: SourceConfig, folder: Path) -> SourceConfig:
     return msgspec.structs.replace(config, options={**config.options, "path": str(start / path)})
 
 
+def _checked(check: Callable[[], None], at: Callable[[str], None]) -> Callable[[str], None]:
+    """At each commit point the lease is asked first: files are written that no token fences."""
+
+    def asked(point: str) -> None:
+        check()
+        at(point)
+
+    return asked
+
+
 @contextlib.contextmanager
 def own(
     place: Place, by: str, *, clock: Clock | None = None, at: Callable[[str], None] = lambda _point: None
@@ -144,9 +155,9 @@ def own(
     home = place.home
     home.create()
     with contextlib.ExitStack() as opened:
-        state = SqliteState(home.state)
+        state = open_state(home)
         opened.callback(state.close)
-        lease = take_lease(home, owner=by, state=state)
+        lease, check = take(home, owner=by, state=state)
         opened.callback(lease.release)
         works = Works(
             place=place,
@@ -158,7 +169,7 @@ def own(
             artifacts=LocalArtifacts(home.artifacts),
             registry=Registry(state, token=lease.token),
             by=by,
-            at=at,
+            at=at if home.stores is None else _checked(check, at),
         )
         opened.pop_all()  # from here on they are the works' to close
     try:

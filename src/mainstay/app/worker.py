@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 
 from mainstay.app.place import read_applied
+from mainstay.app.stores import home_at, open_online, open_state
 from mainstay.core.clock import Clock
 from mainstay.core.ids import keyed_hash
+from mainstay.core.ports import State
 from mainstay.core.records import DiskSample, Seal
 from mainstay.models.registry import load
 from mainstay.serving.card_tokens import CardTokens
@@ -21,9 +23,7 @@ from mainstay.serving.view import WorkerView
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.home import Home
 from mainstay.store.journal import SegmentJournal
-from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 
 class Worker:
@@ -88,12 +88,12 @@ def open_worker(
         env: Where `${VAR}` of the applied file is looked for.
         archive: Where receipts are found that have left the journal; None: in this home's history.
     """
-    home = Home(root, integration)
+    home = home_at(root, integration)
     home.create()
-    state = SqliteState(home.state)
-    if not home.online.exists():
-        SqliteOnline(home.online).close()
-    online = SqliteOnline(home.online, writable=False)
+    state = open_state(home)
+    if home.stores is not None or not home.online.exists():
+        open_online(home).close()
+    online = open_online(home, writable=False)
     artifacts = LocalArtifacts(home.artifacts)
 
     view = WorkerView(
@@ -122,7 +122,7 @@ def open_worker(
 class _Sealer:
     """Closes this worker's open segment when an erasure asks for it: once for each asking."""
 
-    def __init__(self, state: SqliteState, journal: SegmentJournal) -> None:
+    def __init__(self, state: State, journal: SegmentJournal) -> None:
         self._seals = ShelfReader(state, "seal", Seal)
         self._journal = journal
         self._sealed_us = 0
@@ -134,7 +134,7 @@ class _Sealer:
             self._sealed_us = wanted.at_us
 
 
-def _disk_of(home: Home, state: SqliteState) -> Callable[[], DiskSample | None]:
+def _disk_of(home: Home, state: State) -> Callable[[], DiskSample | None]:
     """What is free is looked at now; what each role takes is what the loop counted last, a few minutes ago."""
     samples = ShelfReader(state, "disk", DiskSample)
 

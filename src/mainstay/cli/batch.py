@@ -24,12 +24,12 @@ def _parts(id: str) -> tuple[str, int]:
 
 def _batches(session: Session) -> list[Any]:
     from mainstay.app.place import locate
+    from mainstay.app.stores import open_state
     from mainstay.core.records import BatchRecord
     from mainstay.store.shelf import ShelfReader
-    from mainstay.store.state_sqlite import SqliteState
 
     place = locate(session.find_file(), session.find_home())
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         return list(ShelfReader(state, "batch", BatchRecord).all().values())
     finally:

@@ -52,12 +52,12 @@ def _apart(session: Session, files: Sequence[Path]) -> tuple[int, dict[str, Any]
 def _one(session: Session, *, everything: bool) -> int:
     from mainstay.app.check import check as look
     from mainstay.app.place import Place, read_file
+    from mainstay.app.stores import home_of
     from mainstay.core.clock import SystemClock
-    from mainstay.store.home import Home
 
     file = session.find_file().absolute()
     integration = read_file(file)
-    place = Place(Home(session.find_home(file), integration.name), file)
+    place = Place(home_of(file, session.find_home(file), integration.name), file)
     found = look(place, integration, SystemClock())
     session.out.document(found)
     show(session.out, found, everything=everything)

@@ -11,19 +11,19 @@ import typer
 from mainstay.cli.session import Session
 
 if TYPE_CHECKING:
-    from mainstay.store.state_sqlite import SqliteState
+    from mainstay.core.ports import State
 
 app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 
 @contextmanager
-def _state(session: Session) -> Iterator[SqliteState]:
+def _state(session: Session) -> Iterator[State]:
     from mainstay.app.place import locate
-    from mainstay.store.state_sqlite import SqliteState
+    from mainstay.app.stores import open_state
 
     place = locate(session.find_file(), session.find_home())
     place.home.create()
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         yield state
     finally:

@@ -190,11 +190,13 @@ class StateReader(Protocol):
 
 
 class State(StateReader, Protocol):
-    """Small records with compare-and-set. Durable when `commit` returns (synchronous=FULL)."""
+    """Small records with compare-and-set. Durable when `commit` returns; `scrub` leaves no byte of what was removed."""
 
     def commit(self, writes: Sequence[Write], *, token: int | None = None) -> None:
         """All or none. Raises Conflict when an expectation fails, Fenced when `token` is below the highest seen."""
         ...
+
+    def scrub(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -231,7 +233,7 @@ PackedRow = tuple[str, int, bytes]
 
 class OnlineReader(Protocol):
     def get(self, feature_set: str, key: str) -> OnlineRow | None:
-        """In process, tens of microseconds, never blocked by a writer."""
+        """Tens of microseconds in process, a round trip to a server; never blocked by a writer."""
         ...
 
     def get_many(self, feature_set: str, keys: Sequence[str]) -> dict[str, OnlineRow]: ...
@@ -243,10 +245,7 @@ class OnlineReader(Protocol):
 
 class Online(OnlineReader, Protocol):
     def put(self, feature_set: str, rows: Iterable[OnlineRow], *, token: int) -> int:
-        """Writes each row unless one with a higher plan stands there, in transactions under 50 ms; returns how many.
-
-        Raises Fenced when `token` is lower than the highest seen.
-        """
+        """Writes each row unless a higher plan stands there, in transactions under 50 ms. How many; raises Fenced."""
         ...
 
     def put_packed(self, feature_set: str, rows: Iterable[PackedRow], *, token: int) -> int:
@@ -262,6 +261,8 @@ class Online(OnlineReader, Protocol):
         ...
 
     def drop(self, feature_set: str, *, token: int) -> None: ...
+
+    def scrub(self) -> None: ...
 
     def close(self) -> None: ...
 

@@ -17,7 +17,7 @@ from mainstay.spec.faults import Faults
 from mainstay.spec.installation import RELATIVE, Shared, shared
 from mainstay.spec.plain import mapping, text
 from mainstay.spec.schema import example_at
-from mainstay.spec.shape import FilePart
+from mainstay.spec.shape import FilePart, OnlyStores
 from mainstay.spec.shape_faults import validated
 from mainstay.store.installation import INSTALLATION, MAIN, installation_of
 
@@ -86,6 +86,8 @@ def load_files(
         name: sources.options(name, mapping(source), kinds=kinds, secrets=found, faults=faults)
         for name, source in mapping(tree.get("sources")).items()
     }
+    if "stores" in tree:  # What cannot be resolved is told with the rest; nothing of it is kept.
+        found.resolved(tree["stores"], ("stores",))
     secrets.refuse_outside(tree, (), faults)
     _join(tree, common, faults)
     file = validated(tree, faults, FilePart)
@@ -153,6 +155,23 @@ def file_texts(path: Path) -> dict[str, str]:
         if content is not None:
             files[map_files.path(file)] = content
     return files
+
+
+def stores(text: str) -> dict[str, str]:
+    """What `stores:` of a file says, placeholders as they stand: `state`, `online` and `folder`; empty without it.
+
+    Raises FileError when it says it in another form.
+    """
+    faults = Faults(MAIN)
+    tree = document.read(text, faults) or {}
+    faults.raise_any()
+    if tree.get("stores") is None:
+        return {}
+    part = validated({"stores": tree["stores"]}, faults, OnlyStores)
+    faults.raise_any()
+    if part is None:
+        raise AssertionError("a part without a shape has a fault")
+    return {"state": part.stores.state.url, "online": part.stores.online.url, "folder": part.stores.folder}
 
 
 def digest(files: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""`${VAR}` and `${file:path}`: the only ways to give a secret, and only under `sources:`.
+"""`${VAR}` and `${file:path}`: the only ways to give a secret, and only under `sources:` and `stores:`.
 
 A resolved value is never shown: faults tell the placeholder and where it was looked for.
 """
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from mainstay.core.errors import FileError
 from mainstay.spec.faults import Faults, Path, close
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
@@ -17,6 +18,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INLINE_PASSWORD = re.compile(r"://[^/@\s:]*:(?!\$\{|\d+/)\S+@")
 _PASSWORD_ARGUMENT = re.compile(r"(?i)(password|passwd|pwd)=(?!\$\{)[^\s&;]+")
 _SECRET_KEY = re.compile(r"(?i)(^|_)(password|passwd|pwd|secret|token|api_?key|private_key)$")
+_MAY_HOLD = {("sources",), ("stores",)}
 _MEANT_LITERALLY = {"sql", "pattern", "regex", "rule"}
 
 
@@ -94,15 +96,30 @@ class Secrets:
 
 
 def refuse_outside(value: Any, path: Path, faults: Faults) -> None:
-    """Tells of each placeholder that stands outside `sources:`, where none is replaced."""
+    """Tells of each placeholder that stands outside `sources:` and `stores:`, where none is replaced."""
     if isinstance(value, dict):
         for name, each in value.items():
-            if name not in _MEANT_LITERALLY and (*path, name) != ("sources",):
+            if name not in _MEANT_LITERALLY and (*path, name) not in _MAY_HOLD:
                 refuse_outside(each, (*path, name), faults)
     elif isinstance(value, list):
         for index, each in enumerate(value):
             refuse_outside(each, (*path, index), faults)
     elif isinstance(value, str) and _PLACEHOLDER.search(value):
         faults.at(
-            path, "a plain value: placeholders stand only under `sources:`", f"{value[:60]!r}", "write the value itself"
+            path,
+            "a plain value: placeholders stand only under `sources:` and `stores:`",
+            f"{value[:60]!r}",
+            "write the value itself",
         )
+
+
+def plainly(text: str, folder: FilePath, env: Mapping[str, str]) -> str:
+    """The text with every placeholder replaced. Raises LookupError, telling which one cannot be and why."""
+    faults = Faults("stores")
+    value: str = Secrets(folder, env, faults).resolved(text, ("url",))
+    try:
+        faults.raise_any()
+    except FileError as error:
+        told = error.problems[0]
+        raise LookupError(f"{told.wanted} is wanted, {told.came} found") from None
+    return value

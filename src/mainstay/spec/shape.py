@@ -405,6 +405,30 @@ class RetentionPart(Part):
     quarantine: Span | None = None
 
 
+class StatePart(Part):
+    kind: Literal["postgres"]
+    url: str = Field(min_length=1, description="The database that keeps state.", examples=["${STATE_URL}"])
+
+
+class OnlinePart(Part):
+    kind: Literal["redis"]
+    url: str = Field(min_length=1, description="The Redis that keeps online.", examples=["${ONLINE_URL}"])
+
+
+class StoresPart(Part):
+    """Stores that several machines share: all three or none, since what one machine has begun another finishes."""
+
+    state: StatePart = Field(examples=['{kind: postgres, url: "${STATE_URL}"}'])
+    online: OnlinePart = Field(examples=['{kind: redis, url: "${ONLINE_URL}"}'])
+    folder: str = Field(pattern="^/", description="On a disk that every machine sees.", examples=["/srv/mainstay"])
+
+
+class OnlyStores(Part):
+    """A file of which nothing else is read yet."""
+
+    stores: StoresPart
+
+
 class FilePart(Part):
     """The whole of mainstay.yaml."""
 
@@ -422,6 +446,7 @@ class FilePart(Part):
     settings: SettingsPart = SettingsPart()
     card: CardPart = CardPart()
     retention: RetentionPart = RetentionPart()
+    stores: StoresPart | None = Field(default=None, description="Stores of an integration that machines share.")
 
 
 class InstallationPart(Part):

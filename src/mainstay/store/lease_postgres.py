@@ -135,6 +135,7 @@ def take_postgres_lease(
     state: PostgresState,
     lease_s: float = LEASE_S,
     on_lost: Callable[[str], None] = lambda _why: None,
+    elsewhere: Callable[[], None] = lambda: None,
 ) -> PostgresLease:
     """Takes the integration's lease if it is free, ran out, or was left by a dead process of this home.
 
@@ -144,6 +145,7 @@ def take_postgres_lease(
         state: Where the lease stands; its fence moves to the new token in the same statement.
         lease_s: How long it is ours without being renewed.
         on_lost: Called with the reason when it is no longer ours though nobody released it.
+        elsewhere: Called when another machine has it, while no other process of this home can take it.
 
     Raises LeaseOwned, naming the owner, when another process has it.
     """
@@ -151,6 +153,10 @@ def take_postgres_lease(
     try:
         token = _taken(state, owner, _place(home.lease), lease_s)
         return PostgresLease(state, handle, token, owner=owner, lease_s=lease_s, on_lost=on_lost)
+    except LeaseOwned:
+        elsewhere()
+        os.close(handle)
+        raise
     except BaseException:
         os.close(handle)
         raise
@@ -161,6 +167,12 @@ def _taken(state: PostgresState, owner: str, place: str | None, lease_s: float) 
     if taken is None:
         raise _owned(state)
     return taken[0]
+
+
+def leased(state: PostgresState) -> bool:
+    """Whether somebody owns the lease now, on whichever machine."""
+    rows = state.postgres.rows(_LOOK, (state.integration,))
+    return bool(rows) and rows[0][1] is not None and rows[0][1] > 0
 
 
 def _owned(state: PostgresState) -> LeaseOwned | Corrupt:

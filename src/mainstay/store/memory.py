@@ -80,6 +80,9 @@ class MemoryState:
             self._records = records
             self._commits += 1
 
+    def scrub(self) -> None:
+        """Nothing is kept of what was removed."""
+
     def close(self) -> None:
         """Nothing to close: whoever holds the object holds the records."""
 
@@ -145,6 +148,9 @@ class MemoryOnline:
         with self._lock:
             self._fence.move(token)
             self._sets.pop(feature_set, None)
+
+    def scrub(self) -> None:
+        """Nothing is kept of what was removed."""
 
     def close(self) -> None:
         """Nothing to close: whoever holds the object holds the rows."""

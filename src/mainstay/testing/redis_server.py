@@ -14,10 +14,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mainstay.core.errors import MainstayError
 from mainstay.testing.postgres import free_port
+
+if TYPE_CHECKING:
+    import redis
 
 _SAFE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 
@@ -70,6 +73,12 @@ class RedisServer:
             )
         self._await_answer(timeout_s)
 
+    def client(self) -> redis.Redis:
+        """A connection of one's own; to be closed."""
+        import redis
+
+        return redis.Redis.from_url(self.url)
+
     def kill9(self) -> None:
         """Ends the server as a power cut would; `start` then reads its files."""
         self._end(signal.SIGKILL)
@@ -121,7 +130,7 @@ class RedisServer:
             if not self.running:
                 tail = self.log.read_text(errors="replace")[-800:]
                 raise MainstayError(f"Redis ended while starting: {tail}", where=str(self.folder))
-            client = redis.Redis.from_url(self.url)
+            client = self.client()
             try:
                 client.ping()
             except redis.ConnectionError:

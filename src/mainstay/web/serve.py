@@ -19,10 +19,10 @@ import uvicorn
 
 from mainstay.app.pages import Pages
 from mainstay.app.place import Place
+from mainstay.app.stores import home_at
 from mainstay.app.supervisor import orphaned
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
-from mainstay.store.home import Home
 from mainstay.web.site import site
 
 DRAIN_SECONDS = 3
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--file", type=Path)
     given = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    place = Place(Home(given.home, given.integration), given.file)
+    place = Place(home_at(given.home, given.integration), given.file)
     try:
         server = PageServer(place, SystemClock())
     except MainstayError as error:

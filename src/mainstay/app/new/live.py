@@ -13,15 +13,13 @@ from mainstay.app.commands import ask
 from mainstay.app.new.make import Made
 from mainstay.app.new.work import Wish
 from mainstay.app.place import Place, read_file
+from mainstay.app.stores import home_of, open_online, open_state
 from mainstay.core.clock import MINUTE, Clock
 from mainstay.core.errors import Refused
 from mainstay.core.records import FeatureSetState
 from mainstay.serving.keys import create_key
-from mainstay.store.home import Home
 from mainstay.store.installation import installation_of
-from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.shelf import ShelfReader
-from mainstay.store.state_sqlite import SqliteState
 
 Say = Callable[[str], None]
 
@@ -41,7 +39,7 @@ def place_of(folder: Path) -> Place:
     """The place of the installation in `folder`."""
     file = folder / "mainstay.yaml"
     root = (installation_of(file) or folder) / ".mainstay"
-    return Place(Home(root, read_file(file).name), file)
+    return Place(home_of(file, root, read_file(file).name), file)
 
 
 def judge(folder: Path, clock: Clock) -> Report:
@@ -66,7 +64,7 @@ def prepare(made: Made, wish: Wish, clock: Clock, *, by: str, say: Say) -> Live:
             )
     if wish.model is not None:
         _answering(place, made, wish, by=by, say=say)
-    state = SqliteState(place.home.state)
+    state = open_state(place.home)
     try:
         token, _ = create_key(state, "first-key", "predict", clock=clock, expires_us=None)
         sets = ShelfReader(state, "feature_set", FeatureSetState)
@@ -95,7 +93,7 @@ def _answering(place: Place, made: Made, wish: Wish, *, by: str, say: Say) -> No
 
 
 def _example(place: Place, sets: tuple[str, ...]) -> str:
-    online = SqliteOnline(place.home.online, writable=False)
+    online = open_online(place.home, writable=False)
     try:
         return next((key for one in sets for key in online.keys(one)), "")
     finally:

@@ -1,0 +1,120 @@
+"""Which stores an integration has: files of its home, or what `stores:` of its file names. Chosen here alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from mainstay import spec
+from mainstay.core.errors import StoreError
+from mainstay.core.ports import Lease, Online, State
+from mainstay.store.home import Home, Stores, read_stores
+from mainstay.store.lease import FileLease, take_lease
+from mainstay.store.state_sqlite import SqliteState
+
+EXIT_LEASE_LOST = 75
+_CURRENT_OF = "current.token"
+"""Within a home whose lease may move: the token under which `current` was last written here."""
+
+
+def home_at(root: Path, integration: str) -> Home:
+    """The home of an integration whose file is not at hand: with the stores that an earlier process has noted."""
+    return Home(root, integration, stores=read_stores(root, integration))
+
+
+def home_of(file: Path, root: Path, integration: str) -> Home:
+    """The home of the integration that `file` is about, with the stores that it names."""
+    text = file.read_text(encoding="utf-8", errors="replace")
+    # Most files name none: those are not read twice.
+    said = spec.stores(text) if any(line.startswith("stores:") for line in text.splitlines()) else {}
+    if not said:
+        return Home(root, integration)
+    return Home(root, integration, stores=msgspec.convert({**said, "base": str(file.absolute().parent)}, Stores))
+
+
+def has_state(home: Home) -> bool:
+    """Whether there is state to look into. Where machines share it, another one may have made it."""
+    return home.stores is not None or home.state.exists()
+
+
+def open_state(home: Home) -> State:
+    """State, made when it is not there."""
+    if home.stores is None:
+        return SqliteState(home.state)
+    from mainstay.store.state_postgres import PostgresState
+
+    return PostgresState(_resolved(home.stores, home.stores.state), home.integration)
+
+
+def open_online(home: Home, *, writable: bool = True) -> Online:
+    """Online; a writer makes what is not there."""
+    if home.stores is None:
+        from mainstay.store.online_sqlite import SqliteOnline
+
+        return SqliteOnline(home.online, writable=writable)
+    from mainstay.store.online_redis import RedisOnline
+
+    return RedisOnline(_resolved(home.stores, home.stores.online), home.integration, writable=writable)
+
+
+def take(home: Home, *, owner: str, state: State) -> tuple[Lease, Callable[[], None]]:
+    """The integration's lease, and what raises Fenced once it is lost.
+
+    A lease that may move ends this process when it is lost, as kill -9 would; the next owner does again what it had
+    begun. Raises LeaseOwned when another process has it, on whichever machine.
+    """
+    if home.stores is None:
+        lease: FileLease = take_lease(home, owner=owner, state=state)
+        return lease, lambda: None
+    from mainstay.store.lease_postgres import take_postgres_lease
+    from mainstay.store.state_postgres import PostgresState
+
+    shared = take_postgres_lease(
+        home,
+        owner=owner,
+        state=cast("PostgresState", state),
+        on_lost=_end,
+        elsewhere=lambda: _forget_current(home),
+    )
+    _keep_current(home, shared.token)
+    return shared, shared.check
+
+
+def is_leased(state: State) -> bool:
+    """Whether somebody owns the lease of stores that machines share."""
+    from mainstay.store.lease_postgres import leased
+    from mainstay.store.state_postgres import PostgresState
+
+    return leased(cast("PostgresState", state))
+
+
+def _keep_current(home: Home, token: int) -> None:
+    """Current is this machine's cache: where another had the lease in between, it is not behind but wrong, and goes."""
+    note = home.folder / _CURRENT_OF
+    if not note.exists() or note.read_text() != str(token - 1):
+        _forget_current(home)
+    note.write_text(str(token))
+
+
+def _forget_current(home: Home) -> None:
+    for name in (_CURRENT_OF, home.current.name, home.current.name + ".wal"):
+        (home.folder / name).unlink(missing_ok=True)
+
+
+def _end(why: str) -> None:
+    sys.stderr.write(f"the lease is lost, this process ends: {why}\n")
+    sys.stderr.flush()
+    os._exit(EXIT_LEASE_LOST)
+
+
+def _resolved(stores: Stores, url: str) -> str:
+    try:
+        return spec.plainly(url, Path(stores.base), os.environ)
+    except LookupError as error:
+        sentence = f"where the stores are cannot be told: {error}"
+        raise StoreError(sentence, mend="give this process what `stores:` of the file names") from None
