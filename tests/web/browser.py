@@ -105,7 +105,7 @@ class Tab:
 def tab(browser: Browser, **options: Any) -> Iterator[Tab]:
     """A tab with a fresh profile. `options` are those of playwright's `new_context`."""
     context = browser.new_context(**options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     try:
         yield Tab(context)
     finally:

@@ -110,7 +110,7 @@ def card_on_the_page(scene: Scene) -> None:
     world.until(lambda: scene.fresh(scene.watched), 60, "a fresh answer")
     page = scene.page
     screen.command("mainstay key create crm --role predict", "(it stays on the CRM's server)")
-    seen = Seen.at(f"{page.url}/accounts/{scene.watched}")
+    seen = world.until(lambda: Seen.at(f"{page.url}/accounts/{scene.watched}"), 30, "the card on the CRM's page")
     screen.fact(f"{page.url}/accounts/{scene.watched}: the card stands beside the customer's record")
     screen.expect(
         seen.scripts == 1 and seen.pinned() and "'unsafe" not in seen.policy,
