@@ -23,6 +23,7 @@ from mainstay.app.supervisor import listen
 from mainstay.app.up import listen_for_page
 from mainstay.core.clock import DAY, HOUR, MINUTE, SystemClock
 from mainstay.core.nouns import StatusPage
+from mainstay.core.verdicts import Finding
 from mainstay.serving.keys import list_keys, revoke_key
 from mainstay.store.state_sqlite import SqliteState
 from mainstay.testing.clock import START_US
@@ -355,7 +356,11 @@ def test_a_port_that_is_taken_is_said_and_keeps_nothing_else_from_running(tmp_pa
         page = StatusPage(port=int(taken.getsockname()[1]))
         assert listen_for_page(state, SystemClock(), page, said.append, most_s=0.05) is None
     with looped(shop):
-        (found,) = [one for one in read_status(shop.place, SystemClock()).wrong if "status-page" in one.check]
+        deadline, told = time.monotonic() + 60, list[Finding]()
+        while not told and time.monotonic() < deadline:  # until the loop has said that it is there
+            told = [one for one in read_status(shop.place, SystemClock()).wrong if "status-page" in one.check]
+            time.sleep(0.05)
+    (found,) = told
     assert found.verdict == "WARN"
     for words in (f"port {page.port}", "settings: {status_page: {port: ...}}", "mainstay up"):
         assert words in found.sentence
