@@ -19,6 +19,7 @@ from mainstay.core.errors import Refused
 from mainstay.core.nouns import Field
 from mainstay.core.ports import TableInfo
 from mainstay.quality.profile import ColumnProfile
+from mainstay.sources.files_found import FORMATS, PACKED
 
 SMALL = 20_000
 """Rows that may be read whole once a minute."""
@@ -52,7 +53,7 @@ def main_dataset(work: Work, table: str) -> DatasetPlan:
     info, seen = look.describe(table), look.look(table, work.say)
     key = _key(work, info, seen)
     name = dataset_name(table)
-    cursor = _cursor(work, name, info, seen)
+    cursor = _cursor(work, name, info, seen, said=ask.said("cursor"))
     gone = gone_of(info, seen)
     said = ask.said("deletes")
     if said and said not in {"none", "snapshot"}:
@@ -68,7 +69,7 @@ def main_dataset(work: Work, table: str) -> DatasetPlan:
 
 def dataset_name(table: str) -> str:
     """What a dataset of the table is called: without its schema, or its folder and endings; a name for SQL."""
-    file = re.fullmatch(r"(?:.*/)?([^/]+?)(?:\.(?:csv|tsv|txt|jsonl|ndjson|parquet|pq|xlsx|xlsm|gz|zip))+", table)
+    file = re.fullmatch(rf"(?:.*/)?([^/]+?)(?:{'|'.join(map(re.escape, (*FORMATS, *PACKED)))})+", table)
     return sql_name(file[1] if file else table.rsplit(".", 1)[-1])
 
 
@@ -136,13 +137,13 @@ def _key(work: Work, info: TableInfo, seen: Mapping[str, ColumnProfile]) -> str:
     )
 
 
-def _cursor(work: Work, name: str, info: TableInfo, seen: Mapping[str, ColumnProfile]) -> str:
-    said = work.ask.said("cursor")
+def _cursor(work: Work, name: str, info: TableInfo, seen: Mapping[str, ColumnProfile], *, said: str) -> str:
+    """The table's cursor, empty for none. `said`: what `--cursor` did, which is about the main table alone."""
     if said == "none" or work.look.source.capabilities.ledger:
         return ""
     if said:
         return must_have(info, said, "--cursor")
-    guess = cursor_of(info, seen, text=work.look.health.version.startswith("SQLite"))
+    guess = cursor_of(info, seen, text=work.look.at.kind == "sqlite")
     work.ask.keep(msgspec.structs.replace(guess, what=f"{name}.cursor"))
     return guess.taken
 
@@ -249,7 +250,7 @@ def _other(
     work: Work, main: DatasetPlan, info: TableInfo, *, name: str, key: str, join: tuple[str, str], mapping: str
 ) -> DatasetPlan:
     seen = work.look.look(info.name, work.say)
-    cursor = _cursor(work, name, info, seen)
+    cursor = _cursor(work, name, info, seen, said="")
     gone = gone_of(info, seen)
     if gone:
         work.ask.keep(msgspec.structs.replace(gone, what=f"{name}.deletes"))
