@@ -49,7 +49,7 @@ def failing(one: Check, values: list[Any], *, bad: bool = False) -> list[bool]:
     kind = STORED.get(COLUMNS[column], "TIMESTAMP")
     (ready,) = row_checks(dataset(one))
     rows = f'(SELECT unnest(?::{kind}[]) AS "{column}", {bad} AS "{column}__bad")'
-    return [row[0] for row in duckdb.execute(f"SELECT {ready.failed_sql} FROM {rows}", [values]).fetchall()]
+    return [row[0] for row in duckdb.execute(f"SELECT ({ready.failed_sql}) IS TRUE FROM {rows}", [values]).fetchall()]
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-200, 200)), min_size=1, max_size=8), st.integers(-100, 100))
@@ -101,6 +101,14 @@ def test_values_are_compared_in_the_columns_type() -> None:
     ]
     assert failing(check("values", "Tenure", values=[1, 2]), [1, 3]) == [False, True]
     assert failing(check("values", "active", values=[True]), [True, False]) == [False, True]
+    assert failing(check("values", "Tenure", values=[None]), [1, None]) == [True, False]
+
+
+@given(st.lists(st.integers(-20, 20), min_size=1, max_size=12), st.lists(st.one_of(st.none(), st.integers(-20, 20))))
+@settings(max_examples=30, deadline=None)
+def test_few_values_and_many_are_judged_alike(allowed: list[int], values: list[int | None]) -> None:
+    wanted = [v is not None and v not in allowed for v in values]
+    assert failing(check("values", "Tenure", values=list(allowed)), values) == wanted
 
 
 @pytest.mark.parametrize(
