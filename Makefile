@@ -24,8 +24,8 @@ help:  ## this list
 demo: .venv/.ready  ## five minutes: a legacy CRM, a model, five blows, and what the glue of today does beside it
 	@$(PY) -m mainstay demo $(ARGS)
 
-test: .venv/.ready  ## every test but the long ones; a real PostgreSQL comes with it
-	@$(PY) -m pytest -m "not soak" $(ARGS)
+test: .venv/.ready  ## every test but the long ones, two at a time; a real PostgreSQL comes with it
+	@$(PY) -m pytest -m "not soak" -n 2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.ready  ## formatting, lint, types, import floors, the documentation's site
 	@.venv/bin/ruff format --check .

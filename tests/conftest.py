@@ -1,15 +1,33 @@
-"""One PostgreSQL for the whole session, an empty database for each test that asks; one Redis."""
+"""One PostgreSQL for the whole session, an empty database for each test that asks; one Redis.
+
+`make test` runs two sessions beside each other (pytest-xdist), each with servers of its own; the tests of one file stay
+together.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from mainstay.testing.postgres import Database, PostgresServer
 from mainstay.testing.redis_server import RedisServer, redis_binary
 
+settings.register_profile("mainstay", deadline=None)  # no test asserts a time
+settings.load_profile("mainstay")
 pytest.register_assert_rewrite("mainstay.testing.source_suite")
+
+LONG_FIRST = ("tests/road/", "tests/web/", "tests/app/", "tests/docs/")
+"""Whole stories begin first, so that none is left to one session at the end while the other has nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: next(
+            (place for place, start in enumerate(LONG_FIRST) if item.nodeid.startswith(start)), len(LONG_FIRST)
+        )
+    )
 
 
 @pytest.fixture(scope="session")

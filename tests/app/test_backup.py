@@ -46,9 +46,10 @@ from mainstay.store.home import Home
 from mainstay.store.shelf import ShelfReader
 from mainstay.store.snapshot import place
 from mainstay.store.state_sqlite import SqliteState
+from mainstay.testing.ports import free_port
 from tests.app.shop import RULE, Shop, file_of
 from tests.app.test_faults import fill
-from tests.app.test_up import free_port, ready, up
+from tests.app.test_up import ready, up
 
 CLOCK = SystemClock()
 

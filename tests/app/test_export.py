@@ -20,8 +20,8 @@ from mainstay.app.place import Place, locate
 from mainstay.cli.main import run
 from mainstay.core.errors import FileError, Refused
 from mainstay.store.home import Home
+from mainstay.testing.ports import free_port
 from tests.app.shop import RULE, Shop
-from tests.app.test_up import free_port
 from tests.laws.reading import ROOT
 
 FILE = """\

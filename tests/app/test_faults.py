@@ -139,7 +139,7 @@ garbage = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(st.lists(st.tuples(garbage, garbage), min_size=1, max_size=12))
 def test_garbage_is_put_aside_whole_and_stops_nobody(rows: list[tuple[str | None, str | None]]) -> None:
     with playing() as play:

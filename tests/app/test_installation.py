@@ -26,7 +26,8 @@ from mainstay.cli.main import run
 from mainstay.core.errors import FileError, SourceAway
 from mainstay.sources.guard import ConnectionCap
 from mainstay.store.installation import installation_of, members_of
-from mainstay.testing.postgres import Database, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import Database
 
 SHARED = "sources:\n  crm: {kind: sqlite, path: crm.sqlite, guard: {connections: 1}}\n"
 MEMBER = """

@@ -20,12 +20,8 @@ from mainstay.app.up import patiently
 from mainstay.core.errors import LeaseOwned, Refused
 from mainstay.store.home import Home
 from mainstay.store.lease import sole
+from mainstay.testing.ports import free_port
 from tests.app.shop import Shop
-
-
-def free_port() -> int:
-    with listen("127.0.0.1", 0) as listening:
-        return int(listening.getsockname()[1])
 
 
 @contextmanager

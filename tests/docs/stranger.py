@@ -20,7 +20,8 @@ from typing import Self
 from urllib.error import HTTPError, URLError
 
 from mainstay.cli.main import run
-from mainstay.testing.postgres import Database, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import Database
 from tests.docs.blocks import Block, lines
 from tests.docs.files import Tree, base, with_block, written
 from tests.docs.lab import train

@@ -168,7 +168,7 @@ def test_local_time_becomes_utc_by_the_stated_rule() -> None:
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1)))  # noqa: DTZ001 - a local time has no zone
 def test_local_time_agrees_with_zoneinfo(local: datetime) -> None:
     zoned = local.replace(tzinfo=ZoneInfo(BERLIN), fold=1)
@@ -238,7 +238,7 @@ def test_the_digest_covers_what_changes_the_cleaning_and_nothing_else() -> None:
 NUMBER = st.integers(-(10**12), 10**12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(NUMBER, st.integers(0, 99)), min_size=1, max_size=5))
 def test_a_german_number_reads_as_it_was_printed(pairs: list[tuple[int, int]]) -> None:
     printed = [f"{whole:,}".replace(",", ".") + f",{cents:02}" for whole, cents in pairs]
@@ -246,7 +246,7 @@ def test_a_german_number_reads_as_it_was_printed(pairs: list[tuple[int, int]]) -
     assert [float(value) for value in found] == [float(f"{whole}.{cents:02}") for whole, cents in pairs]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.text(max_size=8), min_size=1, max_size=4), st.sampled_from(["trim", "collapse_spaces", "blank_to_null"])
 )
@@ -256,7 +256,7 @@ def test_tidying_twice_is_tidying_once(values: list[str], kind: str) -> None:
     assert cleaned("text", "string", once, step(kind)) == once
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text("0123456789.,-+eE_xXnaif \t", max_size=10), min_size=1, max_size=6))
 def test_a_value_is_good_null_or_bad_and_never_guessed(values: list[str]) -> None:
     """Whatever is read as a number, Python reads as that number too."""

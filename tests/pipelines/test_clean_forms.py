@@ -91,7 +91,7 @@ def test_a_value_takes_its_normal_form(current: Current, one: Cleaning, value: s
 
 
 @given(values=st.lists(st.text(max_size=8), min_size=1, max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @pytest.mark.parametrize("form", ["NFC", "NFKC"])
 def test_unicode_forms_are_unicodes(current: Current, form: Any, values: list[str]) -> None:
     values = [value.replace("\0", "") for value in values]
@@ -155,7 +155,7 @@ def test_units_convert_by_their_definitions(
 
 
 @given(st.sampled_from(sorted(UNITS)), st.sampled_from(sorted(UNITS)), st.floats(-1e9, 1e9))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_there_and_back_is_the_same_value(old: str, new: str, value: float) -> None:
     if UNITS[old].dimension != UNITS[new].dimension:
         return

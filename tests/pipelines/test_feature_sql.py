@@ -268,7 +268,7 @@ def db() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.mark.parametrize(("text", "_given", "mapping"), ACCEPTED)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(contents=contents_of_all)
 def test_what_is_accepted_gives_a_key_the_row_that_the_whole_gives(
     db: duckdb.DuckDBPyConnection,
@@ -390,7 +390,6 @@ def test_the_digest_is_of_what_is_computed() -> None:
     assert len({base, *others}) == len(others) + 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([" ", "\n", "\t", " /* x */ ", " -- y\n"]), min_size=5, max_size=5))
 def test_white_space_and_comments_change_nothing(spaces: list[str]) -> None:
     words = ["SELECT", "customer_id", "FROM", "customers", "WHERE", "email = 'A  b'"]

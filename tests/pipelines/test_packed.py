@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.core.ports import OnlineRow
@@ -44,7 +44,6 @@ def a_row(line: Line, plan: int, evaluated_us: int | None) -> OnlineRow:
     )
 
 
-@settings(deadline=None)
 @given(LINES, st.integers(1, 2**40), st.none() | INT64)
 def test_packed_rows_are_the_rows(lines: list[Line], plan: int, evaluated_us: int | None) -> None:
     batch = pa.RecordBatch.from_pylist(

@@ -213,8 +213,8 @@ def fits(text: str | None, most: int) -> bool:
     return text is None or (text.isdecimal() and int(text) <= most)
 
 
-QUICK = settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True)
-LONG = settings(deadline=None, max_examples=1_500, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True)
+LONG = settings(max_examples=1_500, suppress_health_check=list(HealthCheck))
 any_acts = st.lists(st.one_of(changes, changes, changes, run, run, stop, hands), min_size=6, max_size=24)
 source_acts = st.lists(st.one_of(changes, changes, run), min_size=4, max_size=16)
 

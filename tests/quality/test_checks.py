@@ -53,7 +53,7 @@ def failing(one: Check, values: list[Any], *, bad: bool = False) -> list[bool]:
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-200, 200)), min_size=1, max_size=8), st.integers(-100, 100))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_limits_fail_what_is_beyond_them_and_never_null(values: list[int | None], limit: int) -> None:
     assert failing(check("min", "Tenure", value=limit), values) == [v is not None and v < limit for v in values]
     assert failing(check("max", "Tenure", value=limit), values) == [v is not None and v > limit for v in values]
@@ -81,7 +81,7 @@ def test_required_fails_what_is_absent_not_what_is_unreadable() -> None:
 
 
 @given(st.lists(st.text("ab1\n", max_size=4), min_size=1, max_size=5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_pattern_is_matched_whole(values: list[str]) -> None:
     expected = [re.fullmatch("a+|b1", value) is None for value in values]
     assert failing(check("pattern", "plan", regex="a+|b1"), values) == expected
@@ -157,7 +157,7 @@ def test_checks_of_the_whole_dataset_are_not_row_checks() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.sampled_from("abc"))), max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_unique_fails_incoming_rows_beyond_the_first_of_each_value(rows: list[tuple[bool, str | None]]) -> None:
     """Rows already there come first, then incoming ones as read."""
     with duckdb.connect() as db:
@@ -253,7 +253,7 @@ def test_nothing_promised_still_needs_something_published() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.text("aé\u0301😀", max_size=6)), min_size=1, max_size=6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_length_counts_characters_and_never_null(values: list[str | None]) -> None:
     expected = [value is not None and not 2 <= len(value) <= 4 for value in values]
     assert failing(check("length", "plan", min=2, max=4), values) == expected
@@ -270,7 +270,7 @@ pairs = st.tuples(st.booleans(), st.one_of(st.none(), st.sampled_from("ab")), st
 
 
 @given(st.lists(pairs, max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_unique_over_several_columns_compares_them_together(rows: list[tuple[bool, str | None, int | None]]) -> None:
     one = Check(name="plan+number.unique", kind="unique", args={"columns": ["plan", "number"]})
     with duckdb.connect() as db:

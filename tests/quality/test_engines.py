@@ -67,7 +67,7 @@ row = st.tuples(
 
 
 @given(st.lists(row, max_size=6))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_duckdb_and_sqlite_count_the_same(rows: list[tuple[Any, ...]]) -> None:
     assert in_sqlite(CHECKS, rows) == in_duckdb(CHECKS, rows)
 

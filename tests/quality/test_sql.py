@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 import sqlglot
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -18,7 +18,6 @@ from mainstay.quality import sql
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_a_text_literal_reads_back_as_it_was(value: str) -> None:
     statement = f"SELECT {sql.text(value)}"
@@ -26,7 +25,6 @@ def test_a_text_literal_reads_back_as_it_was(value: str) -> None:
     assert sqlite3.connect(":memory:").execute(statement).fetchone() == (value,)
 
 
-@settings(deadline=None)
 @given(TEXTS.filter(bool))
 def test_a_quoted_name_is_that_name(value: str) -> None:
     described = duckdb.execute(f"SELECT 1 AS {sql.name(value)}").description
@@ -34,7 +32,6 @@ def test_a_quoted_name_is_that_name(value: str) -> None:
     assert described[0][0] == value
 
 
-@settings(deadline=None)
 @given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.booleans(), st.none()))
 def test_a_value_reads_back_as_it_was(value: Any) -> None:
     row = duckdb.execute(f"SELECT CAST({sql.literal(value)} AS VARCHAR), CAST(? AS VARCHAR)", [value]).fetchone()

@@ -21,7 +21,8 @@ from typing import Any, Literal, NamedTuple, Self, TypeVar
 import httpx
 
 from mainstay.cli.main import run
-from mainstay.testing.postgres import Database, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import Database
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "telco"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mainstay.testing.postgres import free_port
+from mainstay.testing.ports import free_port
 from tests.laws.reading import ROOT
 
 EXAMPLE = ROOT / "examples" / "drops"

@@ -31,7 +31,8 @@ from mainstay.store.home import Home
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.shelf import Shelf, ShelfReader
 from mainstay.store.state_sqlite import SqliteState
-from mainstay.testing.postgres import Database, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import Database
 
 POINTS = (
     "before-landing", "landed", "batch-recorded", "plan-recorded", "current-written", "online-written", "published",

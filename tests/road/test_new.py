@@ -19,7 +19,8 @@ from urllib.error import URLError
 import joblib
 import pytest
 
-from mainstay.testing.postgres import PostgresServer, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import PostgresServer
 from tests.road.telco import ROOT, Lab, environment, load
 
 

@@ -118,7 +118,7 @@ def test_which_files_are_the_table_is_not_guessed(drops: Drops) -> None:
 Step = tuple[str, int, int]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["drop", "remove", "read"]), st.integers(0, 4), st.integers(0, 6)), max_size=20

@@ -15,7 +15,8 @@ from mainstay.core.nouns import Guard, SourceConfig
 from mainstay.core.ports import ReadRequest, Source
 from mainstay.sources import open_source
 from mainstay.sources.postgres import PostgresSource
-from mainstay.testing.postgres import Database, PostgresServer, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import Database, PostgresServer
 
 SECRET = "hunter2-Geheim"
 

@@ -141,7 +141,7 @@ def test_a_type_without_an_exact_form_is_refused_by_name_only_when_asked_for(
         assert described[f"c{at}"].native in raised.value.sentence
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(*[st.none() | st.text(st.characters(exclude_characters="\0", codec="utf-8"))] * 3)))
 def test_any_text_arrives_as_it_is(
     source: Source, postgres_db: Database, rows: list[tuple[str | None, str | None, str | None]]
@@ -156,7 +156,7 @@ def test_any_text_arrives_as_it_is(
     assert list(zip(found["a"], found["b"], found["c"], strict=True)) == rows
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=st.lists(st.none() | st.floats(), min_size=1), raw=st.lists(st.none() | st.binary(), min_size=1))
 def test_any_number_and_any_bytes_arrive_as_they_are(
     source: Source, postgres_db: Database, values: list[float | None], raw: list[bytes | None]

@@ -20,7 +20,7 @@ _TREES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS | st.text(max_size=4), inner, max_size=4),
     max_leaves=12,
 )
-_QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
 def _tree() -> Any:

@@ -6,13 +6,14 @@ is fenced, prints `fenced by STORE` then, and ends. A batch is published as the 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
 
 import msgspec
 
-from mainstay.core.errors import Fenced, LeaseOwned
+from mainstay.core.errors import Fenced, LeaseOwned, StoreAway
 from mainstay.core.ports import Write
 from mainstay.store.home import Home
 from mainstay.store.lease_postgres import PostgresLease, take_postgres_lease
@@ -65,7 +66,8 @@ def main(state_url: str, redis_url: str, integration: str, root: str, lease_s: s
         said(f"owns {lease.token}")
         try:
             while True:
-                publish(state, online, lease.token)
+                with contextlib.suppress(StoreAway):  # a connection that did not outlive a suspension: begin again
+                    publish(state, online, lease.token)
         except Fenced as error:
             said(f"fenced by {error.where.split()[0]}")
 

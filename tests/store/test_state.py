@@ -65,7 +65,7 @@ def after(model: Model, writes: list[Write]) -> Model | None:
     return then
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commits=COMMITS, prefix=NAMES)
 def test_commits_are_those_of_a_dictionary(
     commits: list[tuple[list[Write], int | None]], prefix: str, state: State, fresh: Iterator[int]

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any, Literal, Self, cast
 import psutil
 
 from mainstay.core.errors import MainstayError
+from mainstay.testing.ports import free_port
 
 _UNPRIVILEGED = "nobody"
 _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -275,13 +275,6 @@ class Database:
 
     def drop(self) -> None:
         self.server.exec(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _package() -> Path:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mainstay.core.errors import MainstayError
-from mainstay.testing.postgres import free_port
+from mainstay.testing.ports import free_port
 
 if TYPE_CHECKING:
     import redis

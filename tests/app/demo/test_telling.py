@@ -14,7 +14,7 @@ from rich.console import Console
 from mainstay.app.demo.ask import Said, ask
 from mainstay.app.demo.screen import Screen
 from mainstay.app.demo.traffic import Tally
-from mainstay.testing.postgres import free_port
+from mainstay.testing.ports import free_port
 
 REFUSAL: dict[str, object] = {"sentence": "data 21 s old, promise 15 s", "receipt": "r-2", "reason": "on_stale"}
 

@@ -79,7 +79,7 @@ def test_each_output_needs_its_rule() -> None:
         RuleRuntime().load(None, signature, {"rules": {"other": "1"}})
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(st.tuples(st.none() | st.integers(-1000, 1000), st.none() | st.floats(-1e6, 1e6)), max_size=40))
 def test_many_rows_are_the_same_as_each_alone(rule_model: LoadedModel, rows: list[tuple[Any, ...]]) -> None:
     full = [(*row, *NOTHING[2:]) for row in rows]

@@ -22,7 +22,8 @@ import psutil
 from mainstay.app.demo.ask import Said, ask
 from mainstay.core.errors import MainstayError
 from mainstay.testing import toy_crm
-from mainstay.testing.postgres import PostgresServer, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import PostgresServer
 
 TEMPLATE = Path(__file__).parent / "churn"
 SEED = 7
