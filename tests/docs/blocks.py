@@ -5,6 +5,9 @@
 | `exits 1` | the `mainstay` lines of this block end with 1, not with 0 |
 | `answers 409` | the `curl` lines of this block get this status, not 200 or 201 |
 | `not run: why` | the block is shown, not typed |
+| `before: LINE` | typed first, since the page takes it for granted |
+| `before in the CRM: SQL` | the same in the old system |
+| `file: NAME` | a file of the reader's, written into the folder |
 | `aside` | of YAML: right by itself in the file, but not written into the file that the page goes on with |
 | `in: model.post` | of YAML: where in the file it stands; keys of a dataset alone: `datasets.customers` |
 | `with tickets` | of YAML: the file has the dataset `tickets` too |
@@ -26,8 +29,8 @@ DOCS = ROOT / "docs"
 _FENCE = re.compile(r"((?:^<!--.*?-->\n+)*)^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _NOTE = re.compile(r"<!-- (.*?) -->")
 KNOWN = re.compile(
-    r"exits \d+|answers \d+|not run: .{3,}|aside|in: [\w.]+|with tickets|not mainstay\.yaml|in the CRM|prints|typed"
-    r"|Made of .*"
+    r"exits \d+|answers \d+|not run: .{3,}|before: .+|before in the CRM: .+|file: [\w.]+|aside|in: [\w.]+|with tickets"
+    r"|not mainstay\.yaml|in the CRM|prints|typed|Made of .*"
 )
 
 
@@ -43,9 +46,13 @@ class Block(NamedTuple):
     def where(self) -> str:
         return f"docs/{self.page}:{self.line}"
 
+    def all(self, start: str) -> list[str]:
+        """What each comment that begins with `start` says behind it."""
+        return [one.removeprefix(start).strip() for one in self.notes if one.startswith(start)]
+
     def note(self, start: str) -> str | None:
         """What the comment that begins with `start` says behind it; None where there is none."""
-        return next((one.removeprefix(start).strip() for one in self.notes if one.startswith(start)), None)
+        return next(iter(self.all(start)), None)
 
 
 def pages() -> list[Path]:

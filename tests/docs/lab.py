@@ -6,9 +6,12 @@ from pathlib import Path
 
 
 def train(folder: Path) -> None:
-    """Writes churn.joblib and example.csv into `folder`."""
+    """Writes churn.joblib, the same as churn.onnx, and example.csv into `folder`; churn.ubj eats its two numbers."""
     import joblib
     import pandas as pd
+    import xgboost
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType, StringTensorType
     from sklearn.compose import make_column_transformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -25,5 +28,15 @@ def train(folder: Path) -> None:
     )
     left = ["Yes" if (n % 73) + 20 * (n % 3) < 30 else "No" for n in range(300)]
     words = make_column_transformer((OneHotEncoder(), ["contract"]), remainder="passthrough")
-    joblib.dump(make_pipeline(words, LogisticRegression(max_iter=5000)).fit(rows, left), folder / "churn.joblib")
+    pipeline = make_pipeline(words, LogisticRegression(max_iter=5000)).fit(rows, left)
+    joblib.dump(pipeline, folder / "churn.joblib")
+    inputs = [
+        (name, StringTensorType([None, 1]) if name == "contract" else FloatTensorType([None, 1])) for name in rows
+    ]
+    graph = convert_sklearn(pipeline, initial_types=inputs, options={"zipmap": False})
+    (folder / "churn.onnx").write_bytes(graph.SerializeToString())
+    trees = xgboost.XGBClassifier(n_estimators=5, n_jobs=1).fit(
+        rows[["tenure", "total_charges"]], [one == "Yes" for one in left]
+    )
+    trees.save_model(folder / "churn.ubj")
     rows.head(20).to_csv(folder / "example.csv", index=False)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,14 +30,15 @@ from tests.docs.lab import train
 CRM = """
 CREATE TABLE customers (
     customer_id text PRIMARY KEY, tenure integer, total_charges text, contract text, email text,
-    updated_at timestamptz NOT NULL DEFAULT now());
+    updated_at timestamptz NOT NULL DEFAULT now(), churned boolean);
 CREATE INDEX ON customers (updated_at);
 CREATE TABLE tickets (
     ticket_id bigint PRIMARY KEY, customer_id text, opened timestamptz, updated_at timestamptz NOT NULL DEFAULT now());
 INSERT INTO customers SELECT
     CASE n WHEN 1 THEN '7590-VHVEG' WHEN 2 THEN '5575-GNVDE' ELSE lpad(n::text, 4, '0') || '-CRMXY' END,
     n % 73, (n % 73 * 55.5)::numeric(10, 2)::text,
-    (ARRAY['Month-to-month', 'One year', 'Two year'])[1 + n % 3], 'c' || n || '@example.com', now() - interval '1 hour'
+    (ARRAY['Month-to-month', 'One year', 'Two year'])[1 + n % 3], 'c' || n || '@example.com',
+    now() - interval '1 hour', n % 4 = 0
     FROM generate_series(1, 1200) AS n;
 INSERT INTO tickets SELECT n, '7590-VHVEG', now() - interval '3 days' FROM generate_series(1, 5) AS n;
 DO $$ BEGIN CREATE ROLE reader LOGIN PASSWORD 'reader'; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
@@ -47,7 +49,7 @@ WAIT_S = 60.0
 
 _RECEIPT = re.compile(r"\br[0-9a-v]{32}\b")
 _ROW = re.compile(r"\b[a-z_]+/\d+/\d+\b")
-_BATCH = re.compile(r"\b[a-z_]+/\d+\b(?!/)")
+_BATCH = re.compile(r"\b(?!draft)[a-z_]+/\d+\b(?!/)")
 _KEY = re.compile(r"\bmsk_\w+")
 _KEY_ID = re.compile(r"\bmsk_([a-z0-9]+)_")
 
@@ -63,10 +65,21 @@ class Stranger:
             **os.environ, "CRM_URL": crm.server.url(crm.name, user="reader", password="reader"), "COLUMNS": "200",
             "NO_COLOR": "1", "OMP_NUM_THREADS": "1",
         }  # fmt: skip
+        self._here_instead = {
+            "postgresql://reader:...@db.example.com/crm": self.env["CRM_URL"],
+            "postgresql://reader@db/crm": self.env["CRM_URL"],
+            "lab/bin/python": sys.executable,
+            "https://mainstay.example.com": f"http://127.0.0.1:{self.port}",
+            "127.0.0.1:8700": f"127.0.0.1:{self.port}",
+            "/mnt/backups": str(folder / "backups"),
+            "/tmp/units": str(folder / "units"),
+        }
+        """Places that a page names, and where they are on this machine."""
         self.seen: dict[str, str] = {}
         """What stands for a word in capitals: the last one of its kind that was printed."""
         self.printed = ""
         self.tree: Tree = base()
+        (folder / "backups").mkdir()
         if uses_lab:
             train(folder / "lab")
         self._up: subprocess.Popen[bytes] | None = None
@@ -79,12 +92,16 @@ class Stranger:
                 self.tree = with_block(self.tree, block)
                 self._write()
             case "sh" if block.note("not run:") is None:
-                for line in lines(block):
+                for statement in block.all("before in the CRM:"):
+                    self.crm.exec(statement)
+                for line in (*block.all("before:"), *lines(block)):
                     self._types(line, block)
             case "sql" if block.note("in the CRM") is not None:
                 self.crm.exec(block.text)
             case "python" if block.note("typed") is not None:
                 self._programs(block)
+            case "csv" if block.note("file:") is not None:
+                (self.folder / str(block.note("file:"))).write_text(block.text, "utf-8")
             case "text" if block.note("prints") is not None:
                 self._reads(block)
             case _:
@@ -100,10 +117,15 @@ class Stranger:
         if words[0] == "export":
             name, _, value = words[1].partition("=")
             self.env[name] = value
-        elif words[0] == "mainstay" and words[-1] == "&":
-            self._starts(words[1:-1])
+        elif words[0] == "mainstay" and (words[-1] == "&" or words[-1] == "--up"):
+            port = ["--port", str(self.port)] if words[1] == "new" else []  # what is written is not there yet
+            self._starts([*(word for word in words[1:] if word != "&"), *port])
+        elif words[0] == "mainstay" and (words[1] == "up" or "--watch" in words):
+            self._interrupts(words[1:], f"{block.where}: {line}")
         elif words[0] == "mainstay":
             self._commands(words[1:], int(block.note("exits") or 0), f"{block.where}: {line}")
+        elif words[:2] == ["rm", "-r"]:
+            shutil.rmtree(self.folder / words[2])
         elif words[0] == "curl":
             self._asks(words[1:], block.note("answers"), f"{block.where}: {line}")
         else:
@@ -114,8 +136,9 @@ class Stranger:
         for name, value in self.seen.items():
             line = re.sub(rf"(?<![\w$]){name}(?!\w)", value, line)
         line = re.sub(r"\$(?:\{(\w+)\}|(\w+))", lambda found: self.env[found[1] or found[2]], line)
-        line = line.replace("lab/bin/python", sys.executable)
-        return line.replace("127.0.0.1:8700", f"127.0.0.1:{self.port}")
+        for shown, here in self._here_instead.items():
+            line = line.replace(shown, here)
+        return line
 
     def _commands(self, words: list[str], code: int, where: str) -> None:
         into = None
@@ -131,7 +154,11 @@ class Stranger:
         """Exit code, standard output and standard error of `mainstay WORDS`, run in this process."""
         out, told = io.StringIO(), io.StringIO()
         with self._here(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(told):
-            ended = run(words)
+            sys.stdin, stdin = io.StringIO("y\n"), sys.stdin  # agrees when asked
+            try:
+                ended = run(words)
+            finally:
+                sys.stdin = stdin
         return ended, out.getvalue(), told.getvalue()
 
     @contextlib.contextmanager
@@ -145,14 +172,32 @@ class Stranger:
             os.environ.clear()
             os.environ.update(before)
 
+    def _interrupts(self, words: list[str], where: str) -> None:
+        """Runs what goes on until somebody presses Ctrl-C, and presses it as soon as something was printed."""
+        log = self.folder / "stays.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mainstay", *words],
+                cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+            )  # fmt: skip
+        deadline = time.monotonic() + WAIT_S
+        while not log.stat().st_size:
+            assert process.poll() is None, f"{where}: it ended"
+            assert time.monotonic() < deadline, f"{where}: nothing was printed"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        ended = process.wait(WAIT_S)
+        assert ended in (0, 130), f"{where}: ended with {ended}:\n{log.read_text('utf-8', 'replace')}"
+
     def _starts(self, words: list[str]) -> None:
+        self._stops()
         with (self.folder / "up.log").open("wb") as log:
             self._up = subprocess.Popen(
                 [sys.executable, "-m", "mainstay", *words],
                 cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + WAIT_S
-        while not (self._ready() and self._commands_end(["status"])[0] == 0):
+        while not (self._ready() and (words[0] != "up" or self._commands_end(["status"])[0] == 0)):
             said = (self.folder / "up.log").read_text("utf-8", "replace")
             assert self._up.poll() is None, f"`mainstay {' '.join(words)}` ended:\n{said}"
             assert time.monotonic() < deadline, f"`mainstay {' '.join(words)}` was not ready in time:\n{said}"
@@ -215,6 +260,9 @@ class Stranger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stops()
+
+    def _stops(self) -> None:
         if self._up is not None:
             self._up.send_signal(signal.SIGTERM)
             try:

@@ -131,6 +131,26 @@ def test_a_page_typed_from_top_to_bottom_works(page: Path, server: PostgresServe
             reader.does(block)
 
 
+REFERENCE = [
+    page
+    for page in (*pages(), ROOT / "README.md")
+    if page.parent.name != "how-to"
+    and any(one.language == "sh" and one.note("not run:") is None for one in blocks(page))
+]
+
+
+@pytest.mark.parametrize("page", REFERENCE, ids=lambda page: page.stem)
+def test_the_commands_of_a_page_that_explains_work(page: Path, server: PostgresServer, tmp_path: Path) -> None:
+    """Such a page is no story: its YAML is read by the test above, and counts here where it is a whole file."""
+    name = f"page_{page.stem.replace('-', '_')}".lower()
+    server.exec(f'CREATE DATABASE "{name}" TEMPLATE crm')
+    uses_lab = "lab/" in page.read_text("utf-8")
+    with Stranger(tmp_path, Database(server, name), uses_lab=uses_lab) as reader:
+        for block in blocks(page):
+            if block.language != "yaml" or read(block.text).get("integration"):
+                reader.does(block)
+
+
 # --- the tests can fail --------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,9 @@ from mainstay.core.nouns import ColumnType, Field, Signature
 from mainstay.models.outputs import Output
 from mainstay.models.runtimes.onnx import ELEMENTS, OnnxRuntime
 
+_LISTED = 12
+"""So many columns of an output are listed one by one; of more, somebody must know which they mean."""
+
 _TYPES: dict[str, ColumnType] = {
     "string": "string",
     "float": "number",
@@ -69,13 +72,27 @@ def _inputs(
     return tuple(fields), feed
 
 
+def _choices(session: Any) -> list[str]:
+    """What could be asked for, probabilities first: each column of a matrix of floats, else the tensor whole."""
+    choices: list[tuple[bool, str]] = []
+    for node in session.get_outputs():
+        if node.type not in ELEMENTS:
+            continue
+        wide = node.shape[1] if len(node.shape) == 2 else 1
+        likely = "prob" in node.name.lower() and node.type in ("tensor(float)", "tensor(double)")
+        unit = "probability" if likely else "UNIT"
+        parts = [f"[{column}]" for column in range(wide)] if isinstance(wide, int) and 1 < wide <= _LISTED else [""]
+        choices.extend((not likely, f"NAME={node.name}{part}:{unit}") for part in parts)
+    return [one for _, one in sorted(choices, key=lambda choice: choice[0])]
+
+
 def _outputs(session: Any, asked: tuple[Output, ...]) -> tuple[tuple[Field, ...], list[dict[str, Any]]]:
     graph = {node.name: node for node in session.get_outputs()}
     listed = ", ".join(f"{node.name} {node.type} {node.shape}" for node in graph.values())
     if not asked:
         raise ModelRefused(
             f"the graph's outputs are: {listed}; which one is the answer, and in which unit?",
-            mend="--output NAME=TENSOR[COLUMN]:UNIT",
+            mend="  ".join(f"--output {one}" for one in _choices(session)) or "--output NAME=TENSOR[COLUMN]:UNIT",
         )
     fields, plan = [], []
     for output in asked:

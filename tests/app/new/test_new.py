@@ -144,6 +144,14 @@ def test_which_table_is_meant_is_asked_with_those_that_there_are(shop: Path, new
     assert "customers" in told["error"]["mend"]
 
 
+def test_the_table_that_has_the_label_is_the_one_that_is_meant(shop: Path, new: Told) -> None:
+    code, told = new("--from", str(shop), "--label", "churned", "--yes")
+    assert code == 0, failed(told)
+    taken = {one["what"]: one for one in told["guesses"]}
+    assert taken["table"]["taken"] == "customers"
+    assert taken["table"]["evidence"] == "it alone has the column churned"
+
+
 def test_without_yes_and_without_a_terminal_nothing_is_guessed(shop: Path, new: Told) -> None:
     code, told = new("--from", str(shop), "--table", "customers", "--label", "churned")
     assert code == 3

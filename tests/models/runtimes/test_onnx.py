@@ -101,7 +101,7 @@ def test_what_does_not_fit_the_graph_is_said_at_load(tmp_path: Path) -> None:
 
 def test_a_graph_says_its_own_signature(tmp_path: Path) -> None:
     file = graph(tmp_path, [("a", DOUBLE, [None, 1]), ("b", DOUBLE, [None, 1])], ("Sub", ["a", "b"]), [None, 1])
-    with pytest.raises(ModelRefused, match=r"--output NAME=TENSOR\[COLUMN\]:UNIT"):
+    with pytest.raises(ModelRefused, match=r"--output NAME=y:UNIT"):
         examine(file)
     found = examine(file, outputs=("risk=y[0]:probability",))
     assert [(field.name, field.type) for field in found.signature.inputs] == [("a", "number"), ("b", "number")]

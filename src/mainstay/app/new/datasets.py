@@ -39,6 +39,10 @@ def choose_table(work: Work, fields: tuple[Field, ...]) -> str:
     names = [field.name for field in fields]
     best, count = best_table(tuple(columns), names, columns)
     why = f"it has {count} of the model's {len(names)} inputs"
+    label = work.ask.said("label")
+    having = [name for name, found in columns.items() if label in found]
+    if not names and len(having) == 1:
+        best, why = having[0], f"it alone has the column {label}"
     return work.ask(
         Question(
             what="table", text=f"Which of the {len(look.names)} tables has one row for each answer?", flag="--table",

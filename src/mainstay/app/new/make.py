@@ -170,7 +170,9 @@ def _output(work: Work, name: str, refused: ModelRefused, choices: tuple[str, ..
     probability = choices[0].endswith(":probability")
     label = f"{name.replace('-', '_')}_{'probability' if probability else 'value'}"
     shown = tuple(re.sub(r":UNIT$", "", one.replace("NAME", label)) for one in choices)
-    positive = [one for one in shown if re.search(r"\[(1|yes|true|y|1\.0)\]", one, re.IGNORECASE)]
+    classes = [one for one in shown if "[" in one]
+    yes = r"\[(1|yes|true|y|1\.0)\]" if len(classes) == 2 else r"\[(yes|true|y)\]"
+    positive = [one for one in shown if re.search(yes, one, re.IGNORECASE)]
     guess = positive[0] if positive else (shown[0] if len(shown) == 1 else "")
     why = "the class that says yes" if positive else "the only answer that it gives"
     return work.ask(
