@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mainstay.app.demo.account import open_page
@@ -55,9 +56,11 @@ class Scene:
         if "traffic" in self.__dict__:
             self.traffic.close()
 
-    def show(self, *args: str, timeout_s: float = 120.0, check: bool = True, lines: int = 30) -> Ran:
+    def show(
+        self, *args: str, timeout_s: float = 120.0, check: bool = True, lines: int = 30, folder: Path | None = None
+    ) -> Ran:
         """Runs a command of the CLI and shows it with the first lines of what it printed."""
-        ran = self.world.cli(*args, timeout_s=timeout_s, check=check)
+        ran = self.world.cli(*args, timeout_s=timeout_s, check=check, folder=folder)
         shown = " ".join(arg.replace(f"{self.world.folder}/", "") for arg in args)
         self.screen.command(f"mainstay {shown}", _short(ran.out, lines))
         return ran

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mainstay.app.demo import blows, years
+from mainstay.app.demo import blows, many, years
 from mainstay.app.demo.account import USER, Seen
 from mainstay.app.demo.ask import ask
 from mainstay.app.demo.menu import menu
@@ -166,6 +166,8 @@ STEPS = (
     Step("A page for the morning", "What `status` says, in the browser: read only, live.", years.status_page),
     Step("A backup that was tried", "Made while everything runs, and restored beside it.", years.backup),
     Step("A second use case", "The same CRM, another question.", years.second_use_case),
+    Step("Several use cases, one guard", "One command runs them; the old system sees one guard.", many.one_guard),
+    Step("Several machines, one use case", "The one that runs the loop is killed.", many.two_machines),
 )
 
 

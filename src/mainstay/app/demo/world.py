@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +74,8 @@ class World:
         """Customers whom the CRM's everyday life leaves alone, because the story looks at them."""
         self.alive = False
         """Whether the CRM's everyday life goes on."""
+        self.env: dict[str, str] = {}
+        """What the environment of every process says beside where the CRM is."""
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._ending = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -156,24 +159,25 @@ class World:
         text = text.replace("status_page: {port: 8702}", f"status_page: {{port: {self.status_port}}}")
         file.write_text(text.replace("http://127.0.0.1:8701", f"http://127.0.0.1:{self.page_port}"), "utf-8")
 
-    def cli(self, *args: str, check: bool = True, timeout_s: float = 120.0) -> Ran:
-        """Runs `mainstay ARGS` in the integration's folder, as a user does."""
+    def cli(self, *args: str, check: bool = True, timeout_s: float = 120.0, folder: Path | None = None) -> Ran:
+        """Runs `mainstay ARGS` in the integration's folder (or another), as a user does."""
+        folder = folder or self.integration
         done = subprocess.run(  # noqa: S603 - our own CLI
             [sys.executable, "-m", "mainstay", *args],
-            cwd=self.integration, env=self._env({}), capture_output=True, text=True, check=False, timeout=timeout_s,
+            cwd=folder, env=self._env({}), capture_output=True, text=True, check=False, timeout=timeout_s,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
         ran = Ran(done.returncode, done.stdout, done.stderr)
         if check and ran.code:
             raise DemoFailed(
                 f"`mainstay {' '.join(args)}` ended with {ran.code}: {(ran.err or ran.out).strip()[-2_000:]}",
-                mend=f"its folder is {self.integration}",
+                mend=f"its folder is {folder}",
             )
         return ran
 
     def start_up(self) -> None:
         """`mainstay up`, its output in logs/up.log. Returns when it is ready."""
-        self._start("up", [sys.executable, "-m", "mainstay", "up"], cwd=self.integration)
+        self.start("up", "up", folder=self.integration)
         self.until(lambda: ask(f"{self.url}/health/ready").status == 200, 60, "`mainstay up` is ready")
 
     @property
@@ -198,6 +202,10 @@ class World:
         children = [child for child in up.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
         return [child for child in children if _listens(child, self.port)]
 
+    def start(self, name: str, *args: str, folder: Path) -> None:
+        """`mainstay ARGS` that goes on until `stop(name)`; its output in logs/NAME.log."""
+        self._start(name, [sys.executable, "-m", "mainstay", *args], cwd=folder)
+
     # --- processes and waiting -----------------------------------------------------------------------------------
 
     def kill9(self, name: str) -> None:
@@ -205,6 +213,18 @@ class World:
         process = self._running.pop(name)
         process.kill()
         process.wait()
+
+    def kill9_all(self, name: str) -> None:
+        """Kills a process that this world started, and all that it started, as when its machine stops."""
+        tree = psutil.Process(self._running[name].pid).children(recursive=True)
+        self.kill9(name)
+        for process in tree:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def stop(self, name: str) -> None:
+        """Ends a process that this world started."""
+        self._end([self._running.pop(name)])
 
     def until(self, condition: Callable[[], Value | None], seconds: float, what: str) -> Value:
         """Waits until the condition holds and returns its value. Raises DemoFailed after `seconds`."""
@@ -229,7 +249,19 @@ class World:
             )  # fmt: skip
 
     def _env(self, more: dict[str, str]) -> dict[str, str]:
-        return {**os.environ, "CRM_URL": self.crm_url, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **more}
+        own = {"CRM_URL": self.crm_url, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+        return {**os.environ, **own, **self.env, **more}
+
+    @staticmethod
+    def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _thread(self, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, daemon=True)
@@ -245,14 +277,7 @@ class World:
         self._ending.set()
         for thread in self._threads:
             thread.join(10)
-        for process in self._running.values():
-            process.terminate()
-        for process in self._running.values():
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self._end([*self._running.values()])
         self.server.close()
 
 
