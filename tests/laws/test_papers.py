@@ -64,6 +64,7 @@ def declared_dependencies() -> set[str]:
         project["project"]["dependencies"],
         *project["project"]["optional-dependencies"].values(),
         *project["dependency-groups"].values(),
+        project["build-system"]["requires"],
     ]
     names = {re.split(r"[\[<>=~! ;]", line, maxsplit=1)[0] for lines in lists for line in lines}
     return names - {"mainstay"}

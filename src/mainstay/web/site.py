@@ -44,9 +44,14 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
-LIVE = "x-mainstay-live"
-"""A request of the script that keeps a page live: it does not lengthen the session."""
+STATIC = {
+    "style.css": "text/css",
+    "htmx.min.js": "text/javascript",
+    "live.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+LIVE = "hx-request"
+"""What htmx says of itself: a request that keeps a page live does not lengthen the session."""
 LIVE_SECONDS = 5
 WINDOWS = {"1h": HOUR, "6h": 6 * HOUR, "24h": DAY, "48h": 2 * DAY}
 LOGIN_MOST = 4096

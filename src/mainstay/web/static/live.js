@@ -1,40 +1,29 @@
-// Keeps every part marked `data-live` as the server would show it now. Without it the page is the same, at rest.
+// htmx asks for the page again and puts in what changed. Here stands when it is not asked, and what is said when it fails.
+// Without either the page is the same, at rest.
 "use strict";
-const every = Number(document.documentElement.dataset.every) * 1000;
-const button = document.getElementById("pause"), told = document.getElementById("told");
-let paused = false;
+const button = document.getElementById("pause");
+let paused = false, signedOut = false;
 
-function swap(old, fresh) {
-  if (old.innerHTML === fresh.innerHTML) return;
-  for (const one of old.querySelectorAll("details[open]")) fresh.querySelector("#" + CSS.escape(one.id))?.setAttribute("open", "");
-  const held = old.contains(document.activeElement) ? document.activeElement.id : "";
-  old.replaceChildren(...fresh.childNodes);
-  if (held) document.getElementById(held)?.focus({ preventScroll: true });
+function tell(sentence) {
+  document.getElementById("told").textContent = sentence;
 }
 
-async function look() {
-  if (paused || document.hidden || !getSelection().isCollapsed) return true;
-  const reply = await fetch(location.href, { headers: { "X-Mainstay-Live": "1" }, redirect: "error" });
-  if (reply.status === 401) {
-    told.textContent = "You are signed out; what stands here is old. Load the page again to sign in.";
-    return false;
-  }
-  if (!reply.ok) throw new Error();
-  const page = new DOMParser().parseFromString(await reply.text(), "text/html");
-  for (const old of document.querySelectorAll("[data-live]")) {
-    swap(old, page.getElementById(old.id) ?? old);
-  }
-  told.textContent = "";
-  return true;
-}
+document.addEventListener("htmx:before:request", (event) => {
+  if (paused || signedOut || document.hidden || !getSelection().isCollapsed) event.preventDefault();
+});
 
-function later() {
-  setTimeout(() => look().catch(() => { told.textContent = "Mainstay cannot be reached; what stands here is old."; return true; })
-    .then((goes) => { if (goes) later(); }), every);
-}
+document.addEventListener("htmx:before:response", (event) => {
+  const { status } = event.detail.ctx.response;
+  if (status === 200) return;
+  event.preventDefault();
+  signedOut = status === 401;
+  tell(signedOut ? "You are signed out; what stands here is old. Load the page again to sign in."
+    : "Mainstay cannot be reached; what stands here is old.");
+});
 
-if (every) {
+document.addEventListener("htmx:error", () => tell("Mainstay cannot be reached; what stands here is old."));
+
+if (document.getElementById("main").hasAttribute("data-hx-get")) {
   button.hidden = false;
   button.addEventListener("click", () => { paused = !paused; button.textContent = paused ? "Go on" : "Pause"; });
-  later();
 }
