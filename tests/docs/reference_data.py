@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from mainstay import spec
 from mainstay.core.errors import Refused
@@ -12,8 +13,9 @@ from mainstay.core.nouns import Dataset
 from mainstay.pipelines.clean import cleaning
 from mainstay.pipelines.clean_forms import FUNCTIONS, remembering
 from mainstay.pipelines.clean_steps import STEPS
-from mainstay.quality.checks import ROWS, engine_condition, judge_row_count, judge_rows, judge_unique
+from mainstay.quality.checks import ROWS, WHOLE, engine_condition, judge_row_count, judge_rows, judge_unique
 from mainstay.quality.conditions import CONDITIONS
+from mainstay.quality.volume import judge_volume, windows
 from mainstay.sources import BUILT_IN, options_of
 from mainstay.store.current import Current
 
@@ -30,6 +32,7 @@ CHECKS: dict[str, str] = {
     "monotone": "{monotone: tenure}",
     "unique": "{unique: email}",
     "row_count": "{row_count: {min: 1000}}",
+    "volume": "{volume: {per: day, within: 50%}}",
 }
 """Kind -> an example, as an entry of `checks:`. Every column has `type` without being asked."""
 
@@ -80,7 +83,7 @@ model: {{name: shown, input: customer, constant: {{risk: 0.5}}}}
 
 def checks() -> str:
     """docs/reference/checks.md."""
-    kinds = {*ROWS, "unique", "row_count"}
+    kinds = {*ROWS, "unique", *WHOLE} - {"aggregate", "distribution"}
     if kinds != set(CHECKS):
         raise KeyError(f"give an example in CHECKS of {sorted(kinds ^ set(CHECKS))}")
     lines = [
@@ -112,6 +115,10 @@ def _sentence(dataset: Dataset, kind: str) -> str:
     check = next(one for one in reversed(dataset.checks) if one.kind == kind)
     if kind == "row_count":
         found = judge_row_count(check, 640)
+    elif kind == "volume":
+        found = judge_volume(
+            check, windows(1_793_700_000_000_000, "day", ZoneInfo("UTC"), 0)[0], 12, [640, 655, 648, 702]
+        )
     elif kind == "unique":
         found = judge_unique(check, 12, 7043)
     else:

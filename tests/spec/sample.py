@@ -83,6 +83,7 @@ datasets:
       - {sql: "sum(tenure) > 0", over: dataset}
       - {references: {column: tier, dataset: plans}}
       - {monotone: joined}
+      - {volume: {per: day, of: joined, within: 50%, late: 6h}}
   plans:
     source: crm
     table: plans

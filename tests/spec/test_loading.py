@@ -115,6 +115,9 @@ def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
     assert checks["tier.references"].args == {"dataset": "plans"}
     assert checks["joined.monotone"].column == "joined"
     assert load().parents_first()[:2] == ["plans", "customers"]
+    assert checks["volume"].on_fail == "warn"
+    day = {"per": "day", "of": "joined", "within": 0.5, "past": 28, "late_us": 6 * 3_600_000_000}
+    assert checks["volume"].args == day
     assert (checks["aggregate"].kind, checks["aggregate"].on_fail) == ("aggregate", "block")
 
 

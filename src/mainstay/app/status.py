@@ -7,11 +7,14 @@ Facts come from state, never from the source.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from mainstay import spec
 from mainstay.app import disk
 from mainstay.app.place import Place, applied_record, read_applied
+from mainstay.app.standing import standing
 from mainstay.app.stores import has_state, open_state
 from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
@@ -20,6 +23,7 @@ from mainstay.core.nouns import Integration
 from mainstay.core.records import (
     Answering,
     BatchRecord,
+    CheckResult,
     DatasetState,
     DiskSample,
     FeatureSetState,
@@ -92,6 +96,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What `up` did not apply when it started."""
     live_us: int | None = None
     """When the first version came; None before."""
+    checks: dict[str, CheckResult] = {}
+    """Dataset -> what its checks of the whole said at the last read."""
     erase_again: int = 0
     """People whom a restored backup brought back and who are not erased again yet."""
 
@@ -143,6 +149,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             version=models.get(f"{answering.version:06d}") if answering else None,
             live_us=min((one.created_us for one in models.all().values()), default=None),
             answering=answering,
+            checks=ShelfReader(state, "check_result", CheckResult).all(),
             erase_again=len(state.scan("erase_again")),
             processes=ShelfReader(state, "process", ProcessState).all(),
             counts=merged(meters_folder(place.home)),
@@ -279,7 +286,7 @@ def _freshness(facts: Facts, name: str) -> Finding:
 
 def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
     state = facts.datasets.get(name, DatasetState())
-    found = [_freshness(facts, name)]
+    found = [_freshness(facts, name), *_standing(facts, name)]
     if state.blocked:
         found.append(
             Finding(
@@ -327,6 +334,10 @@ def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
             )
         )  # fmt: skip
     return found
+
+
+def _standing(facts: Facts, name: str) -> Iterator[Finding]:
+    return standing(facts.integration.datasets[name], facts.checks.get(name), facts.now_us)
 
 
 def _restore_findings(facts: Facts) -> list[Finding]:

@@ -34,13 +34,14 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """Unique in its dataset: `tenure.max`, `row_count`, or what the user called it."""
     kind: str
     """`required`, `type`, `min`, `max`, `length`, `pattern`, `values`, `sql`, `unique`, `row_count`,
-    `aggregate`, `references`, `monotone`."""
+    `aggregate`, `references`, `monotone`, `volume`, `distribution`."""
     column: str | None = None
     args: dict[str, Any] = {}
     """`min`/`max`: {value}. `length`/`row_count`: {min, max}. `pattern`: {regex}. `values`: {values}.
-    `sql`/`aggregate`: {condition}. `unique` over several columns: {columns}. `references`: {dataset}."""
+    `sql`/`aggregate`: {condition}. `unique` over several columns: {columns}. `references`: {dataset}.
+    `volume`: {per, of, within, past, late_us}. `distribution`: {profile, psi, pinned}."""
     on_fail: OnFail = "quarantine"
-    """Row checks: any of the three. `row_count` and `aggregate` cannot quarantine: they warn or block."""
+    """Row checks: any of the three. What judges the dataset as a whole cannot quarantine: it warns or blocks."""
     max_share: float | None = None
     """Above this share of the dataset's keys that fail, a batch blocks; up to it `on_fail` stands. None: no limit."""
 

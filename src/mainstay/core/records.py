@@ -22,7 +22,8 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `process`     | name                      | ProcessState      | each process    |
 | `ages`        | dataset/hour, 10 digits   | AgeHour           | the loop        |
 | `disk`        | instant, 20 digits        | DiskSample        | the loop        |
-| `check_result`| dataset                   | list of Finding   | the loop        |
+| `check_result`| dataset                   | CheckResult       | the loop        |
+| `landed`      | dataset/day, 6 digits     | LandedDay         | the loop        |
 """
 
 from __future__ import annotations
@@ -121,6 +122,25 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     before_us: int | None = None
     """The dataset's as-of when this batch was published: what the keys that it holds keep."""
     counts: dict[str, int] = {}
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the checks that are asked at each read, an empty one too, said at the last one."""
+
+    v: int = 1
+    at_us: int
+    """When that read began."""
+    findings: tuple[Finding, ...] = ()
+    until_us: dict[str, int] = {}
+    """Check -> the instant from which it would look at a later window."""
+
+
+class LandedDay(msgspec.Struct, frozen=True, kw_only=True):
+    """Versions landed on one day in UTC, deletes aside, by the quarter of an hour in which their read began."""
+
+    v: int = 1
+    quarters: dict[int, int] = {}
+    """Number of the quarter, 0 to 95 -> versions. One that is not here: nothing was read in it."""
 
 
 class PublishPlan(msgspec.Struct, frozen=True, kw_only=True):

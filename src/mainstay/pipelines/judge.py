@@ -9,6 +9,7 @@ shows, `unique` current as it would be. They are judged in this order, each afte
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -67,6 +68,8 @@ class Gate:
         others: What `references` and `monotone` compare with. `now`: current. `again`: current that is being made anew,
             where a row that was deleted since counts as there. `never`: they are not asked, since current has moved on.
         row_checks: The dataset's, where the caller has them at hand: reading SQL conditions costs 10 ms.
+        wider: Gives the findings of checks that look beyond the batch, over a bracketed query of current as it would
+            be. None: they are not asked.
     """
 
     def __init__(
@@ -78,12 +81,14 @@ class Gate:
         deletes_checked: bool = False,
         others: Literal["now", "again", "never"] = "now",
         row_checks: tuple[RowCheck, ...] | None = None,
+        wider: Callable[[str], Sequence[Finding]] | None = None,
     ) -> None:
         self.current = current
         self.form = form
         self.released = released
         self.deletes_checked = deletes_checked
         self.others = others
+        self.wider = wider
         self.schema = schema_of(form.dataset.name)
         self.rows_table = f"{self.schema}.rows"
         self.row_checks = checks_of(form.dataset) if row_checks is None else row_checks
@@ -310,17 +315,22 @@ class Gate:
     def _aggregate(self, check: Check) -> Finding:
         import duckdb
 
-        names = ", ".join(identifier(column.name) for column in self.form.dataset.columns)
         try:
             answer, rows = self.current.one(
-                f"SELECT CAST(({check.args['condition']}\n) AS BOOLEAN), count(*) FROM ("
-                f"SELECT {names} FROM {self.rows_table} "
-                f"WHERE NOT _deleted AND _k NOT IN (SELECT _k FROM judged WHERE {self.accepted()}) "
-                f"UNION ALL SELECT {names} FROM judged WHERE {self.accepted()} AND _op = 'u')"
+                f"SELECT CAST(({check.args['condition']}\n) AS BOOLEAN), count(*) FROM {self._as_it_would_be()}"
             )
         except duckdb.Error as error:
             return _could_not(check, str(error).splitlines()[0])
         return judge_aggregate(check, answer, int(rows))
+
+    def _as_it_would_be(self) -> str:
+        """Current's rows, the batch published, as a bracketed query of the contract's columns."""
+        names = ", ".join(identifier(column.name) for column in self.form.dataset.columns)
+        return (
+            f"(SELECT {names} FROM {self.rows_table} "
+            f"WHERE NOT _deleted AND _k NOT IN (SELECT _k FROM judged WHERE {self.accepted()}) "
+            f"UNION ALL SELECT {names} FROM judged WHERE {self.accepted()} AND _op = 'u')"
+        )
 
     def _share(self, index: int, check: Check) -> Finding:
         """How many keys fail the check as current would be: newest versions, shown or held, each counted once."""
@@ -355,6 +365,7 @@ class Gate:
         findings += [
             self._share(index, check) for index, check in enumerate(self.checks) if check.max_share is not None
         ]
+        findings += () if self.wider is None else self.wider(self._as_it_would_be())
         most = self.form.dataset.deletes.max_share
         if self.deletes_checked and before and removed / before > most:
             findings.append(

@@ -25,6 +25,7 @@ from mainstay.pipelines.plan import Mode, ReadPlan, plan_run
 from mainstay.pipelines.publish import finish_batch, publish_batch
 from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
 from mainstay.pipelines.suppression import suppress
+from mainstay.pipelines.whole import WholeChecks, blocks
 from mainstay.quality.checks import row_checks
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Runner:
         self.source: Source = desk.sources[dataset.source]
         self.timezone = desk.integration.sources[dataset.source].timezone
         self._row_checks = row_checks(dataset)
+        self._whole = WholeChecks(desk, dataset)
         self._shapes: dict[tuple[tuple[str, SourceKind], ...], Shape] = {}
 
     def plan(self) -> ReadPlan:
@@ -145,7 +147,7 @@ class Runner:
             dataset=self.dataset.name, mode=plan.mode, read=rows, noops=noops, landed=left, batch=None, status="empty"
         )
         if dry:
-            return self._dry(form, result, checked=checked)
+            return self._dry(form, result, began, checked=checked)
         manifest = Manifest(
             dataset=self.dataset.name,
             number=state.read + 1,
@@ -191,10 +193,12 @@ class Runner:
             released=frozenset(batch.released),
             deletes_checked=batch.mode in ("snapshot", "reconcile"),
             row_checks=self._row_checks,
+            wider=lambda relation: self._whole.judge(relation, batch.began_us),
         )
         judgement = gate.judge()
         if judgement.blocking:
             return self._block(form, batch, judgement)
+        self._whole.note(judgement.findings, batch.began_us)
         return publish_batch(self.desk, gate, judgement, batch)
 
     def load(self, batch: BatchRecord) -> Shape:
@@ -288,8 +292,14 @@ class Runner:
         stage.add_gone(current, form, gone)
         return rows, None, began, True
 
-    def _dry(self, form: Shape, result: RunResult, *, checked: bool) -> RunResult:
-        judgement = Gate(self.desk.current, form, deletes_checked=checked, row_checks=self._row_checks).judge()
+    def _dry(self, form: Shape, result: RunResult, began: int, *, checked: bool) -> RunResult:
+        judgement = Gate(
+            self.desk.current,
+            form,
+            deletes_checked=checked,
+            row_checks=self._row_checks,
+            wider=lambda relation: self._whole.judge(relation, began),
+        ).judge()
         return msgspec.structs.replace(
             result,
             status="dry",
@@ -300,8 +310,9 @@ class Runner:
         )
 
     def _empty(self, form: Shape, result: RunResult, manifest: Manifest) -> RunResult:
-        """An empty read advances as-of; behind a waiting batch it merges with it."""
+        """An empty read advances as-of unless a check blocks it; behind a waiting batch it merges with it."""
         desk, name = self.desk, self.dataset.name
+        looked = self._whole.count(manifest.began_us, 0)
         waiting = desk.waiting(name)
         state = self._after_read(manifest)
         if waiting:
@@ -309,9 +320,11 @@ class Runner:
                 waiting[-1], trail_us=manifest.began_us, trail_source_us=manifest.began_source_us
             )
             writes = [desk.datasets.write(name, state), desk.batches.write(batch_name(name, last.number), last)]
-            desk.state.commit(writes, token=desk.token)
+            desk.state.commit([*writes, *looked], token=desk.token)
             return msgspec.structs.replace(result, status="queued")
         if state.as_of_us is None:  # nothing was ever published: an empty table is judged like any other
+            return self._land(form, result, manifest)
+        if any(blocks(one) for one in self._whole.judge_empty(manifest.began_us)):
             return self._land(form, result, manifest)
         state = msgspec.structs.replace(
             state,
@@ -319,7 +332,7 @@ class Runner:
             as_of_source_us=manifest.began_source_us,
             run_us=desk.clock.now_us() - manifest.began_us,
         )
-        desk.datasets.put(name, state, token=desk.token)
+        desk.state.commit([desk.datasets.write(name, state), *looked], token=desk.token)
         return result
 
     def _after_read(self, manifest: Manifest) -> DatasetState:
@@ -395,6 +408,7 @@ class Runner:
             [
                 desk.datasets.write(manifest.dataset, state),
                 desk.batches.write(batch_name(manifest.dataset, manifest.number), batch),
+                *self._whole.count(manifest.began_us, manifest.rows - manifest.deletes),
                 *also,
             ],
             token=desk.token,

@@ -46,7 +46,7 @@ BAD = "__bad"
 ROWS = ("type", *CONDITIONS, "references", "monotone")
 """Kinds that every row of a batch is put to, with one finding each."""
 
-WHOLE = ("row_count", "aggregate")
+WHOLE = ("row_count", "aggregate", "volume", "distribution")
 """Kinds that judge the dataset as a whole: no row fails them, so none can be put aside."""
 
 _AHEAD_US = 5 * MINUTE

@@ -10,7 +10,7 @@ import msgspec
 from mainstay.core import nouns
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
-from mainstay.spec import durations, map_files, shape
+from mainstay.spec import durations, map_files, shape, wider
 from mainstay.spec.crosschecks import is_path, sql_path
 
 
@@ -156,11 +156,15 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
 
 
 def _listed(entry: shape.CheckPart) -> Check:
-    kind, column, args = _kind(entry)
-    on_fail: OnFail = entry.on_fail or ("block" if kind in {"row_count", "aggregate"} else "quarantine")
+    kind, column, args = wider.kind(entry) or _kind(entry)
+    on_fail: OnFail = entry.on_fail or _ON_FAIL.get(kind, "quarantine")
     of = column or "+".join(args.get("columns", ()))
     name = entry.name or (f"{of}.{kind}" if of else kind)
     return Check(name=name, kind=kind, column=column, args=args, on_fail=on_fail, max_share=entry.max_share)
+
+
+_ON_FAIL: Mapping[str, OnFail] = {"row_count": "block", "aggregate": "block", "volume": "warn", "distribution": "warn"}
+"""Kind of check -> what its failure does where the entry does not say; every other kind quarantines."""
 
 
 def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:

@@ -7,15 +7,18 @@ from typing import Any
 from mainstay.core.units import UNITS
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
+from mainstay.spec.wider import cross_check_volume
 
 CHECK_KINDS = (
-    "row_count", "unique", "required", "min", "max", "length", "pattern", "values", "references", "monotone", "sql",
+    "row_count", "unique", "required", "min", "max", "length", "pattern", "values", "references", "monotone", "volume",
+    "sql",
 )  # fmt: skip
 _STEPS = {"null_if", "number", "date", "boolean", "map", "map_file", "unit", "unicode", "phone", "country"}
 _STEP_TYPES = {
     "number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}, "unit": {"number"},
     "email": {"string"}, "phone": {"string"}, "country": {"string"},
 }  # fmt: skip
+_WHOLE = ("row_count", "volume")
 _ORDERED = {"integer", "number", "date", "timestamp"}
 _EXAMPLE = {"integer": "0", "number": "0.5", "date": "2026-11-01", "timestamp": "2026-11-01T00:00:00"}
 
@@ -73,7 +76,7 @@ def _whole(where: Path, said: dict[str, Any], faults: Faults) -> None:
         faults.at(
             (*where, "over"), "`sql` beside `over`", "none", "delete it: other checks know what they look at", key=True
         )
-    what = "row_count" if "row_count" in said else "over: dataset" if said.get("over") == "dataset" else ""
+    what = next((kind for kind in _WHOLE if kind in said), "over: dataset" if said.get("over") == "dataset" else "")
     if what and said.get("on_fail") == "quarantine":
         mend = "write block or warn: a count has no rows to put aside"
         faults.at((*where, "on_fail"), "block or warn", "'quarantine'", mend)
@@ -96,7 +99,9 @@ def _entry(where: Path, kind: str, value: object, columns: dict[str, Any], fault
     column = text(value) or text(said.get("column"))
     if kind == "row_count":
         _limits(where, said, faults)
-    if kind in {"row_count", "sql"}:
+    if kind == "volume":
+        cross_check_volume(where, said, columns, faults)
+    if kind in {"row_count", "volume", "sql"}:
         return
     for index, one in enumerate(sequence(value)):
         if text(one) and columns and one not in columns:

@@ -23,6 +23,7 @@ from mainstay.spec.values import (
     Language,
     Name,
     Origin,
+    Percent,
     Regex,
     Scalar,
     Span,
@@ -204,6 +205,22 @@ class RowCount(Part):
     maximum: int | None = Field(default=None, alias="max", ge=0)
 
 
+class VolumePart(Part):
+    per: Literal["hour", "day", "week"] = Field(examples=["day"])
+    of: Identifier | None = Field(
+        default=None,
+        description="Rows of current by this time; left out: versions as they land.",
+        examples=["booked_on"],
+    )
+    within: Percent | None = Field(
+        default=None, description="How far from the median; left out: 3.5 robust deviations.", examples=["50%"]
+    )
+    past: int | None = Field(default=None, ge=1, description="How many windows back it looks.", examples=[28])
+    late: Span | None = Field(
+        default=None, description="With `of`: how long after its end rows of a window come.", examples=["6h"]
+    )
+
+
 class CheckPart(Part):
     """A check of a dataset: exactly one kind, and what a failure does."""
 
@@ -219,6 +236,7 @@ class CheckPart(Part):
     values: ValuesCheck | None = None
     references: ReferencesCheck | None = Field(default=None, description="A column of keys of another dataset.")
     monotone: Identifier | None = Field(default=None, description="A column that never falls within a key.")
+    volume: VolumePart | None = Field(default=None, description="Rows per calendar window, against those before.")
     sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")
     over: Literal["row", "dataset"] | None = Field(
         default=None, description="With `sql`: whether it is asked of each row, or of aggregates over the dataset."

@@ -192,6 +192,14 @@ def _free_disk(value: object) -> tuple[float | None, int]:
     return number / 100, 0
 
 
+def _percent(value: object) -> float:
+    wanted = "a share such as 50%"
+    found = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,3})?) ?%", value.strip()) if isinstance(value, str) else None
+    if found is None or float(found[1]) == 0:
+        raise fault(wanted, "write a number above zero and %")
+    return float(found[1]) / 100
+
+
 def is_date(value: object) -> bool:
     """Whether it is the text of a day, `2026-11-01`."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
@@ -245,6 +253,9 @@ Scalar = Annotated[Any, BeforeValidator(_scalar), _schema(["string", "number", "
 Word = Annotated[str, BeforeValidator(_word), _schema(["string", "integer", "boolean"])]
 WordOrNull = Annotated[str | None, BeforeValidator(_word_or_null), _schema(["string", "integer", "boolean", "null"])]
 Regex = Annotated[str, BeforeValidator(_regex), _schema("string", format="regex")]
+Percent = Annotated[
+    float, BeforeValidator(_percent), _schema("string", pattern=r"^[0-9]{1,4}(\.[0-9]{1,3})? ?%$", examples=["50%"])
+]
 FreeDisk = Annotated[
     tuple[float | None, int],
     BeforeValidator(_free_disk),
