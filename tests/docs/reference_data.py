@@ -7,14 +7,17 @@ from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from mainstay import spec
 from mainstay.core.errors import Refused
-from mainstay.core.nouns import Dataset
+from mainstay.core.nouns import Column, Dataset
 from mainstay.pipelines.clean import cleaning
 from mainstay.pipelines.clean_forms import FUNCTIONS, remembering
 from mainstay.pipelines.clean_steps import STEPS
 from mainstay.quality.checks import ROWS, WHOLE, engine_condition, judge_row_count, judge_rows, judge_unique
 from mainstay.quality.conditions import CONDITIONS
+from mainstay.quality.distribution import PinnedColumn, PinnedProfile, contract_of, judge_distribution
 from mainstay.quality.volume import judge_volume, windows
 from mainstay.sources import BUILT_IN, options_of
 from mainstay.store.current import Current
@@ -33,6 +36,7 @@ CHECKS: dict[str, str] = {
     "unique": "{unique: email}",
     "row_count": "{row_count: {min: 1000}}",
     "volume": "{volume: {per: day, within: 50%}}",
+    "distribution": "{distribution: {column: tenure, profile: profiles/customers.json, psi: 0.2}}",
 }
 """Kind -> an example, as an entry of `checks:`. Every column has `type` without being asked."""
 
@@ -83,7 +87,7 @@ model: {{name: shown, input: customer, constant: {{risk: 0.5}}}}
 
 def checks() -> str:
     """docs/reference/checks.md."""
-    kinds = {*ROWS, "unique", *WHOLE} - {"aggregate", "distribution"}
+    kinds = {*ROWS, "unique", *WHOLE} - {"aggregate"}
     if kinds != set(CHECKS):
         raise KeyError(f"give an example in CHECKS of {sorted(kinds ^ set(CHECKS))}")
     lines = [
@@ -115,6 +119,8 @@ def _sentence(dataset: Dataset, kind: str) -> str:
     check = next(one for one in reversed(dataset.checks) if one.kind == kind)
     if kind == "row_count":
         found = judge_row_count(check, 640)
+    elif kind == "distribution":
+        found = judge_distribution(check, dataset.column("tenure"), (0, 4210, 1706, 1127))
     elif kind == "volume":
         found = judge_volume(
             check, windows(1_793_700_000_000_000, "day", ZoneInfo("UTC"), 0)[0], 12, [640, 655, 648, 702]
@@ -163,7 +169,16 @@ def _cleaned(written: str, kind: str, raw: tuple[str, ...]) -> list[str]:
     return ["bad" if bad else "null" if value is None else f"`{_shown(value)}`" for value, bad in rows]
 
 
+def _profile() -> str:
+    tenure = Column(name="tenure", type="integer", source_name="tenure")
+    pinned = PinnedColumn(contract=contract_of(tenure), empty=0.0, edges=(12, 48), shares=(0.34, 0.33, 0.33))
+    profile = PinnedProfile(dataset="customers", pinned_at="", rows=7000, columns={"tenure": pinned})
+    return msgspec.json.encode(profile).decode()
+
+
 def _dataset(*, check: str = "", column: str = "{type: string}") -> Dataset:
     text = _FILE.format(check=check, column=column)
     kinds = {kind: options_of(kind) for kind in BUILT_IN}
-    return spec.load_files({"mainstay.yaml": text}, Path(), kinds=kinds, env={}).datasets["customers"]
+    return spec.load_files(
+        {"mainstay.yaml": text, "profiles/customers.json": _profile()}, Path(), kinds=kinds, env={}
+    ).datasets["customers"]

@@ -310,6 +310,12 @@ def _read_otherwise(before: Integration, after: Integration, name: str) -> bool:
     return old.kind != new.kind or said[0] != said[1]
 
 
+def _judged_by(dataset: Dataset) -> tuple[object, ...]:
+    """What decides of each row of raw what becomes of it; not what looks at the whole at each read."""
+    checks = [check for check in dataset.checks if check.kind not in ("volume", "distribution")]
+    return dataset.columns, checks, dataset.duplicates
+
+
 def _dataset_steps(works: Works, before: Integration | None, after: Integration, new: Dataset) -> list[Step]:
     old = None if before is None else before.datasets.get(new.name)
     if before is None or old is None:
@@ -326,7 +332,7 @@ def _dataset_steps(works: Works, before: Integration | None, after: Integration,
     elif _read_otherwise(before, after, new.source):
         sentence = f"read all of {new.name} again, as source {new.source} now says"
         steps.append(Step(kind="reread", name=new.name, sentence=sentence))
-    elif (old.columns, old.checks, old.duplicates) != (new.columns, new.checks, new.duplicates):
+    elif _judged_by(old) != _judged_by(new):
         numbers = pins.readers_of(works.state, works.registry, new.name)
         read_by = f"; read by model version {', '.join(map(str, numbers))}" if numbers else ""
         sentence = f"clean and check {new.name} again from raw, in place{read_by}"

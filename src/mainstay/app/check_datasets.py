@@ -18,6 +18,7 @@ from mainstay.core.verdicts import Finding, OnFail, Verdict
 from mainstay.pipelines import stage
 from mainstay.pipelines.clean import cleaning
 from mainstay.quality.checks import freshness_finding, judge_row_count, row_checks
+from mainstay.quality.distribution import again, outdated
 from mainstay.sources.files_ledger import read_ledger
 from mainstay.sources.missing import missing_column, refused_column
 
@@ -298,6 +299,12 @@ def _promises(facts: DatasetFacts) -> Iterator[Finding]:
                 sentence=error.sentence,
                 column=one.column,
                 mend=error.mend,
+            )
+        if one.kind == "distribution" and (why := outdated(one, dataset.column(str(one.column)))):
+            broken = True
+            mend = "type `mainstay apply`, then " + again(one)
+            yield Finding(
+                check=f"{dataset.name}.{one.name}", verdict=Verdict.FAIL, sentence=why, column=one.column, mend=mend
             )
     if not broken:
         yield _passed(f"{dataset.name}.checks", f"{len(dataset.checks)} checks can be asked")

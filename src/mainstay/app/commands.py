@@ -294,7 +294,7 @@ def _retire_sets(works: Works, args: Body) -> Body:
 
 
 def _profile(works: Works, args: Body) -> Body:
-    found: Body = msgspec.to_builtins(profile_dataset(works.desk, str(args["dataset"])))
+    found: Body = msgspec.to_builtins(profile_dataset(works.desk, str(args["dataset"]), pin=bool(args.get("pin"))))
     return found
 
 

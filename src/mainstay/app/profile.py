@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mainstay.app import profile_pin
 from mainstay.app.new.columns import ENOUGH, personal, propose
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import Check, Column, ColumnType, Dataset
@@ -46,33 +48,50 @@ class DatasetProfile(msgspec.Struct, frozen=True, kw_only=True):
     """Rows in current."""
     looked_at: int
     columns: tuple[ColumnBeside, ...]
+    checks: tuple[str, ...] = ()
+    """Entries of `checks:` that the rows would bear."""
+    pinned: str = ""
+    """With `pin`: the text of the profile to be kept beside mainstay.yaml."""
 
 
-def profile_dataset(desk: Desk, name: str) -> DatasetProfile:
+def profile_dataset(desk: Desk, name: str, *, pin: bool = False) -> DatasetProfile:
     """The profile of a dataset's rows as they stand in current, cleaned. Raises NotFound for an unknown dataset."""
     dataset = desk.integration.datasets.get(name)
     if dataset is None:
         known = ", ".join(desk.integration.datasets)
         raise NotFound(f"there is no dataset {name}", mend=f"one of {known}")
     desk.current.ensure(dataset)
-    table = f"{schema_of(name)}.rows"
+    table = f"(SELECT * FROM {schema_of(name)}.rows WHERE NOT _deleted)"
     rows = int(desk.current.one(f"SELECT count(*) FROM {table}")[0])
     relation = table
     if rows > SAMPLE_ROWS:
         relation = f"(SELECT * FROM {table} USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (1))"
     columns = [(column.name, DUCKDB_TYPES[column.type]) for column in dataset.columns]
     seen = profile(desk.current.sql, relation, columns)
-    beside = (_beside(dataset, column, found) for column, found in zip(dataset.columns, seen, strict=True))
-    return DatasetProfile(dataset=name, rows=rows, looked_at=min(rows, SAMPLE_ROWS), columns=tuple(beside))
+    says = profile_pin.distances(desk, dataset, table)
+    beside = (_beside(dataset, column, found, says) for column, found in zip(dataset.columns, seen, strict=True))
+    told = {column.name: (_source(column), found) for column, found in zip(dataset.columns, seen, strict=True)}
+    return DatasetProfile(
+        dataset=name,
+        rows=rows,
+        looked_at=min(rows, SAMPLE_ROWS),
+        columns=tuple(beside),
+        checks=tuple(profile_pin.proposed(desk, dataset, table, Path(desk.integration.folder))),
+        pinned=profile_pin.make(desk, dataset, table, told) if pin else "",
+    )
 
 
-def _beside(dataset: Dataset, column: Column, seen: ColumnProfile) -> ColumnBeside:
+def _source(column: Column) -> SourceColumn:
+    return SourceColumn(name=column.name, native=column.type, kind=_KINDS[column.type])
+
+
+def _beside(dataset: Dataset, column: Column, seen: ColumnProfile, says: dict[str, str]) -> ColumnBeside:
     checks = [check for check in dataset.checks if check.column == column.name and check.kind != "type"]
     return ColumnBeside(
         name=column.name,
         type=column.type,
         seen=masked(seen) if column.pii else seen,
-        contract=tuple(map(_shown, checks)),
+        contract=tuple(says.get(check.name) or _shown(check) for check in checks),
         proposed=tuple(_proposed(dataset, column, seen, {check.kind for check in checks})),
     )
 
@@ -91,7 +110,7 @@ def _proposed(dataset: Dataset, column: Column, seen: ColumnProfile, has: set[st
     """What a careful person would add, for what is not checked yet."""
     if seen.rows < ENOUGH:
         return
-    source = SourceColumn(name=column.name, native=column.type, kind=_KINDS[column.type])
+    source = _source(column)
     if not column.pii and personal(source, seen):
         yield "pii: true"
     if column.name == dataset.key:

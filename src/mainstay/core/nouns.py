@@ -39,7 +39,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     args: dict[str, Any] = {}
     """`min`/`max`: {value}. `length`/`row_count`: {min, max}. `pattern`: {regex}. `values`: {values}.
     `sql`/`aggregate`: {condition}. `unique` over several columns: {columns}. `references`: {dataset}.
-    `volume`: {per, of, within, past, late_us}. `distribution`: {profile, psi, pinned}."""
+    `volume`: {per, of, within, past, late_us}. `distribution`: {dataset, profile, psi, pinned}."""
     on_fail: OnFail = "quarantine"
     """Row checks: any of the three. What judges the dataset as a whole cannot quarantine: it warns or blocks."""
     max_share: float | None = None

@@ -18,8 +18,9 @@ from mainstay.core.ports import Write
 from mainstay.core.records import BatchRecord, CheckResult, LandedDay
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.desk import Desk
+from mainstay.quality.distribution import counted, judge_distribution, outdated, pinned_of
 from mainstay.quality.volume import Window, counts_sql, judge_volume, windows
-from mainstay.store.current import schema_of
+from mainstay.store.current import Current, schema_of
 from mainstay.store.shelf import Shelf
 
 QUARTER = 15 * MINUTE
@@ -76,13 +77,15 @@ class WholeChecks:
 
     def judge(self, relation: str, began_us: int) -> tuple[Finding, ...]:
         """The findings on current as it would be, `relation`, after a read that began then."""
-        return tuple(self._volume(check, relation, began_us) for check in self.volumes)
+        found = [self._volume(check, relation, began_us) for check in self.volumes]
+        return (*found, *judge_distributions(self.desk.current, self.dataset, relation))
 
     def judge_empty(self, began_us: int) -> tuple[Finding, ...]:
         """The findings after a read that brought nothing, so that only time has passed. Noted, unless one blocks."""
         if not self.volumes:
             return ()
-        found = self.judge(f"(SELECT * FROM {schema_of(self.dataset.name)}.rows WHERE NOT _deleted)", began_us)
+        relation = f"(SELECT * FROM {schema_of(self.dataset.name)}.rows WHERE NOT _deleted)"
+        found = tuple(self._volume(check, relation, began_us) for check in self.volumes)
         if not any(blocks(one) for one in found):
             self.note(found, began_us)
         return found
@@ -144,6 +147,17 @@ class WholeChecks:
             if overridden and self._windows(check, batch.began_us)[0] == window:
                 return batch
         return None
+
+
+def judge_distributions(current: Current, dataset: Dataset, relation: str) -> tuple[Finding, ...]:
+    """The findings of the dataset's `distribution` checks on the rows of a relation."""
+    found = []
+    for check in dataset.checks:
+        if check.kind == "distribution":
+            column, pinned = dataset.column(str(check.column)), pinned_of(check)
+            counts = () if outdated(check, column) else counted(current.sql, relation, column.name, pinned)
+            found.append(judge_distribution(check, column, counts))
+    return tuple(found)
 
 
 def blocks(finding: Finding) -> bool:

@@ -2,9 +2,9 @@
 
 A window is like another when it has the same name in its zone: the same weekday, the same hour of the week. How far it
 may lie from the median of those before it is either a share of that median (`within`), or 3.5 robust standard
-deviations: the modified z-score of Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), as in the NIST/SEMATECH
-e-Handbook of Statistical Methods, 1.3.5.17, |x - median| / (1.4826 MAD) > 3.5. The scale is at least the square root of
-the median, the standard deviation of a Poisson count, since few, nearly equal counts have hardly any MAD.
+deviations: the modified z-score of Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993), as in the
+NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.17, |x - median| / (1.4826 MAD) > 3.5. The scale is at least the
+square root of the median, the standard deviation of a Poisson count, since few counts may have hardly any MAD.
 """
 
 from __future__ import annotations

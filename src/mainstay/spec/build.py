@@ -74,7 +74,7 @@ def _dataset(name: str, part: shape.DatasetPart, files: Mapping[str, str]) -> no
         table=part.table,
         key=part.key,
         columns=tuple(_column(each, column, part.key, files) for each, column in part.columns.items()),
-        checks=checks(part),
+        checks=checks(name, part, files),
         cursor=_cursor(part.cursor),
         deletes=_deletes(part),
         duplicates=nouns.Duplicates(keep=part.duplicates.keep, by=part.duplicates.by, on_fail=part.duplicates.on_fail),
@@ -128,12 +128,12 @@ def _form(step: shape.CleanStep) -> Cleaning:
     return Cleaning(kind="unicode", args={"form": step.unicode})
 
 
-def checks(part: shape.DatasetPart) -> tuple[Check, ...]:
+def checks(dataset: str, part: shape.DatasetPart, files: Mapping[str, str]) -> tuple[Check, ...]:
     """Every check of a dataset: its columns' in file order, then the listed ones, each with a name of its own."""
     found: list[tuple[Check, bool]] = []
     for name, column in part.columns.items():
         found.extend((check, False) for check in _column_checks(name, column, required=name == part.key))
-    found.extend((_listed(entry), bool(entry.name)) for entry in part.checks)
+    found.extend((_listed(entry, dataset, files), bool(entry.name)) for entry in part.checks)
     return tuple(_named(found))
 
 
@@ -155,8 +155,8 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
             )
 
 
-def _listed(entry: shape.CheckPart) -> Check:
-    kind, column, args = wider.kind(entry) or _kind(entry)
+def _listed(entry: shape.CheckPart, dataset: str, files: Mapping[str, str]) -> Check:
+    kind, column, args = wider.kind(entry, dataset, files) or _kind(entry)
     on_fail: OnFail = entry.on_fail or _ON_FAIL.get(kind, "quarantine")
     of = column or "+".join(args.get("columns", ()))
     name = entry.name or (f"{of}.{kind}" if of else kind)

@@ -11,14 +11,14 @@ from mainstay.spec.wider import cross_check_volume
 
 CHECK_KINDS = (
     "row_count", "unique", "required", "min", "max", "length", "pattern", "values", "references", "monotone", "volume",
-    "sql",
+    "distribution", "sql",
 )  # fmt: skip
 _STEPS = {"null_if", "number", "date", "boolean", "map", "map_file", "unit", "unicode", "phone", "country"}
 _STEP_TYPES = {
     "number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}, "unit": {"number"},
     "email": {"string"}, "phone": {"string"}, "country": {"string"},
 }  # fmt: skip
-_WHOLE = ("row_count", "volume")
+_WHOLE = ("row_count", "volume", "distribution")
 _ORDERED = {"integer", "number", "date", "timestamp"}
 _EXAMPLE = {"integer": "0", "number": "0.5", "date": "2026-11-01", "timestamp": "2026-11-01T00:00:00"}
 

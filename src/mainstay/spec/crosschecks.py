@@ -18,6 +18,7 @@ from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.map_files import cross_check_map_files
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 from mainstay.spec.post_faults import cross_check_post
+from mainstay.spec.profile_files import cross_check_profiles
 from mainstay.spec.reference_faults import cross_check_references
 
 _POLICIES = ("on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error")
@@ -30,6 +31,7 @@ def cross_check(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) 
         _dataset(("datasets", name), mapping(dataset), mapping(tree.get("sources")), faults)
     cross_check_references(datasets, faults)
     cross_check_map_files(tree, files, faults)
+    cross_check_profiles(tree, files, faults)
     for name, feature in features.items():
         _feature(("features", name), mapping(feature), datasets, files, faults)
     for part in ("datasets", "features"):

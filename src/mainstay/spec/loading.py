@@ -11,7 +11,7 @@ import msgspec
 from mainstay.core.errors import FileError, Problem
 from mainstay.core.ids import digest_text
 from mainstay.core.nouns import Integration
-from mainstay.spec import build, document, map_files, secrets, sources
+from mainstay.spec import build, document, map_files, profile_files, secrets, sources
 from mainstay.spec.crosschecks import cross_check, is_path, sql_path
 from mainstay.spec.faults import Faults
 from mainstay.spec.installation import RELATIVE, Shared, shared
@@ -127,7 +127,7 @@ def _join(tree: dict[str, Any], common: Shared, faults: Faults) -> None:
 
 
 def file_texts(path: Path) -> dict[str, str]:
-    """The file's text and the text of every file of SQL or of values that it names, by path relative to its folder.
+    """The file's text and the text of every file of SQL, of values or of a profile that it names, by relative path.
 
     Files that are missing are left out: `load_files` tells of them, with their line.
 
@@ -150,7 +150,8 @@ def file_texts(path: Path) -> dict[str, str]:
             content = _text(path.parent / sql)
             if content is not None:
                 files[sql_path(sql)] = content
-    for _, file in map_files.named(tree):
+    profiles = [file for _, file, *_ in profile_files.named(tree)]
+    for file in [*(file for _, file in map_files.named(tree)), *profiles]:
         content = None if Path(file).is_absolute() else _text(path.parent / file)
         if content is not None:
             files[map_files.path(file)] = content

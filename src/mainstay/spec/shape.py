@@ -221,6 +221,12 @@ class VolumePart(Part):
     )
 
 
+class DistributionPart(Part):
+    column: Identifier = Field(examples=["tenure"])
+    profile: str = Field(min_length=1, description="What was pinned.", examples=["profiles/customers.json"])
+    psi: float = Field(default=0.2, gt=0, description="The greatest population stability index.", examples=[0.2])
+
+
 class CheckPart(Part):
     """A check of a dataset: exactly one kind, and what a failure does."""
 
@@ -237,6 +243,7 @@ class CheckPart(Part):
     references: ReferencesCheck | None = Field(default=None, description="A column of keys of another dataset.")
     monotone: Identifier | None = Field(default=None, description="A column that never falls within a key.")
     volume: VolumePart | None = Field(default=None, description="Rows per calendar window, against those before.")
+    distribution: DistributionPart | None = Field(default=None, description="A column against a pinned profile.")
     sql: str | None = Field(default=None, min_length=1, description="A condition that every row fulfils.")
     over: Literal["row", "dataset"] | None = Field(
         default=None, description="With `sql`: whether it is asked of each row, or of aggregates over the dataset."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mainstay.spec import map_files, profile_files
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import text, type_of
 from mainstay.spec.shape import CheckPart, VolumePart
@@ -15,9 +16,16 @@ _MOST: Mapping[str, int] = {"hour": 2016, "day": 364, "week": 52}
 _PAST: Mapping[str, int] = {"hour": 672, "day": 28, "week": 8}
 
 
-def kind(entry: CheckPart) -> tuple[str, str | None, dict[str, Any]] | None:
+def kind(entry: CheckPart, dataset: str, files: Mapping[str, str]) -> tuple[str, str | None, dict[str, Any]] | None:
     """(kind, column, arguments) of such a check; None where the entry is another."""
-    return None if entry.volume is None else ("volume", None, _volume(entry.volume))
+    if entry.volume is not None:
+        return "volume", None, _volume(entry.volume)
+    asked = entry.distribution
+    if asked is None:
+        return None
+    pinned = profile_files.pinned(files[map_files.path(asked.profile)], asked.column)
+    args = {"dataset": dataset, "profile": asked.profile, "psi": asked.psi, "pinned": pinned}
+    return "distribution", asked.column, args
 
 
 def _volume(part: VolumePart) -> dict[str, Any]:
