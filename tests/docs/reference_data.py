@@ -10,11 +10,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from mainstay import spec
+from mainstay.core.clock import DAY
 from mainstay.core.errors import Refused
-from mainstay.core.nouns import Column, Dataset
+from mainstay.core.nouns import Cleaning, Column, Dataset
 from mainstay.pipelines.clean import cleaning
 from mainstay.pipelines.clean_forms import FUNCTIONS, remembering
 from mainstay.pipelines.clean_steps import STEPS
+from mainstay.pipelines.currency import converted
 from mainstay.quality.checks import ROWS, WHOLE, engine_condition, judge_row_count, judge_rows, judge_unique
 from mainstay.quality.conditions import CONDITIONS
 from mainstay.quality.distribution import PinnedColumn, PinnedProfile, contract_of, judge_distribution
@@ -87,7 +89,7 @@ model: {{name: shown, input: customer, constant: {{risk: 0.5}}}}
 
 def checks() -> str:
     """docs/reference/checks.md."""
-    kinds = {*ROWS, "unique", *WHOLE} - {"aggregate"}
+    kinds = {*ROWS, "unique", *WHOLE} - {"aggregate", "currency"}
     if kinds != set(CHECKS):
         raise KeyError(f"give an example in CHECKS of {sorted(kinds ^ set(CHECKS))}")
     lines = [
@@ -134,7 +136,7 @@ def _sentence(dataset: Dataset, kind: str) -> str:
 
 def cleanings() -> str:
     """docs/reference/cleanings.md."""
-    if set(STEPS) != set(CLEANINGS):
+    if set(STEPS) - {"currency"} != set(CLEANINGS):
         raise KeyError(f"give an example in CLEANINGS of {sorted(set(STEPS) ^ set(CLEANINGS))}")
     lines = [
         "# Every cleaning step",
@@ -149,7 +151,25 @@ def cleanings() -> str:
         for number, (text, value) in enumerate(zip(raw, _cleaned(written, kind, raw), strict=True)):
             said = (f"`{step}`", f"`{written}`", kind) if number == 0 else ("", "", "")
             lines.append(f"| {said[0]} | {said[1]} | {said[2]} | `{_shown(text)}` | {value} |")
+    lines += [_currency()]
     return "\n".join(lines)
+
+
+def _currency() -> str:
+    """The line of the step that needs a dataset of rates."""
+    step = {"from": "code", "to": "EUR", "rates": "fx_rates", "at": "day", "max_age_us": 7 * DAY, "inverse": False}
+    columns = (
+        Column(name="amount", type="number", source_name="amount", clean=(Cleaning(kind="currency", args=step),)),
+        Column(name="day", type="date", source_name="day"),
+    )
+    dataset = Dataset(name="payments", source="crm", table="payments", key="id", columns=columns)
+    rates = "(SELECT 'USD' AS currency, DATE '2026-10-30' AS date, 0.8::DOUBLE AS rate)"
+    row = "SELECT 100::DOUBLE AS amount, 'USD' AS code, DATE '2026-11-01' AS day"
+    with closing(Current(None)) as current:
+        value = current.one(f"SELECT amount FROM ({converted(dataset, row, None, lambda _name: rates)})")[0]
+    written = "{currency: {from: code, to: EUR, rates: fx_rates, at: booked_on}}"
+    raw = "`100`, in USD, with a rate of 0.8"
+    return f"| `currency` | `{written}` | number | {raw} | `{value}` |"
 
 
 def _shown(text: str) -> str:

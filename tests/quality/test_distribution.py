@@ -56,6 +56,7 @@ def test_the_index_is_the_sum_over_bins_and_empty_bins_count_as_very_little() ->
     assert psi(empty) == pytest.approx((0.1 - EMPTY_SHARE) * math.log(0.1 / EMPTY_SHARE))
 
 
+@settings(deadline=None)
 @given(before=SHARES, now=SHARES)
 def test_the_index_is_never_negative_and_zero_where_nothing_moved(before: list[int], now: list[int]) -> None:
     size = min(len(before), len(now))
@@ -65,7 +66,7 @@ def test_the_index_is_never_negative_and_zero_where_nothing_moved(before: list[i
     assert psi([Bin("", e, e) for e in old]) == 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(values=st.lists(st.none() | st.integers(-1000, 1000) | st.just(0), min_size=100, max_size=150))
 def test_every_row_is_in_one_bin_and_what_was_pinned_has_not_moved(values: list[int | None]) -> None:
     current = Current(None)

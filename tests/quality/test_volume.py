@@ -8,7 +8,7 @@ from statistics import median
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.clock import DAY, HOUR
@@ -66,6 +66,7 @@ def test_an_hour_that_comes_twice_is_two_windows_and_one_that_is_skipped_is_none
     assert [one.name[7:17] for one in skipped] == ["2026-04-12", "2026-04-05", "2026-03-22"]  # not 2026-03-29 02:00
 
 
+@settings(deadline=None)
 @given(
     now=st.integers(at("2024-01-01T00:00:00"), at("2030-01-01T00:00:00")),
     per=st.sampled_from(("hour", "day", "week")),
@@ -94,6 +95,7 @@ def test_how_far_a_count_may_lie_from_the_others() -> None:
     assert band([0, 0, 0], None) == (0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**9), min_size=ENOUGH, max_size=60), st.none() | st.floats(0.01, 5))
 def test_the_median_is_always_within_bounds(past: list[int], within: float | None) -> None:
     low, high = band(past, within)

@@ -73,6 +73,7 @@ datasets:
       weight:          {type: number, clean: [{unit: {from: lb, to: kg}}], fill: 0}
       region:          {type: string, clean: [{unicode: NFC}, {map_file: maps/regions.csv}]}
       country:         {type: string, clean: [country, {country: {languages: [de]}}]}
+      spent:           {type: number, clean: [{currency: {from: country, to: EUR, rates: fx, at: joined, max_age: 3d}}]}
       phone:           {type: string, clean: [email, {phone: {country: DE}}]}
     checks:
       - {row_count: {min: 1000}}
@@ -90,6 +91,11 @@ datasets:
     key: plan
     columns:
       plan: {type: string}
+  fx:
+    source: crm
+    table: fx
+    key: id
+    columns: {id: {type: string}, currency: {type: string}, date: {type: date}, rate: {type: number}}
 features:
   customer:
     key: customer_id

@@ -114,7 +114,11 @@ def test_checks_are_named_once_and_what_the_user_called_them_wins() -> None:
     assert checks["email.length"].max_share == 0.01
     assert checks["tier.references"].args == {"dataset": "plans"}
     assert checks["joined.monotone"].column == "joined"
-    assert load().parents_first()[:2] == ["plans", "customers"]
+    assert load().parents_first() == ["fx", "plans", "customers"]
+    spent = load().datasets["customers"].column("spent").clean[0]
+    assert checks["spent.currency"].args == spent.args == {
+        "from": "country", "to": "EUR", "rates": "fx", "at": "joined", "max_age_us": 3 * DAY, "inverse": False,
+    }  # fmt: skip
     assert checks["volume"].on_fail == "warn"
     day = {"per": "day", "of": "joined", "within": 0.5, "past": 28, "late_us": 6 * 3_600_000_000}
     assert checks["volume"].args == day

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mainstay.app.answer_rates import with_rates
 from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.stores import has_state, open_state
 from mainstay.app.worker import open_worker
@@ -24,6 +25,7 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load
 from mainstay.models.verify import reproduce
 from mainstay.pipelines import archive, stage
+from mainstay.pipelines.currency import conversions
 from mainstay.pipelines.desk import batch_name
 from mainstay.serving import judge
 from mainstay.serving.reply import Answer, Batch, Refusal
@@ -234,12 +236,16 @@ def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> I
     )
     cleaned = {name.removeprefix("c_"): value for name, value in kept.items() if name.startswith("c_")}
     filled = (kept.get("filled") or "").split(", ")
+    rates = (("rates", kept["rates"]),) if kept.get("rates") else ()
     yield Link(
         what="cleaning",
         sentence=f"{dataset}: cleaned by {kept['cleaning']}",
-        details=tuple(
-            (name, ("" if value is None else str(value)) + (_FILLED if name in filled else ""))
-            for name, value in cleaned.items()
+        details=(
+            *(
+                (name, ("" if value is None else str(value)) + (_FILLED if name in filled else ""))
+                for name, value in cleaned.items()
+            ),
+            *rates,
         ),
     )
     reasons = kept["reasons"] or "no check failed"
@@ -286,11 +292,14 @@ def _row(
         return raw, ()
     finally:
         current.close()
-    return raw, tuple(
+    cleaned = tuple(
         (item.name, ("" if value is None else str(value)) + (_FILLED if filled else ""))
         for item, value, filled in zip(columns, row[::2], row[1::2], strict=True)
         if item.name != stage.EVENT
     )
+    converts = any(conversions(contract))
+    kept = archive.history_row(found.history, dataset, number, ordinal) if converts else None
+    return raw, with_rates(contract, f"{dataset}/{number}/{ordinal}", cleaned, kept)
 
 
 def _pick(reader: pa.RecordBatchReader, ordinal: int) -> pa.Table | None:

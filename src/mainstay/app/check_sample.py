@@ -148,8 +148,10 @@ def soft(dataset: Dataset) -> Dataset:
             return check
         return msgspec.structs.replace(check, on_fail="warn" if check.kind in WHOLE else "quarantine")
 
-    # A sample of another dataset does not tell which of its keys there are, and one of this how it is distributed.
-    checks = [softer(one) for one in dataset.checks if one.kind not in ("references", "volume", "distribution")]
+    # A sample of another dataset does not tell which keys or rates there are, and one of this how it is distributed.
+    checks = [
+        softer(one) for one in dataset.checks if one.kind not in ("references", "currency", "volume", "distribution")
+    ]
     duplicates = dataset.duplicates
     if duplicates.on_fail == "block":
         duplicates = msgspec.structs.replace(duplicates, on_fail="quarantine")

@@ -21,10 +21,11 @@ class Cleaning(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str
     """`trim`, `lower`, `upper`, `title`, `collapse_spaces`, `blank_to_null`, `null_if`, `number`, `date`, `boolean`,
-    `map`, `unit`, `unicode`, `email`, `phone` or `country`."""
+    `map`, `unit`, `currency`, `unicode`, `email`, `phone` or `country`."""
     args: dict[str, Any] = {}
     """`null_if`: {values}. `number`: {decimal, thousands}. `date`: {formats}. `boolean`: {true, false}. `map`:
-    {values}. `unit`: {from, to}. `unicode`: {form}. `phone`: {country}. `country`: {languages}."""
+    {values}. `unit`: {from, to}. `currency`: {from, to, rates, at, max_age_us, inverse}. `unicode`: {form}.
+    `phone`: {country}. `country`: {languages}."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,12 +35,13 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """Unique in its dataset: `tenure.max`, `row_count`, or what the user called it."""
     kind: str
     """`required`, `type`, `min`, `max`, `length`, `pattern`, `values`, `sql`, `unique`, `row_count`,
-    `aggregate`, `references`, `monotone`, `volume`, `distribution`."""
+    `aggregate`, `references`, `monotone`, `volume`, `distribution`, `currency`."""
     column: str | None = None
     args: dict[str, Any] = {}
     """`min`/`max`: {value}. `length`/`row_count`: {min, max}. `pattern`: {regex}. `values`: {values}.
     `sql`/`aggregate`: {condition}. `unique` over several columns: {columns}. `references`: {dataset}.
-    `volume`: {per, of, within, past, late_us}. `distribution`: {dataset, profile, psi, pinned}."""
+    `volume`: {per, of, within, past, late_us}. `distribution`: {dataset, profile, psi, pinned}.
+    `currency`: those of the cleaning step."""
     on_fail: OnFail = "quarantine"
     """Row checks: any of the three. What judges the dataset as a whole cannot quarantine: it warns or blocks."""
     max_share: float | None = None
@@ -161,8 +163,9 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The other datasets whose keys its `references` checks ask for."""
-        named = (str(check.args["dataset"]) for check in self.checks if check.kind == "references")
+        """The other datasets that its rows are judged by: whose keys `references` asks for, whose rates convert."""
+        told = {"references": "dataset", "currency": "rates"}
+        named = (str(check.args[told[check.kind]]) for check in self.checks if check.kind in told)
         return tuple(dict.fromkeys(name for name in named if name != self.name))
 
 

@@ -292,6 +292,14 @@ def _unit(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
     return Value(raw.let(number), "float", may_lose=value.form == "text")
 
 
+def _currency(value: Value, _args: Mapping[str, Any], raw: Raw) -> Value:
+    """The amount as a number in its own currency; `currency.converted` does the rest, beside the rates."""
+    if value.form not in ("integer", "float", "text"):
+        raise Refused("`currency` needs numbers", mend="put it behind `number`, or remove it", where=raw.where)
+    number = plain_number(value.sql, raw) if value.form == "text" else f"CAST({value.sql} AS DOUBLE)"
+    return Value(raw.let(number), "float", may_lose=value.form == "text")
+
+
 def _unicode(value: Value, args: Mapping[str, Any], raw: Raw) -> Value:
     if value.form != "text":
         return value
@@ -339,6 +347,7 @@ STEPS: dict[str, Step] = {
     "boolean": _boolean,
     "map": _map,
     "unit": _unit,
+    "currency": _currency,
     "unicode": _unicode,
     "email": _email,
     "phone": _phone,

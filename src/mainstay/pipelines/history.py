@@ -8,6 +8,7 @@
 | `state`                     | published, superseded, quarantined, discarded: as the batch settled |
 | `reasons`                   | names of the failed checks                                          |
 | `filled`                    | names of the columns whose `fill` stands in for an absent value     |
+| `rates`                     | amounts and the rates that converted them, where any column is      |
 | `cleaning`                  | digest of the cleaning behind the cleaned columns                   |
 | `raw`                       | the raw values as a JSON object of texts                            |
 | `before_us`                 | the dataset's as-of before the batch: what a held row keeps         |
@@ -27,6 +28,7 @@ from mainstay.core.clock import DAY
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
+from mainstay.pipelines.currency import conversions
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.run import Runner
@@ -88,10 +90,11 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         if batch.status == "discarded"
         else f"CASE WHEN _super THEN 'superseded' WHEN j._ord IN ({rejected}) THEN 'quarantined' ELSE 'published' END"
     )
+    rates = "j._rates AS rates, " if any(conversions(runner.dataset)) else ""
     table = desk.current.table(
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
-        f"{reasons} AS reasons, j._filled AS filled, {literal(form.cleaned_with)} AS cleaning, "
+        f"{reasons} AS reasons, j._filled AS filled, {rates}{literal(form.cleaned_with)} AS cleaning, "
         f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
         f"{bool(batch.released)} AS released, {_number(batch.settled_us)} AS published_us, "
         f"{_number(batch.began_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "

@@ -17,6 +17,7 @@ import msgspec
 from mainstay.core.nouns import Check
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
+from mainstay.pipelines.currency import converted, rated_sql, rates_in_current
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
 from mainstay.quality.checks import (
     RowCheck,
@@ -112,6 +113,7 @@ class Gate:
         self._clean_and_check()
         self._mark_losers()
         if self.others != "never":
+            self._check_rates()
             self._check_references()
             self._check_monotone()
         unique = self._check_unique()
@@ -202,6 +204,8 @@ class Gate:
         filled = "NULL::VARCHAR"
         if names_filled:
             filled = f"CASE WHEN _op = 'u' THEN nullif(concat_ws(', ', {', '.join(names_filled)}), '') END"
+        dataset, zone = self.form.dataset, self.form.timezone
+        rated = rated_sql(dataset)
         masks = []
         for mask in range(self.masks):
             terms = [
@@ -213,9 +217,10 @@ class Gate:
             masks.append(f"CASE WHEN _op = 'u' THEN {bits} ELSE 0::BIGINT END AS _f{mask}")
         self.current.sql(
             "CREATE OR REPLACE TEMP TABLE judged AS "
-            f"SELECT _k, _ord, _op, _digest, _cursor, {event} AS _event, {filled} AS _filled, FALSE AS _super, "
+            f"SELECT _k, _ord, _op, _digest, _cursor, {event} AS _event, {filled} AS _filled, {rated} AS _rates, "
+            f"FALSE AS _super, "
             f"{', '.join(masks)}, {', '.join(identifier(name) for name in names)} FROM "
-            f"({self.form.cleaning.select('stage', keep=kept)})"
+            f"({converted(dataset, self.form.cleaning.select('stage', keep=kept), zone, rates_in_current)})"
         )
 
     def _broken_checks(self) -> dict[str, str]:
@@ -246,6 +251,11 @@ class Gate:
     def _fail_rows(self, index: int, condition: str) -> int:
         mask, bit = f"_f{index // BITS}", 1 << (index % BITS)
         return int(self.current.one(f"UPDATE judged SET {mask} = {mask} | {bit} WHERE _op = 'u' AND {condition}")[0])
+
+    def _check_rates(self) -> None:
+        for check in self.checks if self.others == "now" else ():
+            if check.kind == "currency" and not self.current.last_applied(str(check.args["rates"])):
+                self.absent[check.name] = str(check.args["rates"])
 
     def _check_references(self) -> None:
         for index, check in enumerate(self.checks):

@@ -1,4 +1,4 @@
-"""Rows that refer to a key that was not there, judged again once it is.
+"""Rows that refer to a key, or need a rate, that was not there, judged again once it is.
 
 Nothing is remembered for it: what waits is asked of quarantine itself after each run, so that a crash loses nothing.
 """
@@ -6,6 +6,7 @@ Nothing is remembered for it: what waits is asked of quarantine itself after eac
 from __future__ import annotations
 
 from mainstay.core.nouns import Check, Dataset
+from mainstay.pipelines.currency import rated_now
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.judge import names
 from mainstay.pipelines.quarantine import ReplayResult, replay
@@ -23,23 +24,28 @@ def adopt_orphans(desk: Desk) -> dict[str, ReplayResult]:
     done: dict[str, ReplayResult] = {}
     for name in desk.integration.parents_first():
         dataset = desk.integration.datasets[name]
-        checks = [check for check in dataset.checks if check.kind == "references"]
+        checks = [check for check in dataset.checks if check.kind in ("references", "currency")]
         if not checks:
             continue
         if any(batch.status == "error" for batch in desk.waiting(name)):
             Runner(desk, dataset).settle()
-        keys = " UNION ".join(_adoptable(dataset, check) for check in checks)
+        zone = desk.integration.sources[dataset.source].timezone
+        keys = " UNION ".join(_adoptable(dataset, check, zone) for check in checks)
         if desk.current.sql(f"{keys} LIMIT 1"):
             done[name] = replay(desk, dataset=name, keys_sql=keys)
     return done
 
 
-def _adoptable(dataset: Dataset, check: Check) -> str:
-    """Keys whose newest quarantined version lacked what it refers to, and no longer does."""
+def _adoptable(dataset: Dataset, check: Check, zone: str | None) -> str:
+    """Keys whose newest quarantined version lacked what it refers to, or a rate, and no longer does."""
     quarantine = f"{schema_of(dataset.name)}.quarantine"
-    there = f"SELECT _k FROM {schema_of(str(check.args['dataset']))}.rows WHERE NOT _deleted"
+    if check.kind == "currency":
+        come = rated_now(dataset, check, zone)
+    else:
+        there = f"SELECT _k FROM {schema_of(str(check.args['dataset']))}.rows WHERE NOT _deleted"
+        come = f"NOT {orphans(check, keys_sql=there)}"
     newest = f"SELECT _k, max(_batch) FROM {quarantine} WHERE _state = 'quarantined' GROUP BY _k"
     return (
-        f"SELECT _k FROM {quarantine} WHERE _state = 'quarantined' AND {names(check, '_reasons')} "
-        f"AND NOT {orphans(check, keys_sql=there)} AND (_k, _batch) IN ({newest})"
+        f"SELECT _k FROM {quarantine} q WHERE _state = 'quarantined' AND {names(check, '_reasons')} "
+        f"AND {come} AND (_k, _batch) IN ({newest})"
     )

@@ -7,6 +7,7 @@ shows, else marked superseded. Doing it twice changes nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from mainstay.core.ports import SourceKind
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
+from mainstay.pipelines.currency import conversions, lacking
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, Moment, affected_sql, known_to_sql
 from mainstay.pipelines.judge import Gate
@@ -75,8 +77,8 @@ def list_rows(
         conditions += [f"_state = {literal(state)}"] if state else []
         conditions += [f"_k = {literal(key)}"] if key is not None else []
         conditions += [f"(_batch, _ord) < ({before[0]}, {before[1]})"] if before is not None else []
-        for k, batch, ordinal, reasons, now, landed, note, raw in desk.current.sql(
-            "SELECT _k, _batch, _ord, _reasons, _state, _landed, _note, _raw "
+        for k, batch, ordinal, reasons, now, landed, note, raw, without in desk.current.sql(
+            f"SELECT _k, _batch, _ord, _reasons, _state, _landed, _note, _raw, {_lacking(desk, name)} "
             f"FROM {schema_of(name)}.quarantine WHERE {' AND '.join(conditions)} "
             f"ORDER BY _batch DESC, _ord DESC LIMIT {limit - len(found)}"
         ):
@@ -87,7 +89,7 @@ def list_rows(
                     key=shown_key(k),
                     batch=batch,
                     ordinal=ordinal,
-                    reasons=reasons or "",
+                    reasons=in_words(reasons or "", without),
                     state=now,
                     landed=iso(landed),
                     note=note or "",
@@ -95,6 +97,26 @@ def list_rows(
                 )
             )
     return found
+
+
+def _lacking(desk: Desk, name: str) -> str:
+    """An expression: check -> what a row lacked that could not be converted, as a map; NULL without such checks."""
+    dataset = desk.integration.datasets[name]
+    zone = desk.integration.sources[dataset.source].timezone
+    told = [
+        f"{literal(check.name)}: {lacking(dataset, check, zone)}"
+        for check in dataset.checks
+        if check.kind == "currency"
+    ]
+    return f"MAP {{{', '.join(told)}}}" if told else "NULL"
+
+
+def in_words(reasons: str, without: Mapping[str, str] | None) -> str:
+    """The failed checks, each that lacked a rate with what it lacked."""
+    for check, why in (without or {}).items():
+        names = [f"{name} ({why})" if name == check else name for name in reasons.split(", ")]
+        reasons = ", ".join(names)
+    return reasons
 
 
 def shown_key(key: str) -> str:
@@ -225,8 +247,14 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
             for batch, n in current.sql(f"SELECT _from, count(*) FROM replay_ends WHERE {condition} GROUP BY _from"):
                 current.move(dataset.name, int(batch), "quarantined", after, int(n))
                 moved[after] += int(n)
+            note = "'replayed'"
+            if after == "published" and any(
+                conversions(dataset)
+            ):  # history has the version as it was put aside: its rates are told here
+                rates = "SELECT '; ' || p._rates FROM replayed p WHERE p._from = q._batch AND p._from_ord = q._ord"
+                note = f"concat('replayed', ({rates}))"
             current.sql(
-                f"UPDATE {schema}.quarantine q SET _state = '{after}', _changed = {now}, _note = 'replayed' "
+                f"UPDATE {schema}.quarantine q SET _state = '{after}', _changed = {now}, _note = {note} "
                 f"WHERE _state = 'quarantined' AND EXISTS (SELECT 1 FROM replay_ends p WHERE p._from = q._batch "
                 f"AND p._from_ord = q._ord AND {condition})"
             )

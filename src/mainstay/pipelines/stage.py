@@ -45,6 +45,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     raw_cursor: str | None
     cleaned_with: str
     """Digest of the cleaning, as stored beside what it made."""
+    timezone: str | None = None
+    """The source's."""
 
     @property
     def raw(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | Non
         raw_key=source_name(dataset, dataset.key),
         raw_cursor=source_name(dataset, dataset.cursor.column) if dataset.cursor else None,
         cleaned_with=cleaning(dataset, read, timezone).digest,
+        timezone=timezone,
     )
 
 

@@ -43,11 +43,14 @@ __all__ = [
 BAD = "__bad"
 """Suffix of the boolean beside a cleaned column: the value could not be read as declared."""
 
-ROWS = ("type", *CONDITIONS, "references", "monotone")
+ROWS = ("type", *CONDITIONS, "references", "monotone", "currency")
 """Kinds that every row of a batch is put to, with one finding each."""
 
 WHOLE = ("row_count", "aggregate", "volume", "distribution")
 """Kinds that judge the dataset as a whole: no row fails them, so none can be put aside."""
+
+UNRATED = "__unrated"
+"""Suffix of the boolean beside an amount that is converted: there was one, and no rate for it."""
 
 _AHEAD_US = 5 * MINUTE
 """How far the newest event time may lie ahead of our clock before it stops meaning anything: clocks differ a little."""
@@ -80,13 +83,17 @@ def row_checks(dataset: Dataset) -> tuple[RowCheck, ...]:
         if check.kind == "aggregate":
             aggregate_condition(dataset, check)
     return tuple(
-        RowCheck(check, _failed(dataset, check)) for check in dataset.checks if check.kind in ("type", *CONDITIONS)
+        RowCheck(check, _failed(dataset, check))
+        for check in dataset.checks
+        if check.kind in ("type", "currency", *CONDITIONS)
     )
 
 
 def _failed(dataset: Dataset, check: Check) -> str:
     if check.kind == "type":
         return sql.name(f"{check.column}{BAD}")
+    if check.kind == "currency":
+        return sql.name(f"{check.column}{UNRATED}")
     if check.kind == "sql":
         return f"NOT ({checked_condition(dataset, check)})"
     column = dataset.column(check.column or "")
@@ -96,8 +103,10 @@ def _failed(dataset: Dataset, check: Check) -> str:
         refuse_unknown_pattern(str(check.args["regex"]), f"dataset {dataset.name}, check {check.name}")
     condition = CONDITIONS[check.kind](quoted, check.args, literal)
     if check.kind == "required":
-        # A value that cannot be read is the business of `type`, not absent.
-        return f"({condition} AND {sql.name(f'{column.name}{BAD}')} IS NOT TRUE)"
+        # A value that cannot be read is the business of `type`, one without a rate that of `currency`: not absent.
+        marks = [BAD, *(UNRATED for step in column.clean if step.kind == "currency")]
+        present = [f"{sql.name(f'{column.name}{mark}')} IS NOT TRUE" for mark in marks]
+        return f"({' AND '.join([condition, *present])})"
     if check.kind == "min" and column.type == "number":
         # DuckDB orders NaN above everything, so that only `max` would see it.
         return f"({condition} OR isnan({quoted}))"
@@ -207,6 +216,8 @@ def _what_failed(dataset: Dataset, check: Check) -> str:
         return f"have a {column} that {check.args['dataset']} does not have"
     if check.kind == "monotone":
         return f"have a {column} below that of the version before"
+    if check.kind == "currency":
+        return f"have no rate in {check.args['rates']} for {column}"
     return f"do not satisfy {check.args['condition']}"
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mainstay.core.nouns import ColumnType, Dataset
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import DUCKDB_TYPES, identifier, literal
+from mainstay.pipelines.currency import Rates, conversions, converted
 from mainstay.pipelines.features import ALL, mapping_sql
 from mainstay.pipelines.stage import RAW_TYPES, Shape
 
@@ -66,6 +67,7 @@ class Versions:
         files: Of its history table.
         fates: Of the table of what became of its quarantined versions.
         form: How its raw values are read and cleaned today; None where landing has nothing left to tell it by.
+        rates: Where the rates of its amounts are.
     """
 
     def __init__(
@@ -78,12 +80,14 @@ class Versions:
         files: Sequence[str],
         fates: Sequence[str],
         form: Shape | None,
+        rates: Rates,
     ) -> None:
         self.db = db
         self.place = place
         self.dataset = dataset
         self.mapping = mapping
         self.form = form
+        self._rates = rates
         self._files = _read(files) or _NOTHING
         self._fates = _read(fates)
         self._there = {name: kind for name, kind, *_ in db.execute(f"DESCRIBE SELECT * FROM {self._files}").fetchall()}
@@ -137,6 +141,7 @@ class Versions:
         relation = f"(SELECT {', '.join([*self._meta(), *raw])} FROM {self._files} WHERE {self._unlike})"
         ours = [*_META.values(), *(f"_{name}" for name in _LATER)]
         cleaned = self.form.cleaning.select(relation, keep=ours, bad=False)
+        cleaned = converted(self.dataset, cleaned, self.form.timezone, self._rates)
         return f"SELECT {', '.join([*ours, *(identifier(name) for name in names)])} FROM ({cleaned})"
 
     def _unlike_today(self) -> str:
@@ -155,6 +160,11 @@ class Versions:
             if found and self._count(f"op = 'u' AND {found} IS NULL"):
                 path = literal("$." + json.dumps(column.source_name))
                 parts.append(f"(op = 'u' AND {found} IS NULL AND json_extract_string(raw, {path}) IS NOT NULL)")
+        for column, _ in conversions(self.dataset):
+            # A row that waited for its rate went to history without an amount, and was shown with one later.
+            found = self._column_of(column.name, column.type) or "NULL"
+            if self._count(f"op = 'u' AND {found} IS NULL"):
+                parts.append(f"(op = 'u' AND {found} IS NULL)")
         return " OR ".join(parts)
 
     def _count(self, condition: str) -> int:
@@ -290,6 +300,21 @@ def first(db: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
     """The only row of a query. All is fetched: an unfinished result keeps the connection from other work."""
     rows: list[tuple[Any, ...]] = db.execute(sql).fetchall()
     return rows[0]
+
+
+def rates_in(files: Sequence[str]) -> str:
+    """The rates that a dataset's history has, as `converted` reads them: those of the newest version of each key."""
+    if not files:
+        return "(SELECT NULL::VARCHAR AS currency, NULL::DATE AS date, NULL::DOUBLE AS rate LIMIT 0)"
+    newest = (
+        f"SELECT * FROM {_read(files)} WHERE state = 'published' "
+        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY batch DESC, ordinal DESC) = 1"
+    )
+    return (
+        "(SELECT c_currency AS currency, c_date AS date, arg_max(c_rate, row(batch, ordinal)) AS rate "
+        f"FROM ({newest}) WHERE op = 'u' AND c_currency IS NOT NULL AND isfinite(c_date) AND c_rate > 0 "
+        "AND isfinite(c_rate) GROUP BY ALL)"
+    )
 
 
 def _read(files: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from mainstay.pipelines import feature_sql
 from mainstay.pipelines.history import fates_of
 from mainstay.pipelines.stage import Shape
 from mainstay.retraining import leakage, writing
-from mainstay.retraining.known import Versions, first
+from mainstay.retraining.known import Versions, first, rates_in
 from mainstay.retraining.labels import LabelFile, Labels, read_labels
 from mainstay.retraining.placing import Evaluation, erased_keys, place_labels
 from mainstay.retraining.plan import KEYS_PER_RUN, Group, Run, plan_runs
@@ -201,6 +201,7 @@ class _Maker:
                 files=history.files(name),
                 fates=history.files(fates_of(name)),
                 form=self.facts.forms.get(name),
+                rates=lambda other: rates_in(self.facts.history.files(other)),
             )
             one.load(self.facts.settled.get(name, {}))
             self.versions.append(one)

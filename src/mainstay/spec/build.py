@@ -10,7 +10,7 @@ import msgspec
 from mainstay.core import nouns
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
-from mainstay.spec import durations, map_files, shape, wider
+from mainstay.spec import currency, durations, map_files, shape, wider
 from mainstay.spec.crosschecks import is_path, sql_path
 
 
@@ -121,6 +121,8 @@ def _step(step: str | shape.CleanStep, files: Mapping[str, str]) -> Cleaning:
 def _form(step: shape.CleanStep) -> Cleaning:
     if step.unit is not None:
         return Cleaning(kind="unit", args={"from": step.unit.old, "to": step.unit.new})
+    if step.currency is not None:
+        return Cleaning(kind="currency", args=currency.arguments(step.currency))
     if step.phone is not None:
         return Cleaning(kind="phone", args={"country": step.phone.country})
     if step.country is not None:
@@ -147,6 +149,7 @@ def _column_checks(name: str, part: shape.ColumnPart, *, required: bool) -> Iter
         ("pattern", {"regex": part.pattern}, part.pattern is not None),
         ("values", {"values": part.values}, part.values is not None),
         ("unique", {}, part.unique),
+        *(("currency", args, True) for args in currency.of_column(part)),
     ]
     for kind, args, wanted in asked:
         if wanted:

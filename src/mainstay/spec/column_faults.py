@@ -13,9 +13,10 @@ CHECK_KINDS = (
     "row_count", "unique", "required", "min", "max", "length", "pattern", "values", "references", "monotone", "volume",
     "distribution", "sql",
 )  # fmt: skip
-_STEPS = {"null_if", "number", "date", "boolean", "map", "map_file", "unit", "unicode", "phone", "country"}
+_STEPS = {"null_if", "number", "date", "boolean", "map", "map_file", "unit", "currency", "unicode", "phone", "country"}
 _STEP_TYPES = {
     "number": {"integer", "number"}, "date": {"date", "timestamp"}, "boolean": {"boolean"}, "unit": {"number"},
+    "currency": {"number"},
     "email": {"string"}, "phone": {"string"}, "country": {"string"},
 }  # fmt: skip
 _WHOLE = ("row_count", "volume", "distribution")

@@ -14,6 +14,7 @@ from typing import Any
 
 from mainstay.spec import durations
 from mainstay.spec.column_faults import cross_check_columns, cross_check_fill, cross_check_list
+from mainstay.spec.currency import cross_check_currency
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.map_files import cross_check_map_files
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
@@ -30,6 +31,7 @@ def cross_check(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) 
     for name, dataset in datasets.items():
         _dataset(("datasets", name), mapping(dataset), mapping(tree.get("sources")), faults)
     cross_check_references(datasets, faults)
+    cross_check_currency(datasets, faults)
     cross_check_map_files(tree, files, faults)
     cross_check_profiles(tree, files, faults)
     for name, feature in features.items():

@@ -117,6 +117,15 @@ class UnitStep(Part):
     new: UnitName = Field(alias="to", examples=["kg"])
 
 
+class CurrencyStep(Part):
+    old: Identifier = Field(alias="from", description="The column that names the currency.", examples=["currency_code"])
+    new: str = Field(alias="to", pattern="^[A-Z]{3}$", description="What it becomes.", examples=["EUR"])
+    rates: Identifier = Field(description="The dataset of the rates.", examples=["fx_rates"])
+    at: Identifier = Field(description="The column with the row's date.", examples=["booked_on"])
+    max_age: Span = Field(default=604_800_000_000, description="How old a rate may be.", examples=["7d"])
+    inverse: bool = Field(default=False, description="Whether a rate says how much of it one of `to` is.")
+
+
 class PhoneStep(Part):
     country: Country = Field(description="The country of numbers that do not name one.", examples=["DE"])
 
@@ -139,6 +148,7 @@ class CleanStep(Part):
         default=None, min_length=1, description="The same, from a CSV file of two columns.", examples=["regions.csv"]
     )
     unit: UnitStep | None = Field(default=None, description="From one unit to another.")
+    currency: CurrencyStep | None = Field(default=None, description="From the row's currency to one, by dated rates.")
     unicode: Literal["NFC", "NFKC"] | None = Field(default=None, description="One way to write each character.")
     phone: PhoneStep | None = Field(default=None, description="Telephone numbers as +4930123456.")
     country: CountryStep | None = Field(default=None, description="Countries as two letters.")
