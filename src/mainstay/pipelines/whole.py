@@ -93,6 +93,8 @@ class WholeChecks:
     def note(self, findings: Iterable[Finding], began_us: int) -> None:
         """Keeps what these checks said at a read, for `status`, where it is another thing than before."""
         names = {check.name for check in self.dataset.checks if check.kind in ("volume", "distribution")}
+        if not names:
+            return
         before = self._results.get(self.dataset.name)
         found = {one.check: one for one in before.findings if one.check in names} if before else {}
         found |= {one.check: one for one in findings if one.check in names}
