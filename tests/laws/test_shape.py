@@ -14,7 +14,9 @@ BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 LONGEST_FILE = 500
 LONGEST_FUNCTION = 50
 
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "core/ports.py": "every seam on one page",
+}
 """Path -> why this file may be longer than 500 lines."""
 
 LONG_FUNCTIONS: dict[str, str] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mainstay.app import apply as applying
-from mainstay.app import erasures
+from mainstay.app import backfills, erasures
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
 from mainstay.app.restore import mark_later
@@ -315,6 +315,8 @@ COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
     "flush": _flush,
     "features.retire": _retire_sets,
     "backup.snapshot": take_snapshot,
+    "backfill": backfills.command,
+    "backfill.cancel": backfills.cancel,
 }
 
 
@@ -345,7 +347,7 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
         id=new_id("req"), command=command, args=args, by=whoami("the status page"), at_us=SystemClock().now_us()
     )
     with contextlib.closing(open_state(place.home)) as state:
-        runs = _locked(place, state)
+        runs = locked(place, state)
     if not runs:
         raise Refused("the loop does not run, and quarantine is read by it", mend="mainstay up")
     try:
@@ -371,7 +373,7 @@ def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int
             if found is not None:
                 state.commit([answers.remove(request.id)])  # it may name people
                 return _body_of(found)
-            if not _locked(place, state):
+            if not locked(place, state):
                 break
             time.sleep(POLL_S)
     finally:
@@ -381,7 +383,7 @@ def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int
     )
 
 
-def _locked(place: Place, state: State) -> bool:
+def locked(place: Place, state: State) -> bool:
     """Whether somebody still owns the lease."""
     import fcntl
 

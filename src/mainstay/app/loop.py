@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from mainstay.app import disk
+from mainstay.app import backfills, disk
 from mainstay.app.ages import Ages
 from mainstay.app.apply import retire_unneeded
 from mainstay.app.commands import flush, perform_requests, trim
@@ -103,6 +103,7 @@ class Loop:
             self._run_dataset(name)
             busy = True
             self._requests()
+        busy = self._backfill() or busy
         if self.works.clock.monotonic_us() >= self._repair_us:
             busy = self._feature_sets() or busy
         self._history()
@@ -161,6 +162,26 @@ class Loop:
                 published=result.published,
                 quarantined=result.quarantined,
             )
+
+    def _backfill(self) -> bool:
+        """One chunk of one backfill: increments that fall due meanwhile run before the next one."""
+        reading: list[str] = []
+        try:
+            return backfills.step(self.works, reading.append)
+        except Fenced:
+            raise
+        except MainstayError as error:
+            if not reading:
+                raise
+            backfills.failed(self.works, reading[-1], error, self.random)
+        except Exception as error:  # one backfill's fault must not stop the datasets
+            if not reading:
+                raise
+            self.log.exception("backfill failed unexpectedly", backfill=reading[-1])
+            sentence = f"Mainstay itself failed: {type(error).__name__}"
+            mended = MainstayError(sentence, mend="see the log of `mainstay up`, and report it")
+            backfills.failed(self.works, reading[-1], mended, self.random)
+        return True
 
     def _schedule(self, name: str, *, next_us: int) -> None:
         desk = self.works.desk

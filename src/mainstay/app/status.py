@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import disk
+from mainstay.app import backfills, disk
 from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.standing import standing
 from mainstay.app.stores import has_state, open_state
@@ -22,6 +22,7 @@ from mainstay.core.errors import FileError, NotFound
 from mainstay.core.nouns import Integration
 from mainstay.core.records import (
     Answering,
+    Backfill,
     BatchRecord,
     CheckResult,
     DatasetState,
@@ -98,6 +99,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """When the first version came; None before."""
     checks: dict[str, CheckResult] = {}
     """Dataset -> what its checks of the whole said at the last read."""
+    backfills: dict[str, Backfill] = {}
     erase_again: int = 0
     """People whom a restored backup brought back and who are not erased again yet."""
 
@@ -117,6 +119,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     disk_days: float | None
     disk_roles: dict[str, int]
     """Role -> bytes."""
+    backfills: tuple[str, ...] = ()
+    """Those that run, each in a sentence: its range, how far it is, what it waits for."""
 
 
 def read_status(place: Place, clock: Clock) -> Status:
@@ -150,6 +154,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             live_us=min((one.created_us for one in models.all().values()), default=None),
             answering=answering,
             checks=ShelfReader(state, "check_result", CheckResult).all(),
+            backfills=ShelfReader(state, "backfill", Backfill).all(),
             erase_again=len(state.scan("erase_again")),
             processes=ShelfReader(state, "process", ProcessState).all(),
             counts=merged(meters_folder(place.home)),
@@ -169,6 +174,7 @@ def judge_status(facts: Facts) -> Status:
         *_restore_findings(facts),
         *_process_findings(facts),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
+        *backfills.findings(facts.backfills),
         *_model_findings(facts),
         *disk.findings(facts.disk, facts.integration.settings.free_disk),
     ]
@@ -188,6 +194,7 @@ def judge_status(facts: Facts) -> Status:
         disk=disk.told(facts.disk),
         disk_days=disk.days_left(facts.disk),
         disk_roles=facts.disk[-1].roles,
+        backfills=tuple(backfills.line(one) for one in facts.backfills.values() if one.status == "running"),
     )
 
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "up": Entry("mainstay.cli.up:up", "Run the integration: pipelines and API."),
     "status": Entry("mainstay.cli.status:status", "Show what is wrong first, then everything else."),
     "run": Entry("mainstay.cli.run:run", "Read, judge and publish datasets now."),
+    "backfill": Entry("mainstay.cli.backfill:backfill", "Read a range of a dataset again, beside increments."),
     "profile": Entry("mainstay.cli.profile:profile", "Show what stands in a dataset, and propose checks."),
     "predict": Entry("mainstay.cli.predict:predict", "Answer for a key, as the API would."),
     "why": Entry("mainstay.cli.why:why", "Lead one answer back to its rows and forward to its outcome."),

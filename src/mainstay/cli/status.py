@@ -93,6 +93,8 @@ def _show(out: Output, found: Status) -> None:
     refused = f"{traffic.refused:,} refused by policy" + (f" ({by})" if by else "")
     said = f"{traffic.requests:,} requests, {traffic.errors:,} errors, {refused}"
     out.say(f"traffic  {said}{degraded}{latency}")
+    for line in found.backfills:
+        out.say(f"backfill {line}")
     for name, line in found.processes.items():
         out.say(f"process  {name}: {line}")
     out.say(f"disk     {found.disk}")

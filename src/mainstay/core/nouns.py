@@ -113,7 +113,9 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hours: str = ""
     """When every read may run, `HH:MM-HH:MM Zone`; empty: always."""
     backfill_hours: str = ""
-    """When full reads and reconciliations may run; empty: always."""
+    """When full reads, reconciliations and backfills may run; empty: always."""
+    backfill_rows: int = 2_000
+    """At most so many rows a second are read by a backfill."""
     retry_first_us: int = 500_000
     retry_most_us: int = 60_000_000
 

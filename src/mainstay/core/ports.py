@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from mainstay.core.nouns import ColumnType, Signature
+from mainstay.core.ranges import Chunk, Range
 from mainstay.core.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     `since`. With `incremental` its reads add and update rows; without, each is the whole table, or not `complete`."""
     indifferent: tuple[str, ...] = ()
     """With `ledger`: options that change nothing about rows that were read. Others, changed, have all read again."""
+    ranges: bool = False
+    """Whether it reads a range of a column in chunks and is a `core.ranges.RangeSource`: needed for backfills."""
     timeouts: bool = True
     """Whether it ends a statement at `guard.statement_timeout`."""
 
@@ -90,13 +93,14 @@ class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `snapshot`: all rows. `increment`: rows with cursor >= `since` minus the lag, and rows whose cursor is NULL; all
     rows when `since` is None. `keys`: only key and cursor column, all rows. `by_keys`: the rows whose key is in `keys`.
+    `range`: the rows of `part`; the read's `cursor()` is then where the next one begins, None at the end of the range.
     """
 
     table: str
     columns: tuple[str, ...]
     """Source names, in order, the key and the cursor among them."""
     key: str
-    mode: Literal["snapshot", "increment", "keys", "by_keys"]
+    mode: Literal["snapshot", "increment", "keys", "by_keys", "range"]
     cursor: str | None = None
     since: str | None = None
     """The greatest cursor value already landed, in the source's own text; for a source with a ledger, its last
@@ -105,6 +109,7 @@ class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
     lag_number: int = 0
     keys: tuple[str, ...] = ()
     """Key values as text."""
+    part: Range | None = None
 
 
 class SourceRead(Protocol):
@@ -273,7 +278,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     v: int = 1
     dataset: str
     number: int
-    mode: Literal["snapshot", "increment", "reconcile", "replay"]
+    mode: Literal["snapshot", "increment", "reconcile", "replay", "backfill"]
     began_us: int
     began_source_us: int
     landed_us: int
@@ -287,6 +292,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Over the files' bytes, in order."""
     files: tuple[str, ...]
     source_schema: tuple[tuple[str, str], ...] = ()
+    chunk: Chunk | None = None
+    """Of a backfill: which part of it this is."""
 
 
 class LandingReader(Protocol):

@@ -18,6 +18,7 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `response`    | id                        | Response          | the loop        |
 | `suppressed`  | keyed hash of the key     | Suppressed        | erase           |
 | `erase_again` | keyed hash of the key     | Suppressed        | restore         |
+| `backfill`    | id                        | Backfill          | the loop        |
 | `seal`        | `wanted`                  | Seal              | erase           |
 | `process`     | name                      | ProcessState      | each process    |
 | `ages`        | dataset/hour, 10 digits   | AgeHour           | the loop        |
@@ -98,7 +99,7 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     v: int = 1
     dataset: str
     number: int
-    mode: Literal["snapshot", "increment", "reconcile", "replay"]
+    mode: Literal["snapshot", "increment", "reconcile", "replay", "backfill"]
     status: BatchStatus
     began_us: int
     began_source_us: int
@@ -122,6 +123,71 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     before_us: int | None = None
     """The dataset's as-of when this batch was published: what the keys that it holds keep."""
     counts: dict[str, int] = {}
+    backfill: str = ""
+    """The id of the backfill that this batch is a chunk of."""
+
+    @property
+    def moves_us(self) -> int | None:
+        """The as-of that its publishing gives the dataset: its read's beginning.
+
+        A chunk of a backfill looked at part of the table only, so it leaves the as-of that it found.
+        """
+        return self.before_us if self.mode == "backfill" else self.began_us
+
+
+class Backfill(msgspec.Struct, frozen=True, kw_only=True):
+    """A range of a dataset that is read again, chunk by chunk, and how far it got."""
+
+    v: int = 1
+    id: str
+    dataset: str
+    by: str
+    """The column of the range, by its name in the source."""
+    asked_from: str | None = None
+    """As it was typed; a range that is asked for in the same words goes on where it was."""
+    asked_to: str | None = None
+    low: str | None = None
+    """In the source's own text, included; None: from the least value on."""
+    high: str | None = None
+    """The same, not included; None: up to the greatest."""
+    deletes: bool = False
+    """Whether keys of the range that the source no longer has are deleted."""
+    rate: int
+    """At most so many rows a second."""
+    size: int
+    """Rows of a chunk, about."""
+    estimate: int | None = None
+    """Rows of the range, as the source said before the first chunk; None: it could not tell."""
+    measured: bool = True
+    """False: asked for outside the hours of its source; the range is looked at before the first chunk."""
+    status: Literal["running", "done", "cancelled"] = "running"
+    next: str | None = None
+    """Where the next chunk begins; None: at `low`."""
+    chunks: int = 0
+    """Chunks done: read, and landed where they had news."""
+    read: int = 0
+    noops: int = 0
+    changed: int = 0
+    """Versions landed, deletes included."""
+    deleted: int = 0
+    """Of those, deletes."""
+    published: int = 0
+    rejected: int = 0
+    """Versions that went to quarantine."""
+    started_us: int
+    asked_by: str = ""
+    next_us: int = 0
+    """Not before: the throttle, or the pause after a failure."""
+    waits: str = ""
+    """Why no chunk is read now, beside the throttle; empty while chunks are read."""
+    blocked: str = ""
+    """The batch that a person has to release or discard before it goes on, as `dataset/number`; else empty."""
+    error: str = ""
+    failures: int = 0
+    """Failed chunks in a row."""
+    ended_us: int | None = None
+    reason: str = ""
+    """Why it was cancelled."""
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -395,7 +461,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     v: int = 1
     kind: str
-    """`decision`, `outcome`, `audit.*`, `dataset.*`, `batch.*`, `features.*`, `model.*`, `process.*`."""
+    """`decision`, `outcome`, `audit.*`, `dataset.*`, `batch.*`, `backfill.*`, `features.*`, `model.*`, `process.*`."""
     at_us: int
     receipt: str = ""
     by: str = ""

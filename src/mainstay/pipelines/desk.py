@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mainstay.core.clock import Clock
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import History, Landing, Online, Source, State, Write
-from mainstay.core.records import BatchRecord, DatasetState, FeatureSetState, PublishPlan, Suppressed
+from mainstay.core.records import Backfill, BatchRecord, DatasetState, FeatureSetState, PublishPlan, Suppressed
 from mainstay.store.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Desk:
     """Called at every commit point by name; fault tests kill the process there."""
     datasets: Shelf[DatasetState] = field(init=False)
     batches: Shelf[BatchRecord] = field(init=False)
+    backfills: Shelf[Backfill] = field(init=False)
     publish_plans: Shelf[PublishPlan] = field(init=False)
     feature_sets: Shelf[FeatureSetState] = field(init=False)
     suppressed: Shelf[Suppressed] = field(init=False)
@@ -48,6 +49,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.datasets = Shelf(self.state, "dataset", DatasetState)
         self.batches = Shelf(self.state, "batch", BatchRecord)
+        self.backfills = Shelf(self.state, "backfill", Backfill)
         self.publish_plans = Shelf(self.state, "plan", PublishPlan)
         self.feature_sets = Shelf(self.state, "feature_set", FeatureSetState)
         self.suppressed = Shelf(self.state, "suppressed", Suppressed)

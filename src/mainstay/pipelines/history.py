@@ -97,7 +97,7 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         f"{reasons} AS reasons, j._filled AS filled, {rates}{literal(form.cleaned_with)} AS cleaning, "
         f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
         f"{bool(batch.released)} AS released, {_number(batch.settled_us)} AS published_us, "
-        f"{_number(batch.began_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "
+        f"{_number(batch.moves_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "
         f"{_cleaned(runner.dataset)} "
         f"FROM judged j JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage) s USING (_ord)"
     )

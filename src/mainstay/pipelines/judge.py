@@ -65,6 +65,7 @@ class Gate:
         current: The open DuckDB file.
         form: The dataset's shape.
         released: Names of checks whose findings a person overrode for this batch.
+        deleted_before: Keys that earlier chunks of the same backfill deleted, counted with this batch's deletes.
         deletes_checked: Whether this batch's deletes came from comparing keys, so that `deletes.max_share` applies.
         others: What `references` and `monotone` compare with. `now`: current. `again`: current that is being made anew,
             where a row that was deleted since counts as there. `never`: they are not asked, since current has moved on.
@@ -80,6 +81,7 @@ class Gate:
         *,
         released: frozenset[str] = frozenset(),
         deletes_checked: bool = False,
+        deleted_before: int = 0,
         others: Literal["now", "again", "never"] = "now",
         row_checks: tuple[RowCheck, ...] | None = None,
         wider: Callable[[str], Sequence[Finding]] | None = None,
@@ -88,6 +90,7 @@ class Gate:
         self.form = form
         self.released = released
         self.deletes_checked = deletes_checked
+        self.deleted_before = deleted_before
         self.others = others
         self.wider = wider
         self.schema = schema_of(form.dataset.name)
@@ -377,6 +380,8 @@ class Gate:
         ]
         findings += () if self.wider is None else self.wider(self._as_it_would_be())
         most = self.form.dataset.deletes.max_share
+        if removed:
+            removed, before = removed + self.deleted_before, before + self.deleted_before
         if self.deletes_checked and before and removed / before > most:
             findings.append(
                 Finding(

@@ -16,6 +16,7 @@ import msgspec
 from mainstay.core.ports import Write
 from mainstay.core.records import BatchRecord, DatasetState, FeatureSetState, PublishPlan
 from mainstay.core.sql import identifier, literal
+from mainstay.pipelines.backfill_record import chunk_settled
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings, known_to_sql
 from mainstay.pipelines.judge import Gate, Judgement
@@ -309,18 +310,25 @@ def _advance(
         counts=desk.current.settled(batch.dataset, batch.number) or {},
     )
     state = desk.dataset_state(batch.dataset)
+    if batch.mode != "backfill":
+        state = msgspec.structs.replace(
+            state,
+            as_of_us=batch.began_us,
+            as_of_source_us=batch.began_source_us,
+            run_us=now - batch.began_us,
+        )
     state = msgspec.structs.replace(
         state,
         published=batch.number,
-        as_of_us=batch.trail_us or batch.began_us,
-        as_of_source_us=batch.trail_source_us or batch.began_source_us,
-        run_us=now - batch.began_us,
+        as_of_us=batch.trail_us or state.as_of_us,
+        as_of_source_us=batch.trail_source_us or state.as_of_source_us,
         cleaning=cleaning or state.cleaning,
         **current_facts(desk, batch.dataset, settling=batch.number),
     )
     finish_plan(desk, plan, sets, [
         desk.datasets.write(batch.dataset, state),
         desk.batches.write(batch_name(batch.dataset, batch.number), settled),
+        *chunk_settled(desk, settled),
     ])  # fmt: skip
     desk.at("published")
     desk.tell("batch.published", {"dataset": batch.dataset, "batch": batch.number, **settled.counts})

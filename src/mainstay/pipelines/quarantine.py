@@ -19,6 +19,7 @@ from mainstay.core.ports import SourceKind
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
+from mainstay.pipelines.backfill_record import chunk_settled
 from mainstay.pipelines.currency import conversions, lacking
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, Moment, affected_sql, known_to_sql
@@ -372,6 +373,7 @@ def finish_discard(desk: Desk, batch: BatchRecord) -> BatchRecord:
     if batch.trail_us is not None:
         state = msgspec.structs.replace(state, as_of_us=batch.trail_us, as_of_source_us=batch.trail_source_us)
     writes = [desk.batches.write(batch_name(dataset, number), settled), desk.datasets.write(dataset, state)]
+    writes += chunk_settled(desk, settled)
     finish_plan(desk, plan, sets, writes)
     desk.at("published")
     desk.tell("batch.discarded", {"dataset": dataset, "batch": number, "rows": batch.rows, "reason": batch.reason})

@@ -19,6 +19,7 @@ from mainstay.core.records import BatchRecord, DatasetState
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import stage
 from mainstay.pipelines.ahead import ahead
+from mainstay.pipelines.backfill_record import chunk_done, deletes_asked
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.plan import Mode, ReadPlan, plan_run
@@ -38,7 +39,7 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a run did."""
 
     dataset: str
-    mode: Mode
+    mode: Mode | Literal["backfill"]
     read: int
     """Rows that the source returned."""
     noops: int
@@ -187,11 +188,13 @@ class Runner:
         if batch.status == "blocked":  # waits for a person; only ERROR lifts by itself
             return batch
         form = fresh[0] if fresh is not None and fresh[1] == batch.number else self.load(batch)
+        checked, before = deletes_asked(self.desk, batch)
         gate = Gate(
             self.desk.current,
             form,
             released=frozenset(batch.released),
-            deletes_checked=batch.mode in ("snapshot", "reconcile"),
+            deletes_checked=checked,
+            deleted_before=before,
             row_checks=self._row_checks,
             wider=lambda relation: self._whole.judge(relation, batch.began_us),
         )
@@ -337,6 +340,9 @@ class Runner:
 
     def _after_read(self, manifest: Manifest) -> DatasetState:
         state = self.desk.dataset_state(self.dataset.name)
+        counts = {**state.counts, "noop": state.counts.get("noop", 0) + manifest.noops}
+        if manifest.chunk is not None:  # it looked at part of the table, and says nothing of how far that was read
+            return msgspec.structs.replace(state, counts=counts)
         return msgspec.structs.replace(
             state,
             cursor=manifest.cursor if manifest.cursor is not None else state.cursor,
@@ -349,7 +355,7 @@ class Runner:
             error_since_us=None,
             blocked="",
             source_schema=manifest.source_schema,
-            counts={**state.counts, "noop": state.counts.get("noop", 0) + manifest.noops},
+            counts=counts,
         )
 
     def _land(self, form: Shape, result: RunResult, manifest: Manifest, also: tuple[Write, ...] = ()) -> RunResult:
@@ -395,6 +401,7 @@ class Runner:
             digest=manifest.digest,
             cursor=manifest.cursor,
             counts={"erased": manifest.erased} if manifest.erased else {},
+            backfill="" if manifest.chunk is None else manifest.chunk.backfill,
         )
         state = self._after_read(manifest)
         counts = {
@@ -408,7 +415,8 @@ class Runner:
             [
                 desk.datasets.write(manifest.dataset, state),
                 desk.batches.write(batch_name(manifest.dataset, manifest.number), batch),
-                *self._whole.count(manifest.began_us, manifest.rows - manifest.deletes),
+                *(self._whole.count(manifest.began_us, manifest.rows - manifest.deletes) if not manifest.chunk else ()),
+                *chunk_done(desk, manifest),
                 *also,
             ],
             token=desk.token,

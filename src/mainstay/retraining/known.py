@@ -243,7 +243,7 @@ class Versions:
             {
                 "batch": pa.array([one.number for one in rows], pa.int64()),
                 "published_us": pa.array([one.settled_us for one in rows], pa.int64()),
-                "began_us": pa.array([one.began_us for one in rows], pa.int64()),
+                "began_us": pa.array([one.moves_us for one in rows], pa.int64()),
                 "began_source_us": pa.array([one.began_source_us for one in rows], pa.int64()),
             }
         )

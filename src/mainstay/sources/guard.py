@@ -94,7 +94,7 @@ def retry_delay_us(failures: int, guard: Guard, random: Random) -> int:
 
 def admit(guard: Guard, request: ReadRequest, now_us: int, *, where: str) -> None:
     """Raises SourceAway when this read is not allowed at this hour."""
-    full = request.mode in {"snapshot", "keys"} or (request.mode == "increment" and request.since is None)
+    full = request.mode in {"snapshot", "keys", "range"} or (request.mode == "increment" and request.since is None)
     windows = [guard.allowed_hours, guard.backfill_hours] if full else [guard.allowed_hours]
     for hours in windows:
         if not is_open(hours, now_us):

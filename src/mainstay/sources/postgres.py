@@ -14,6 +14,8 @@ from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceRefused
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.ports import Capabilities, ReadRequest, SourceHealth, SourceRead, TableInfo
+from mainstay.core.ranges import Measure, Range
+from mainstay.sources import postgres_range
 from mainstay.sources.csv_rows import CsvRows, arrow_schema
 from mainstay.sources.guard import admit
 from mainstay.sources.missing import missing_column, missing_table, refused_column
@@ -102,7 +104,7 @@ class PostgresSource:
     """A PostgreSQL database. Thread-safe; each read in progress takes one connection of the guard's few."""
 
     Options: ClassVar[type[msgspec.Struct]] = PostgresOptions
-    capabilities = Capabilities(incremental=True)
+    capabilities = Capabilities(incremental=True, ranges=True)
 
     def __init__(self, config: SourceConfig, options: PostgresOptions, clock: Clock) -> None:
         self._config = config
@@ -163,9 +165,30 @@ class PostgresSource:
                 rule = cursor_rule(native, request, version=wire.version, where=self._where)
                 top = wire.query(greatest_statement(found.quoted, native, rule))
                 greatest = top[0][0] if top else None
-            selects = select_statements(found.quoted, columns, request, rule)
+            within = None
+            if request.mode == "range" and request.part is not None:
+                within, greatest = self._chunk(wire, found, columns[request.part.by], request.part)
+            selects = select_statements(found.quoted, columns, request, rule, within)
             schema = arrow_schema([(name, columns[name].column.kind) for name in wanted(request)])
             yield _CopyRead(wire, selects, schema, greatest, found.began_us, where=f"{self._where}, {request.table}")
+
+    def measure(self, request: ReadRequest) -> Measure:
+        """See `core.ranges.RangeSource`."""
+        admit(self._config.guard, request, self._clock.now_us(), where=self._where)
+        part = request.part or Range(by=request.key)
+        with self._pool().wire() as wire:
+            wire.begin()
+            found = self._find(wire, request.table)
+            native = self._asked(found, request)[part.by]
+            measure = postgres_range.measured(wire.query, found.quoted, native, part, where=self._where)
+            wire.commit()
+        return measure
+
+    def _chunk(self, wire: Wire, found: _Table, native: NativeColumn, part: Range) -> tuple[str, str | None]:
+        """The condition of one chunk, and where the next one begins: looked up in the same snapshot."""
+        following = postgres_range.following(wire.query, found.quoted, native, part, where=self._where)
+        chunk = msgspec.structs.replace(part, high=part.high if following is None else following)
+        return postgres_range.condition(native, chunk, where=self._where), following
 
     def close(self) -> None:
         with self._opening:
@@ -217,7 +240,12 @@ class PostgresSource:
 
     def _asked(self, found: _Table, request: ReadRequest) -> dict[str, NativeColumn]:
         """The columns that the request needs. Raises SourceRefused for one that is missing or has no exact form."""
-        needed = (*wanted(request), request.key, *([request.cursor] if request.cursor else []))
+        needed = (
+            *wanted(request),
+            request.key,
+            *([request.cursor] if request.cursor else []),
+            *([request.part.by] if request.part else []),
+        )
         for name in needed:
             native = found.columns.get(name)
             if native is None:

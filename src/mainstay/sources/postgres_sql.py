@@ -70,14 +70,20 @@ def cursor_rule(native: NativeColumn, request: ReadRequest, *, version: int, whe
 
 
 def select_statements(
-    table: str, columns: Mapping[str, NativeColumn], request: ReadRequest, rule: CursorRule | None
+    table: str,
+    columns: Mapping[str, NativeColumn],
+    request: ReadRequest,
+    rule: CursorRule | None,
+    within: str | None = None,
 ) -> list[str]:
-    """The SELECTs whose rows together answer the request. `table` is quoted already."""
+    """The SELECTs whose rows together answer the request. `table` is quoted already, `within` a range's condition."""
     chosen = ", ".join(expression(columns[name], identifier(name)) for name in wanted(request))
     select = f"SELECT {chosen} FROM {table}"
     if request.mode == "by_keys":
         key = columns[request.key]
         return [f"{select} WHERE {_is_one_of(key, chunk)}" for chunk in _chunks(request.keys)]
+    if within is not None:
+        return [f"{select} WHERE {within}"]
     if rule is not None and rule.lower is not None:
         return [f"{select} WHERE {rule.lower}"]
     return [select]

@@ -15,6 +15,8 @@ from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceAway, SourceError, SourceRefused
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceHealth, SourceRead, TableInfo
+from mainstay.core.ranges import Measure, Range
+from mainstay.sources import sqlite_range
 from mainstay.sources.csv_rows import arrow_schema
 from mainstay.sources.guard import ConnectionCap, admit
 from mainstay.sources.missing import missing_column, missing_table
@@ -42,7 +44,7 @@ class SqliteSource:
     """A SQLite file. Thread-safe; each read has a connection of its own."""
 
     Options: ClassVar[type[msgspec.Struct]] = SqliteOptions
-    capabilities = Capabilities(incremental=True)
+    capabilities = Capabilities(incremental=True, ranges=True)
 
     def __init__(self, config: SourceConfig, options: SqliteOptions, clock: Clock) -> None:
         self._guard = config.guard
@@ -93,18 +95,47 @@ class SqliteSource:
         with self._open() as session:
             _, columns = self._columns(session, request.table)
             cursor = columns.get(request.cursor or "")
-            for name in (*wanted(request), request.key, request.cursor):
-                if name is not None and name not in columns:
-                    raise missing_column(name, request.table, list(columns), where=self._where)
+            self._need(request, columns)
             table = identifier(request.table)
             top: str | None = None
             if cursor is not None and request.mode in {"snapshot", "increment"}:
                 found = session.rows(greatest(table, request, cursor, where=self._where))
                 top = text_of(found[0][0]) if found else None
-            selects = statements(table, request, cursor, where=self._where)
+            if request.mode == "range" and request.part is not None:
+                select, top = self._chunk(session, request, columns[request.part.by], request.part)
+                selects = [select]
+            else:
+                selects = statements(table, request, cursor, where=self._where)
             yield _Read(
                 session, selects, [columns[name] for name in wanted(request)], request.table, top=top, began_us=now_us
             )
+
+    def measure(self, request: ReadRequest) -> Measure:
+        """See `core.ranges.RangeSource`."""
+        admit(self._guard, request, self._clock.now_us(), where=self._where)
+        part = request.part or Range(by=request.key)
+        with self._open() as session:
+            _, columns = self._columns(session, request.table)
+            self._need(request, columns)
+            table = identifier(request.table)
+            return sqlite_range.measured(session.rows, table, columns[part.by], part, where=self._where)
+
+    def _need(self, request: ReadRequest, columns: dict[str, SourceColumn]) -> None:
+        """Raises SourceRefused for a column that the request names and the table has not."""
+        for name in (*wanted(request), request.key, request.cursor, request.part.by if request.part else None):
+            if name is not None and name not in columns:
+                raise missing_column(name, request.table, list(columns), where=self._where)
+
+    def _chunk(
+        self, session: _Session, request: ReadRequest, column: SourceColumn, part: Range
+    ) -> tuple[Statement, str | None]:
+        """The SELECT of one chunk, and where the next one begins: looked up in the same snapshot."""
+        table, where = identifier(request.table), self._where
+        following = sqlite_range.following(session.rows, table, column, part, where=where)
+        chunk = msgspec.structs.replace(part, high=part.high if following is None else following)
+        rows, params = sqlite_range.condition(column, chunk, where=where)
+        names = ", ".join(identifier(name) for name in wanted(request))
+        return Statement(f"SELECT {names} FROM {table} WHERE {rows}", params), following
 
     def close(self) -> None:
         """Nothing is kept open between reads."""

@@ -36,7 +36,7 @@ def wanted(request: ReadRequest) -> tuple[str, ...]:
 
 
 def statements(table: str, request: ReadRequest, cursor: SourceColumn | None, *, where: str) -> list[Statement]:
-    """The SELECTs whose rows together answer the request. `table` is quoted already."""
+    """The SELECTs whose rows together answer the request, but for ranges. `table` is quoted already."""
     select = f"SELECT {', '.join(identifier(name) for name in wanted(request))} FROM {table}"
     if request.mode == "by_keys":
         key = identifier(request.key)
@@ -97,14 +97,14 @@ def earlier(stamp: str, lag_us: int) -> str | None:
 def _bound(cursor: SourceColumn, request: ReadRequest, since: str, *, where: str) -> Any:
     _refuse(cursor, request, where=where)
     if cursor.kind in {"integer", "numeric"} or request.lag_number:
-        number = _number(since)
+        number = number_of(since)
         if number is None:
             raise SourceRefused(
                 f"cursor {cursor.name!r} is {cursor.native} and holds no numbers",
                 mend="give a lag in time, such as 5m, or leave `lag` out",
                 where=where,
             )
-        return _within(number - request.lag_number)
+        return nearest(number - request.lag_number)
     if not request.lag_us:
         return since
     bound = earlier(since, request.lag_us)
@@ -133,19 +133,20 @@ def _refuse(cursor: SourceColumn, request: ReadRequest, *, where: str) -> None:
         )
 
 
-def _number(text: str) -> int | float | None:
+def number_of(text: str) -> int | float | None:
+    """The number that the text writes; None when it writes none."""
     if _INTEGER.match(text):
         return int(text)
     return float(text) if _REAL.match(text) else None
 
 
-def _within(number: float) -> int | float:
+def nearest(number: float) -> int | float:
     """The number, or the nearest that SQLite can hold."""
     return min(max(number, _LEAST), _GREATEST) if isinstance(number, int) else number
 
 
 def _forms(text: str) -> tuple[Any, ...]:
     """The text, and the number that is written just so: a column without a type tells 5 and '5' apart."""
-    number = _number(text)
-    exact = number is not None and repr(number) == text and number == _within(number)
+    number = number_of(text)
+    exact = number is not None and repr(number) == text and number == nearest(number)
     return (text, number) if exact else (text,)

@@ -60,6 +60,7 @@ def _source(name: str, part: shape.SourcePart, options: dict[str, Any]) -> nouns
             connect_timeout_us=guard.connect_timeout,
             allowed_hours=guard.allowed_hours,
             backfill_hours=guard.backfill_hours,
+            backfill_rows=guard.backfill_rows,
             retry_first_us=guard.retry_first,
             retry_most_us=guard.retry_most,
         ),

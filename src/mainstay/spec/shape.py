@@ -86,8 +86,9 @@ class GuardPart(Part):
     connect_timeout: Span = Field(default=5_000_000, examples=["5s"])
     allowed_hours: Hours = Field(default="", description="When every read may run; left out: always.")
     backfill_hours: Hours = Field(
-        default="", description="When full reads and reconciliations may run; left out: always."
+        default="", description="When full reads, reconciliations and backfills may run; left out: always."
     )
+    backfill_rows: int = Field(default=2_000, ge=1, description="Rows a second that a backfill reads at most.")
     retry_first: Span = Field(default=500_000, description="The first pause after a failure.", examples=["500ms"])
     retry_most: Span = Field(default=60_000_000, description="The longest pause between retries.", examples=["60s"])
 

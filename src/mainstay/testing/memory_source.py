@@ -6,7 +6,7 @@ changing a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceAway, SourceRefused
 from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceHealth, SourceKind, TableInfo
+from mainstay.core.ranges import Measure, Range
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,9 +46,14 @@ class MemoryRead:
         self.began_source_us = began_us
         self._request = request
         self._table = table
-        self._rows = [dict(row) for row in table.rows if self._wanted(row)]
+        following = None
+        if request.part is not None:
+            chunk, following = _chunk(table, request.part)
+            self._rows = [dict(row) for row in chunk]
+        else:
+            self._rows = [dict(row) for row in table.rows if self._wanted(row)]
         values = [row[request.cursor] for row in table.rows if request.cursor and row[request.cursor] is not None]
-        self._cursor = str(max(values)) if values and request.mode in ("increment", "snapshot") else None
+        self._cursor = str(max(values)) if values and request.mode in ("increment", "snapshot") else following
 
     def _wanted(self, row: dict[str, Any]) -> bool:
         request = self._request
@@ -71,10 +77,31 @@ class MemoryRead:
         return self._cursor
 
 
+def _chunk(table: MemoryTable, part: Range) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of the range in order, as many as a chunk has, and where the next one begins."""
+    order: Callable[[Any], Any] = int if table.kinds[part.by] == "integer" else str
+    low = None if part.low is None else order(part.low)
+    high = None if part.high is None else order(part.high)
+
+    def inside(value: Any) -> bool:
+        return value is not None and (low is None or order(value) >= low) and (high is None or order(value) < high)
+
+    rows = sorted((row for row in table.rows if inside(row[part.by])), key=lambda row: order(row[part.by]))
+    values = [order(row[part.by]) for row in rows]
+    if not part.most or len(rows) <= part.most:
+        return rows, None
+    bound = values[part.most]
+    if bound == values[0]:
+        bound = next((value for value in values if value > bound), None)
+    return [row for row, value in zip(rows, values, strict=True) if bound is None or value < bound], (
+        None if bound is None else str(bound)
+    )
+
+
 class MemorySource:
     """Tables in this process's memory. `away` True makes every call raise SourceAway."""
 
-    capabilities = Capabilities(incremental=True)
+    capabilities = Capabilities(incremental=True, ranges=True)
 
     def __init__(self, tables: dict[str, MemoryTable], clock: Clock) -> None:
         self.contents = tables
@@ -106,6 +133,12 @@ class MemorySource:
     @contextmanager
     def read(self, request: ReadRequest) -> Iterator[MemoryRead]:
         yield MemoryRead(self._table(request.table), request, self.clock.now_us())
+
+    def measure(self, request: ReadRequest) -> Measure:
+        """See `core.ranges.RangeSource`."""
+        part = request.part or Range(by=request.key)
+        whole = Range(by=part.by, low=part.low, high=part.high)
+        return Measure(low=part.low, high=part.high, rows=len(_chunk(self._table(request.table), whole)[0]))
 
     def close(self) -> None:
         """Nothing is open."""

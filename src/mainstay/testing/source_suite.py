@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 from unittest import SkipTest
 
+import msgspec
 import pyarrow as pa
 
 from mainstay.core.errors import MainstayError, SourceAway, SourceError, SourceRefused
 from mainstay.core.nouns import Guard
 from mainstay.core.ports import ReadRequest, Source
+from mainstay.core.ranges import Measure, Range, RangeSource
 
 SuiteType = Literal["integer", "text", "time"]
 """Types of the columns that the suite makes: 64-bit integers, text, and times without a zone."""
@@ -194,6 +196,34 @@ class SourceSuite:
         table, _ = _read(source, request)
         assert _ids(table) == list(range(5_001, 30_001))
 
+    def test_a_range_is_read_in_chunks_and_nothing_twice(self, harness: SourceHarness) -> None:
+        source = _filled(harness, 100)
+        _needs(source, "ranges")
+        part = Range(by="id", low="8", high="41", most=10)
+        chunks = _chunks(source, "people", ("id", "name"), part)
+        assert chunks == [list(range(8, 18)), list(range(18, 28)), list(range(28, 38)), [38, 39, 40]]
+        everything = _chunks(source, "people", ("id", "name"), Range(by="id", most=99))
+        assert everything == [list(range(1, 100)), [100]]
+
+    def test_rows_of_one_value_are_never_parted(self, harness: SourceHarness) -> None:
+        days = [("a", "1"), ("b", "2"), ("c", "2"), ("d", "2"), ("e", "3"), ("f", "3")]
+        source = _changes(harness, *((key, "", f"2024-01-0{day} 10:00:00") for key, day in days), ("none", "", None))
+        _needs(source, "ranges")
+        part = Range(by="changed", low="2024-01-01 00:00:00", high=None, most=1)
+        assert _chunks(source, "changes", tuple(_CHANGES), part) == [["a"], ["b", "c", "d"], ["e", "f"]]
+        whole = msgspec.structs.replace(part, high="2024-01-03 10:00:00", most=0)
+        assert _chunks(source, "changes", tuple(_CHANGES), whole) == [["a", "b", "c", "d"]]
+
+    def test_a_range_is_measured_before_it_is_read(self, harness: SourceHarness) -> None:
+        source = _filled(harness, 100)
+        _needs(source, "ranges")
+        found = _measured(source, Range(by="id", low="8", high="41"))
+        assert (found.low, found.high) == ("8", "41")
+        assert found.rows is None or found.rows > 0
+        assert "after" in str(_raised(SourceRefused, lambda: _measured(source, Range(by="id", low="9", high="9"))))
+        assert "'id'" in str(_raised(SourceRefused, lambda: _measured(source, Range(by="id", low="nine"))))
+        assert "'nmae'" in str(_raised(SourceRefused, lambda: _measured(source, Range(by="nmae", low="nine"))))
+
     def test_a_read_is_one_snapshot(self, harness: SourceHarness) -> None:
         source = _changes(harness, ("a", "", "2024-01-01 10:00:00"))
         by_cursor = _by_cursor(source)
@@ -351,9 +381,9 @@ def _by_cursor(source: Source) -> bool:
     return source.capabilities.incremental and not source.capabilities.ledger
 
 
-def _needs(source: Source, what: Literal["cursor", "keys", "timeouts"]) -> None:
+def _needs(source: Source, what: Literal["cursor", "keys", "timeouts", "ranges"]) -> None:
     able = source.capabilities
-    if not {"cursor": _by_cursor(source), "keys": able.keys, "timeouts": able.timeouts}[what]:
+    if not {"cursor": _by_cursor(source), "keys": able.keys, "timeouts": able.timeouts, "ranges": able.ranges}[what]:
         raise SkipTest(f"its capabilities say that it has no {what}")
 
 
@@ -395,6 +425,24 @@ def _read(source: Source, request: ReadRequest) -> tuple[pa.Table, str | None]:
     with source.read(request) as read:
         table = pa.Table.from_batches(list(read.batches()), schema=read.schema)
         return table, read.cursor()
+
+
+def _chunks(source: Source, table: str, columns: tuple[str, ...], part: Range) -> list[list[Any]]:
+    """The ids of each chunk of a range, read to its end."""
+    found = []
+    following: str | None = None
+    while True:
+        part = msgspec.structs.replace(part, low=following or part.low)
+        request = ReadRequest(table=table, columns=columns, key="id", mode="range", part=part)
+        rows, following = _read(source, request)
+        found.append(_ids(rows))
+        if following is None:
+            return found
+
+
+def _measured(source: Source, part: Range) -> Measure:
+    request = ReadRequest(table="people", columns=("id", "name"), key="id", mode="range", part=part)
+    return cast("RangeSource", source).measure(request)
 
 
 def _ids(table: pa.Table) -> list[Any]:
