@@ -16,8 +16,10 @@ from mainstay.app.wiring import own
 from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock
 from mainstay.core.errors import Refused
+from mainstay.core.ranges import Chunk
 from mainstay.core.records import ApiKey, Event
 from mainstay.core.verdicts import Verdict
+from mainstay.pipelines.backfill import RangeRunner
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import DecisionRequest
 from tests.app.shop import RULE, Shop
@@ -41,6 +43,28 @@ def holding(world: Shop, text: str = PERSON) -> list[str]:
 
 def erase(world: Shop, key: str = PERSON) -> dict[str, Any]:
     return ask(world.place, "erase", {"key": key, "reason": "asked on 2026-11-20"})
+
+
+@pytest.mark.promise(7)
+def test_a_person_whose_key_bounds_a_backfill_is_in_none_of_it_afterwards(world: Shop) -> None:
+    world.exec("UPDATE customers SET tenure = 55")
+    args = {"dataset": "customers", "from": PERSON, "rate": 100}
+    one = ask(world.place, "backfill", args)["backfill"]
+    with own(world.place, "a test") as works:
+        RangeRunner(works.desk, works.desk.integration.datasets["customers"]).chunk(one["id"])
+        (number,) = [each.number for each in works.desk.batches.all().values() if each.backfill == one["id"]]
+        manifest = works.desk.landing.manifest("customers", number)
+        assert manifest is not None
+        bound = msgspec.structs.replace(manifest, chunk=Chunk(backfill=one["id"], number=1, read=4, next=PERSON))
+        works.desk.landing.rewrite(bound, works.desk.landing.open("customers", number))
+    ask(world.place, "backfill", args)  # a second one, which runs
+    assert (
+        len([trace for trace in ask(world.place, "erase.verify", {"key": PERSON})["traces"] if "backfill" in trace])
+        == 2
+    )
+    erase(world)
+    assert ask(world.place, "erase.verify", {"key": PERSON})["clean"]
+    assert holding(world) == []
 
 
 @pytest.mark.promise(7)

@@ -115,6 +115,21 @@ def _guard(works: Works, one: Backfill) -> Guard:
     return integration.sources[integration.datasets[one.dataset].source].guard
 
 
+def naming(works: Works, key: str) -> list[Backfill]:
+    """Backfills whose range begins, goes on or ends at this key."""
+    every = works.desk.backfills.all().values()
+    return [one for one in every if key in {one.asked_from, one.asked_to, one.low, one.high, one.next}]
+
+
+def forget(works: Works, key: str) -> None:
+    """An erased person's key is no bound of a backfill any more: its record goes, and with it what was left of it."""
+    gone = naming(works, key)
+    for one in gone:
+        if one.status == "running":
+            backfill.cancel(works.desk, one.id, "a bound of its range was erased; ask for the rest again")
+    works.state.commit([works.desk.backfills.remove(one.id) for one in gone], token=works.lease.token)
+
+
 def findings(backfills: dict[str, Backfill]) -> list[Finding]:
     """What `status` says is wrong with them: a chunk that cannot be read."""
     return [

@@ -152,6 +152,7 @@ def _erase_key(works: Works, key: str, reason: str) -> Body:
     erased = erase.erase(works.desk, key, reason=reason, by=works.by)
     receipts = _erase_receipts(works, key)
     _forget_responses(works, key)
+    backfills.forget(works, key)
     works.desk.current.scrub()
     patiently(works.online.scrub)
     patiently(works.state.scrub)
@@ -250,6 +251,7 @@ def _verify(works: Works, args: Body) -> Body:
     traces += archive_erase.receipt_traces(
         works.journal, works.history, key_matches=lambda receipt: names(works, receipt, key)
     )
+    traces += [f"state: backfill {one.id}" for one in backfills.naming(works, key)]
     traces += [f"state: answer {name} to a command" for name in _naming(works, key)]
     return {"traces": traces, "clean": not traces}
 

@@ -143,9 +143,7 @@ def start(desk: Desk, asked: Asked) -> Plan:
             {
                 "id": backfill.id,
                 "dataset": backfill.dataset,
-                "by": backfill.by,
-                "from": backfill.low,
-                "to": backfill.high,
+                "by": backfill.by,  # not the bounds: they may be somebody's key, and events are kept
                 "rows": backfill.estimate,
             },
         )
@@ -267,8 +265,8 @@ class RangeRunner(Runner):
         if not backfill.measured:
             try:
                 backfill = self._measured(backfill, form)
-            except SourceRefused as error:
-                return cancel(desk, id, error.sentence)
+            except SourceRefused:
+                return cancel(desk, id, f"its range does not fit column {backfill.by}; asked for again, it says why")
         began = desk.clock.now_us()
         part = Range(by=backfill.by, low=backfill.next or backfill.low, high=backfill.high, most=backfill.size)
         rows, following, began_source = self._read_chunk(form, part, alone=_alone(info, form, part))

@@ -151,7 +151,10 @@ def _erase_landing(desk: Desk, runner: Runner, key: str, keys: set[str]) -> int:
         form = runner.load(batch)
         keys |= set(suppressed_keys(desk, form, lambda person: person == key))
         gone = stage.suppress(desk.current, keys)
-        if not gone:
+        chunk = manifest.chunk
+        if chunk is not None and chunk.next in {key, *keys}:  # recorded in state long since
+            manifest = msgspec.structs.replace(manifest, chunk=msgspec.structs.replace(chunk, next=None))
+        elif not gone:
             continue
         left = int(desk.current.one("SELECT count(*) FROM stage")[0])
         deletes = int(desk.current.one("SELECT count(*) FROM stage WHERE _op = 'd'")[0])
