@@ -194,6 +194,7 @@ def test_increments_queue_behind_a_blocked_chunk_and_the_backfill_waits(tmp_path
     one = world.chunk(world.start("1", "301"))
     as_of = world.state().as_of_us
     assert [batch.status for batch in world.desk.waiting("customers")] == ["blocked"]
+    assert one.blocked == "customers/2"
     world.customer(2_000, tenure=1, u=1_001)
     assert world.run().status == "queued"
     assert world.state().as_of_us == as_of
@@ -202,6 +203,7 @@ def test_increments_queue_behind_a_blocked_chunk_and_the_backfill_waits(tmp_path
     assert found is not None
     assert "customers/2 is blocked" in found.why
     quarantine.discard_batch(world.desk, dataset="customers", number=2, reason="a typing error")
+    assert world.desk.backfills.get(one.id).blocked == ""  # type: ignore[union-attr]
     world.run()
     after = world.state().as_of_us
     assert after is not None
