@@ -156,19 +156,23 @@ def _shown(session: Session) -> Iterator[Callable[[Backfill], None]]:
 def _bar(session: Session) -> Iterator[Callable[[Backfill], None]]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from mainstay.app.backfills import said
-
     columns = (
-        TextColumn("{task.fields[dataset]}"), BarColumn(), TaskProgressColumn(show_speed=True), TimeRemainingColumn(),
+        BarColumn(),
+        TaskProgressColumn(),
         TextColumn("{task.fields[said]}", markup=False),
-    )  # fmt: skip
+        TimeRemainingColumn(),
+    )
+    first: list[tuple[float, int]] = []
     with Progress(*columns, console=session.out.console) as progress:
-        task = progress.add_task("", dataset="", said="")
+        task = progress.add_task("", said="")
 
         def show(one: Backfill) -> None:
-            total = None if one.estimate is None else max(one.estimate, one.read)
-            total = one.read if one.status == "done" else total
-            progress.update(task, total=total, completed=one.read, dataset=one.dataset, said=said(one))
+            first[:] = first or [(time.monotonic(), one.read)]
+            pace = (one.read - first[0][1]) / max(time.monotonic() - first[0][0], 1.0)
+            counts = f"{one.read:,} rows, {pace:,.0f}/s, {one.changed:,} changed, {one.rejected:,} rejected"
+            more = one.error or one.waits
+            total = one.read if one.status == "done" else one.estimate and max(one.estimate, one.read)
+            progress.update(task, total=total, completed=one.read, said=f"{counts}; {more}" if more else counts)
 
         yield show
 
