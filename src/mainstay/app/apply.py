@@ -10,6 +10,7 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app import pins
+from mainstay.app.landing_names import landing_names, read_otherwise, unnamed, with_landing_names
 from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
 from mainstay.core.errors import FileError, MainstayError, NotFound, Refused
@@ -21,6 +22,7 @@ from mainstay.models.post import Post, with_post
 from mainstay.models.registry import content, inline_draft
 from mainstay.pipelines import sets
 from mainstay.pipelines.features import Moment
+from mainstay.pipelines.fit import known_names
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
 from mainstay.serving import contract as api_contract
@@ -97,6 +99,14 @@ def plan(works: Works, new: Integration) -> Plan:
     )
 
 
+def at_start(planned: Plan) -> Plan:
+    """The plan without what only a person may say: that the source's schema is known. A changed file says it too."""
+    if any(step.kind == "store_file" for step in planned.steps):
+        return planned
+    steps = tuple(step for step in planned.steps if step.kind != "accept_schema")
+    return msgspec.structs.replace(planned, steps=steps)
+
+
 def meant(integration: Integration) -> set[str]:
     """Digests of the feature sets that the file's views mean; a view that does not work means none."""
     found = set()
@@ -158,6 +168,7 @@ def _store_file(works: Works, new: Integration, _step: Step) -> None:
         files=spec.file_texts(works.place.file),
         at_us=works.clock.now_us(),
         by=works.by,
+        landed_as=_landing_names(works, read_file(works.place.file)),
     )
     Shelf(works.state, "applied", Applied).put("file", record, token=works.lease.token)
 
@@ -169,9 +180,7 @@ def _reread(works: Works, _new: Integration, step: Step) -> None:
     runner.settle()
     state = desk.dataset_state(step.name)
     since = state.reconciled_us  # a comparison of keys would not see that a column is new
-    fresh = msgspec.structs.replace(
-        state, cursor=None, source_schema=(), blocked="", reconciled_us=works.clock.now_us()
-    )
+    fresh = msgspec.structs.replace(accepted(state), cursor=None, reconciled_us=works.clock.now_us())
     desk.datasets.put(step.name, fresh, token=desk.token)
     result = runner.run()
     again = msgspec.structs.replace(desk.dataset_state(step.name), reconciled_us=since)
@@ -186,7 +195,15 @@ def _reread(works: Works, _new: Integration, step: Step) -> None:
 def _accept_schema(works: Works, _new: Integration, step: Step) -> None:
     desk = works.desk
     state = desk.dataset_state(step.name)
-    desk.datasets.put(step.name, msgspec.structs.replace(state, source_schema=(), blocked=""), token=desk.token)
+    desk.datasets.put(step.name, accepted(state), token=desk.token)
+
+
+def accepted(state: DatasetState) -> DatasetState:
+    """The state with the source's schema accepted as it is: no block, no news, and any type at the next read."""
+    lost = tuple(one for one in state.drift if one.change == "lost")
+    return msgspec.structs.replace(
+        state, source_schema=known_names(state), blocked="", misfit="", blocked_mend="", drift=lost
+    )
 
 
 def _reclean(works: Works, new: Integration, step: Step) -> None:
@@ -313,7 +330,7 @@ def _read_otherwise(before: Integration, after: Integration, name: str) -> bool:
 def _judged_by(dataset: Dataset) -> tuple[object, ...]:
     """What decides of each row of raw what becomes of it; not what looks at the whole at each read."""
     checks = [check for check in dataset.checks if check.kind not in ("volume", "distribution")]
-    return dataset.columns, checks, dataset.duplicates
+    return unnamed(dataset), checks, dataset.duplicates
 
 
 def _dataset_steps(works: Works, before: Integration | None, after: Integration, new: Dataset) -> list[Step]:
@@ -329,6 +346,8 @@ def _dataset_steps(works: Works, before: Integration | None, after: Integration,
     steps = []
     if {c.source_name for c in new.columns} - {c.source_name for c in old.columns} or old.table != new.table:
         steps.append(Step(kind="reread", name=new.name, sentence=f"read all of {new.name} again for its new columns"))
+    elif otherwise := read_otherwise(old, new):
+        steps.append(Step(kind="reread", name=new.name, sentence=f"read all of {new.name} again: {otherwise}"))
     elif _read_otherwise(before, after, new.source):
         sentence = f"read all of {new.name} again, as source {new.source} now says"
         steps.append(Step(kind="reread", name=new.name, sentence=sentence))
@@ -338,7 +357,8 @@ def _dataset_steps(works: Works, before: Integration | None, after: Integration,
         sentence = f"clean and check {new.name} again from raw, in place{read_by}"
         steps.append(Step(kind="reclean", name=new.name, sentence=sentence))
     state = works.state.get("dataset", new.name)
-    if state is not None and msgspec.json.decode(state.body).get("blocked"):
+    known = None if state is None else msgspec.json.decode(state.body, type=DatasetState)
+    if known is not None and (known.blocked or any(one.change in ("added", "nullable") for one in known.drift)):
         steps.append(
             Step(kind="accept_schema", name=new.name, sentence=f"accept the source's schema of {new.name} as it is")
         )
@@ -419,7 +439,13 @@ def read(works: Works) -> Integration:
     """The file on disk that is about to be applied."""
     if works.place.file is None:
         raise NotFound("there is no file to apply", mend="give it: --file PATH")
-    return read_file(works.place.file)
+    file = read_file(works.place.file)
+    return with_landing_names(file, _landing_names(works, file))
+
+
+def _landing_names(works: Works, file: Integration) -> dict[str, dict[str, str]]:
+    applied = applied_record(works.state)
+    return landing_names(applied, _before(applied), file)
 
 
 def short(digest: str) -> str:

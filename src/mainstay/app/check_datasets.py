@@ -11,12 +11,13 @@ from mainstay.app.check_sources import SourceFacts, closed_us, not_looked
 from mainstay.core.clock import SECOND, span
 from mainstay.core.errors import MainstayError, Refused
 from mainstay.core.nouns import Check, Dataset
-from mainstay.core.ports import SourceKind, TableInfo
+from mainstay.core.ports import SourceColumn, SourceKind, TableInfo
 from mainstay.core.records import DatasetState
 from mainstay.core.sql import identifier
 from mainstay.core.verdicts import Finding, OnFail, Verdict
 from mainstay.pipelines import stage
 from mainstay.pipelines.clean import cleaning
+from mainstay.pipelines.fit import found_in, names_of
 from mainstay.quality.checks import freshness_finding, judge_row_count, row_checks
 from mainstay.quality.distribution import again, outdated
 from mainstay.sources.files_ledger import read_ledger
@@ -89,11 +90,13 @@ def judge_dataset(facts: DatasetFacts) -> Iterator[Finding]:
 def misfits(dataset: Dataset, info: TableInfo, timezone: str | None) -> Iterator[Finding]:
     """A FAIL for each column that is missing, refused, or can never be read as declared."""
     there = {column.name: column for column in info.columns}
+    found = found_in(dataset, there)
     kinds: dict[str, SourceKind] = {}
     for raw in stage.raw_columns(dataset):
-        column = there.get(raw)
+        column = found.get(raw)
         if column is None:
-            yield _refused(dataset, raw, missing_column(raw, dataset.table, list(there), where=""))
+            names = " or ".join(names_of(dataset, raw))
+            yield _refused(dataset, raw, missing_column(names, dataset.table, list(there), where=""))
         elif column.refused:
             yield _refused(dataset, raw, refused_column(column, dataset.table, where=""))
         else:
@@ -129,9 +132,20 @@ def _refused(dataset: Dataset, raw: str, error: MainstayError, *, shown: str = "
 
 def _has_event(facts: DatasetFacts, info: TableInfo) -> bool:
     """Whether rows say when they changed. Asked only when every column fits."""
-    kinds = {column.name: column.kind for column in info.columns}
+    kinds = {raw: column.kind for raw, column in _found(facts.dataset, info).items()}
     form = stage.shape(facts.dataset, kinds, facts.source.config.timezone)
     return any(column.name == stage.EVENT for column in form.cleaning.columns)
+
+
+def _found(dataset: Dataset, info: TableInfo) -> dict[str, SourceColumn]:
+    return found_in(dataset, {column.name: column for column in info.columns})
+
+
+def _in_source(dataset: Dataset, info: TableInfo, name: str) -> str:
+    """What the source calls it; the raw name where it has none such."""
+    raw = stage.source_name(dataset, name)
+    found = _found(dataset, info).get(raw)
+    return raw if found is None else found.name
 
 
 # --- rows, key, cursor ---------------------------------------------------------------------------------------------
@@ -158,7 +172,7 @@ def _rows(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
 
 def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     dataset, sample = facts.dataset, facts.sample
-    check, key = f"{dataset.name}.key", stage.source_name(dataset, dataset.key)
+    check, key = f"{dataset.name}.key", _in_source(dataset, info, dataset.key)
     if sample is not None and sample.superseded:
         decided = bool(dataset.duplicates.by)
         yield Finding(
@@ -202,7 +216,7 @@ def _cursor(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     if cursor is None:
         yield _passed(f"{dataset.name}.cursor", f"none: the whole table is read every {span(dataset.every_us)}")
         return
-    check, raw = f"{dataset.name}.cursor", stage.source_name(dataset, cursor.column)
+    check, raw = f"{dataset.name}.cursor", _in_source(dataset, info, cursor.column)
     if able is not None and not able.incremental:
         mend = "leave `cursor:` out: the whole table is read each time"
         yield Finding(check=check, verdict=Verdict.FAIL, sentence="this source cannot read increments", mend=mend)
@@ -399,14 +413,15 @@ def _sampled(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
 
 
 def _unparsed(dataset: Dataset, info: TableInfo) -> Iterator[Finding]:
-    kinds = {column.name: column.kind for column in info.columns}
+    found = _found(dataset, info)
     for column in dataset.columns:
-        if column.type in _PARSED and kinds.get(column.source_name) == "text" and not column.clean:
+        read = found.get(column.source_name)
+        if read is not None and column.type in _PARSED and read.kind == "text" and not column.clean:
             yield Finding(
                 check=f"{dataset.name}.{column.name}.type",
                 verdict=Verdict.WARN,
                 column=column.name,
-                sentence=f"{column.source_name} is text in the source and declared {column.type}, with no cleaning",
+                sentence=f"{read.name} is text in the source and declared {column.type}, with no cleaning",
                 mend="look at its values; add `clean:` for blanks and formats",
             )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from mainstay import spec
+from mainstay.app.landing_names import with_landing_names
 from mainstay.app.stores import home_at, home_of
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import Integration
@@ -75,13 +76,14 @@ def read_file(file: Path) -> Integration:
 
 def read_applied(applied: Applied, env: Mapping[str, str] | None = None) -> Integration:
     """The file as it was applied. Raises FileError, when a `${VAR}` is not set in this process (or in `env`)."""
-    return spec.load_files(
+    file = spec.load_files(
         applied.files,
         Path(applied.folder),
         kinds=option_records(),
         env=os.environ if env is None else env,
         shown="mainstay.yaml (applied)",
     )
+    return with_landing_names(file, applied.landed_as)
 
 
 def applied_record(state: State) -> Applied | None:

@@ -57,6 +57,8 @@ class DatasetLine(msgspec.Struct, frozen=True, kw_only=True):
     blocked: tuple[int, ...]
     counts: dict[str, int]
     owner: str
+    drift: tuple[str, ...] = ()
+    """What changed in the source's table since the file was last applied, and did not block."""
 
 
 class Traffic(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,6 +281,7 @@ def _dataset_line(facts: Facts, name: str) -> DatasetLine:
         blocked=tuple(one.number for one in waiting if one.status == "blocked"),
         counts=state.counts,
         owner=dataset.owner,
+        drift=tuple(one.sentence for one in state.drift),
     )
 
 
@@ -294,14 +297,8 @@ def _freshness(facts: Facts, name: str) -> Finding:
 def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
     state = facts.datasets.get(name, DatasetState())
     found = [_freshness(facts, name), *_standing(facts, name)]
-    if state.blocked:
-        found.append(
-            Finding(
-                check=f"{name}.schema", verdict=Verdict.FAIL, sentence=f"{name} cannot be read: {state.blocked}",
-                mend="mend the source; it lifts by itself. Or change the file and run `mainstay apply`",
-            )
-        )  # fmt: skip
-    elif state.error:
+    found += _schema_findings(name, state)
+    if state.error and not state.blocked:
         since = span(facts.now_us - state.error_since_us) if state.error_since_us else "a moment"
         found.append(
             Finding(
@@ -345,6 +342,24 @@ def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
 
 def _standing(facts: Facts, name: str) -> Iterator[Finding]:
     return standing(facts.integration.datasets[name], facts.checks.get(name), facts.now_us)
+
+
+def _schema_findings(name: str, state: DatasetState) -> list[Finding]:
+    blocked = [
+        Finding(
+            check=f"{name}.schema", verdict=Verdict.FAIL, sentence=f"{name} cannot be read: {state.blocked}",
+            mend=state.blocked_mend
+            or "mend the source; it lifts by itself. Or change the file and run `mainstay apply`",
+        )
+    ]  # fmt: skip
+    drifted = [
+        Finding(
+            check=f"{name}.schema", verdict=one.verdict, column=one.column, mend=one.mend,
+            sentence=f"{name}: {one.sentence}, since {iso(one.at_us)}",
+        )
+        for one in state.drift
+    ]  # fmt: skip
+    return [*(blocked if state.blocked else []), *drifted]
 
 
 def _restore_findings(facts: Facts) -> list[Finding]:

@@ -19,10 +19,10 @@ from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import Integration
 from mainstay.core.records import Answering, BatchRecord, DatasetState, Event, FeatureSetState, ModelVersion
 from mainstay.pipelines import archive, stage
+from mainstay.pipelines.fit import kinds_of_landed
 from mainstay.pipelines.history import writer_of
 from mainstay.pipelines.publish import COMPUTED
 from mainstay.pipelines.retention import HISTORY_US
-from mainstay.pipelines.run import kinds_of_landed
 from mainstay.retraining.labels import LabelFile
 from mainstay.retraining.placing import Evaluation
 from mainstay.retraining.training_set import Facts, Options, Progress, TrainingSet, make

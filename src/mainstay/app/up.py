@@ -193,7 +193,7 @@ def apply_at_start(place: Place, say: Callable[[str], None]) -> None:
             if before is not None:
                 sets.recover(works.desk)
             new = applying.read(works)
-            planned = applying.plan(works, new)
+            planned = applying.at_start(applying.plan(works, new))
             if planned.steps or planned.breaks:
                 for sentence in applying.perform(works, new, planned):
                     say(f"applied: {sentence}")

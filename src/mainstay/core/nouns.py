@@ -54,7 +54,9 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     type: ColumnType
     source_name: str
-    """The column's name in the source; the same as `name` unless the file says otherwise."""
+    """The name that its raw values have in landing and history; the source's, unless a later file renamed it there."""
+    source_names: tuple[str, ...] = ()
+    """Its names in the source: the first that exists is read. Empty: `source_name` alone."""
     required: bool = False
     clean: tuple[Cleaning, ...] = ()
     fill: Any = None
@@ -62,6 +64,24 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     pii: bool = False
     unit: str = ""
     description: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it may be called in the source, in the order of preference."""
+        return self.source_names or (self.source_name,)
+
+
+class SchemaDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """What a change of the source's table does to a dataset. What is not here always blocks it."""
+
+    added: Literal["warn", "ignore"] = "warn"
+    """A column came that is not read."""
+    lost: Literal["block", "as_null"] = "block"
+    """A column went that is read and not required. `as_null`: it is read as NULL, and the rows carry WARN."""
+    widened: Literal["accept", "block"] = "accept"
+    """A column's type holds all that it held, and more."""
+    nullable: Literal["warn", "ignore"] = "warn"
+    """A required column may be NULL in the source from now on."""
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,6 +175,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     every_us: int = 60_000_000
     owner: str = ""
     freshness: Freshness = Freshness()
+    schema_drift: SchemaDrift = SchemaDrift()
 
     def column(self, name: str) -> Column:
         """The column called `name`; KeyError when there is none."""

@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay.core.nouns import ColumnType, Signature
 from mainstay.core.ranges import Chunk, Range
+from mainstay.core.parts import Parts
 from mainstay.core.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ SourceKind = Literal[
     "numeric", "date", "timestamp", "timestamptz", "time", "interval", "uuid", "json", "array",
 ]  # fmt: skip
 """What a raw column means. The first five land as Arrow int64, float64, bool, string and binary; every other kind
-lands as a string: the source's exact text in ISO form (timestamps with zone in UTC, arrays as JSON). So nothing is
-rounded, infinity survives, and cleaning does the parsing."""
+lands as a string: the source's exact text in ISO form (timestamps with zone in UTC, arrays as JSON)."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,13 +103,14 @@ class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["snapshot", "increment", "keys", "by_keys", "range"]
     cursor: str | None = None
     since: str | None = None
-    """The greatest cursor value already landed, in the source's own text; for a source with a ledger, its last
-    `cursor()`, in every mode."""
+    """The greatest cursor value landed, in the source's own text; of a source with a ledger, its last `cursor()`."""
     lag_us: int = 0
     lag_number: int = 0
     keys: tuple[str, ...] = ()
     """Key values as text."""
     part: Range | None = None
+    parts: Parts = Parts()
+    """For tables that lie in parts."""
 
 
 class SourceRead(Protocol):
@@ -119,8 +120,7 @@ class SourceRead(Protocol):
     """The source's clock when its snapshot was taken."""
     schema: pa.Schema
     complete: bool
-    """Whether a snapshot's rows are all that the table has, so that what is absent is gone. False: nothing changed
-    since `since`, and no rows come."""
+    """Whether a snapshot's rows are all of the table's. False: nothing changed since `since`, and no rows come."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in chunks of at most 65,536; columns named and ordered as requested."""

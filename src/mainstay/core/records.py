@@ -34,6 +34,7 @@ from typing import Any, Literal
 import msgspec
 
 from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
+from mainstay.core.ports import SourceKind
 from mainstay.core.verdicts import Finding, Verdict
 
 
@@ -47,6 +48,19 @@ class DiskSample(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     roles: dict[str, int] = {}
     """Role -> bytes of `used`."""
+
+
+class Drifted(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of a source's table that did not block its dataset."""
+
+    change: Literal["added", "lost", "widened", "nullable", "renamed"]
+    column: str
+    sentence: str
+    mend: str = ""
+    verdict: Verdict
+    """WARN: a person should look; PASS: only to be known."""
+    at_us: int
+    """When it was seen."""
 
 
 class DatasetState(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +102,18 @@ class DatasetState(msgspec.Struct, frozen=True, kw_only=True):
     """(column, native type) as of the last read: what drift is measured against."""
     cleaning: str = ""
     """Digest of the cleaning that current was made with."""
+    kinds: dict[str, SourceKind] = {}
+    """Raw column -> kind as of the last read, those included that are gone and read as NULL."""
+    not_null: tuple[str, ...] = ()
+    """Columns read that the source's table never let be NULL, as of the last read."""
+    drift: tuple[Drifted, ...] = ()
+    """Changes of the source's table that did not block, since the file was last applied; `lost` until it is back."""
+    misfit: str = ""
+    """What is wrong of `blocked`, without what was proposed."""
+    blocked_mend: str = ""
+    """What to do about `blocked`."""
+    read_all: bool = False
+    """Whether the next read is of the whole table: a column that was read as NULL is back."""
 
 
 BatchStatus = Literal["landed", "blocked", "error", "published", "discarded"]
@@ -322,6 +348,8 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """Path relative to `folder` -> text, as applied; secrets unresolved."""
     at_us: int
     by: str = ""
+    landed_as: dict[str, dict[str, str]] = {}
+    """Dataset -> column -> the name that its raw values land under, where the file names it otherwise now."""
 
 
 class NotApplied(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from mainstay.core.nouns import Check
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.currency import converted, rated_sql, rates_in_current
+from mainstay.pipelines.lost import lost_checks, lost_findings
 from mainstay.pipelines.stage import EVENT, Shape, repeats, winner_sql
 from mainstay.quality.checks import (
     RowCheck,
@@ -95,7 +96,7 @@ class Gate:
         self.wider = wider
         self.schema = schema_of(form.dataset.name)
         self.rows_table = f"{self.schema}.rows"
-        self.row_checks = checks_of(form.dataset) if row_checks is None else row_checks
+        self.row_checks = (*(checks_of(form.dataset) if row_checks is None else row_checks), *lost_checks(form))
         self.checks: tuple[Check, ...] = (
             *(one.check for one in self.row_checks),
             *(
@@ -128,6 +129,7 @@ class Gate:
         everything, total, superseded, quarantined = (int(n) for n in counted)
         findings = [
             *self._row_findings(failed, total),
+            *lost_findings(self.form, failed, total),
             *(judge_unique(check, n, total) for check, n in unique),
             *self._dataset_findings(),
         ]

@@ -40,12 +40,12 @@ def plan_run(
     """
     waits = None if is_open(hours, now_us) else opens_us(hours, now_us)
     if able is not None and able.ledger:
-        full = not able.incremental or state.cursor is None
+        full = not able.incremental or state.cursor is None or state.read_all
         return ReadPlan(
             dataset=dataset.name,
             mode="increment" if able.incremental else "snapshot",
             why="what its source has not given yet" if able.incremental else "the whole table, where it changed",
-            since=state.cursor,
+            since=None if state.read_all else state.cursor,
             opens_us=waits if full else None,
         )
     if dataset.cursor is None:
@@ -57,6 +57,9 @@ def plan_run(
         )
     if state.read == 0 and state.last_read_us is None:
         return ReadPlan(dataset=dataset.name, mode="increment", why="first read: the whole table", opens_us=waits)
+    if state.read_all:
+        why = "a column is back that was read as NULL: the whole table"
+        return ReadPlan(dataset=dataset.name, mode="increment", why=why, opens_us=waits)
     why = f"rows from {state.cursor} on, less the lag"
     if dataset.deletes.kind == "reconcile" and now_us - (state.reconciled_us or 0) >= dataset.deletes.every_us:
         if waits is None:

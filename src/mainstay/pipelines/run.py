@@ -21,10 +21,13 @@ from mainstay.pipelines import stage
 from mainstay.pipelines.ahead import ahead
 from mainstay.pipelines.backfill_record import chunk_done, deletes_asked
 from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.drift import asked, block, note, raw_read
+from mainstay.pipelines.fit import Fit, complaint, fit, kinds_of_landed, lost_of_landed
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.plan import Mode, ReadPlan, plan_run
 from mainstay.pipelines.publish import finish_batch, publish_batch
-from mainstay.pipelines.stage import Shape, raw_columns, shape, source_name
+from mainstay.pipelines.rename import FirstRows, propose
+from mainstay.pipelines.stage import Shape, shape
 from mainstay.pipelines.suppression import suppress
 from mainstay.pipelines.whole import WholeChecks, blocks
 from mainstay.quality.checks import row_checks
@@ -54,66 +57,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     published: int = 0
 
 
-def kinds_of(dataset: Dataset, info: TableInfo) -> dict[str, SourceKind]:
-    """Raw column -> kind. Raises SourceRefused naming a lost or unreadable column and what depends on it."""
-    there = {column.name: column for column in info.columns}
-    found = {}
-    for name in raw_columns(dataset):
-        column = there.get(name)
-        if column is None:
-            raise SourceRefused(
-                f"column {name} of {dataset.table} is gone; {_dependents(dataset, name)}",
-                where=f"dataset {dataset.name}",
-                mend=f"bring {name} back in the source, or take it out of the file and run `mainstay apply`",
-            )
-        if column.refused:
-            raise SourceRefused(
-                f"column {name} of {dataset.table} ({column.native}) cannot be read: {column.refused}",
-                where=f"dataset {dataset.name}",
-                mend="leave the column out of `columns:`, or read it through a view that casts it to text",
-            )
-        found[name] = column.kind
-    return found
-
-
-def kinds_of_landed(dataset: Dataset, schema: pa.Schema) -> dict[str, SourceKind]:
-    """Raw column -> kind, as a landed file says it; what the contract gained since is NULL in there, and text."""
-    kinds: dict[str, SourceKind] = {}
-    for field in schema:
-        if field.name not in ("_ord", "_op", "_k"):
-            kinds[field.name] = msgspec.convert((field.metadata or {}).get(b"kind", b"text").decode(), SourceKind)
-    for name in raw_columns(dataset):
-        kinds.setdefault(name, "text")
-    return kinds
-
-
-def _dependents(dataset: Dataset, name: str) -> str:
-    uses = [f"column {column.name}" for column in dataset.columns if column.source_name == name]
-    if name == source_name(dataset, dataset.key):
-        uses.append("the key")
-    if dataset.cursor is not None and name == source_name(dataset, dataset.cursor.column):
-        uses.append("the cursor")
-    if dataset.deletes.column and name == source_name(dataset, dataset.deletes.column):
-        uses.append("deletes")
-    checks = [check.name for check in dataset.checks if check.column and source_name(dataset, check.column) == name]
-    return (
-        f"needed by {', '.join(uses)} and by checks {', '.join(checks)}" if checks else f"needed by {', '.join(uses)}"
-    )
-
-
-def drift(dataset: Dataset, before: tuple[tuple[str, str], ...], info: TableInfo) -> tuple[list[str], list[str]]:
-    """(needed columns that changed type, columns that were added) since the schema `before`."""
-    known = dict(before)
-    needed = set(raw_columns(dataset))
-    changed = [
-        f"column {column.name} was {known[column.name]} and is {column.native}"
-        for column in info.columns
-        if column.name in needed and column.name in known and known[column.name] != column.native
-    ]
-    added = [column.name for column in info.columns if known and column.name not in known]
-    return changed, added
-
-
 class Runner:
     """Runs one dataset with the desk's stores."""
 
@@ -124,7 +67,8 @@ class Runner:
         self.timezone = desk.integration.sources[dataset.source].timezone
         self._row_checks = row_checks(dataset)
         self._whole = WholeChecks(desk, dataset)
-        self._shapes: dict[tuple[tuple[str, SourceKind], ...], Shape] = {}
+        self._shapes: dict[tuple[object, ...], Shape] = {}
+        self._fitted = Fit()
 
     def plan(self) -> ReadPlan:
         """What the next run reads, or until when it waits."""
@@ -139,7 +83,14 @@ class Runner:
         form = self._fit(state, info, dry=dry)
         plan = self.plan()
         began = self.desk.clock.now_us()
-        rows, read_cursor, began_source, checked = self._read(form, plan)
+        try:
+            rows, read_cursor, began_source, checked = self._read(form, plan)
+        except SourceRefused:  # a column was renamed between the two looks at the table: look again, once
+            again = self.source.describe(self.dataset.table)
+            if again.columns == info.columns:
+                raise
+            info, form = again, self._fit(state, again, dry=dry)
+            rows, read_cursor, began_source, checked = self._read(form, plan)
         noops = stage.drop_noops(self.desk.current, form)
         suppressed = suppress(self.desk, form)
         noops += suppressed.noops
@@ -216,52 +167,60 @@ class Runner:
 
     def shape_of(self, schema: pa.Schema) -> Shape:
         """The dataset's shape over landed files: kinds stand in the Arrow fields' metadata."""
-        return self._shape(kinds_of_landed(self.dataset, schema))
+        return self._shape(kinds_of_landed(self.dataset, schema), lost_of_landed(schema))
 
-    def _shape(self, kinds: dict[str, SourceKind]) -> Shape:
+    def _shape(self, kinds: dict[str, SourceKind], lost: tuple[str, ...] = ()) -> Shape:
         """The shape over these kinds, made once: a runner's contract does not change."""
-        named = tuple(kinds.items())
+        named = (tuple(kinds.items()), lost)
         if named not in self._shapes:
-            self._shapes = {named: shape(self.dataset, kinds, self.timezone)}
+            self._shapes = {named: shape(self.dataset, kinds, self.timezone, lost)}
         return self._shapes[named]
 
     # --- the steps of one run -----------------------------------------------------------------------------------
 
     def _fit(self, state: DatasetState, info: TableInfo, *, dry: bool) -> Shape:
         """The shape; a lost or retyped column that is needed blocks the dataset until the schema fits again."""
+        found = fit(self.dataset, info, state)
         try:
-            kinds = kinds_of(self.dataset, info)
-            changed, added = drift(self.dataset, state.source_schema, info)
-            if changed:
-                raise SourceRefused(
-                    "; ".join(changed),
-                    where=f"dataset {self.dataset.name}",
-                    mend="bring the type back, or run `mainstay apply` to accept it",
-                )
-            form = self._shape(kinds)
+            error = complaint(self.dataset, found)
+            if error is not None:
+                raise error
+            form = self._shape(found.kinds, found.lost)
         except MainstayError as error:
-            if not dry and state.blocked != error.sentence:
-                self.desk.tell("dataset.blocked", {"dataset": self.dataset.name, "why": error.sentence})
-                self.desk.datasets.put(
-                    self.dataset.name,
-                    msgspec.structs.replace(state, blocked=error.sentence),
-                    token=self.desk.token,
-                )
-            raise
-        if added and not dry:
-            self.desk.tell("dataset.columns_added", {"dataset": self.dataset.name, "columns": added})
+            if dry:
+                raise
+            raise self._block_dataset(state, info, found, error) from None
+        if not dry:
+            note(self.desk, self.dataset, state, info, found)
+        self._fitted = found
+        return form
+
+    def _block_dataset(self, state: DatasetState, info: TableInfo, found: Fit, error: MainstayError) -> MainstayError:
+        """The error to be raised. Evidence for a new name is looked for once, when the dataset blocks."""
+        if state.blocked and state.misfit == error.sentence:
+            return SourceRefused(state.blocked, mend=state.blocked_mend or error.mend, where=error.where)
+        proposal = propose(self.desk.current, self.dataset, info, state, found, sampler=self._sample)
+        return block(self.desk, self.dataset, state, error, proposal)
+
+    def _sample(self, found: Fit, keys: tuple[str, ...], most: int) -> Shape:
+        """Fills `stage` with a few rows as `found` reads the table; nothing of it lands."""
+        self._fitted, form = found, self._shape(found.kinds, found.lost)
+        by_keys = self.source.capabilities.keys and not self.source.capabilities.ledger
+        mode, more = ("by_keys", {"keys": keys}) if by_keys else (self.plan().mode, {"since": self.plan().since})
+        with self._open(form, mode, **more) as read:
+            pull(lambda stream: stage.fill(self.desk.current, form, stream), FirstRows(read, most))
         return form
 
     @contextmanager
     def _open(self, form: Shape, mode: str, **more: object) -> Iterator[SourceRead]:
-        cursor = self.dataset.cursor
+        cursor, found = self.dataset.cursor, self._fitted
         request = msgspec.convert(
             {
                 "table": self.dataset.table,
-                "columns": form.raw,
-                "key": form.raw_key,
+                **asked(self.dataset, found, form.raw),
+                "key": found.read[form.raw_key],
                 "mode": mode,
-                "cursor": form.raw_cursor,
+                "cursor": found.read[form.raw_cursor] if form.raw_cursor else None,
                 "lag_us": cursor.lag_us if cursor else 0,
                 "lag_number": cursor.lag_number if cursor else 0,
                 **more,
@@ -269,7 +228,7 @@ class Runner:
             ReadRequest,
         )
         with self.source.read(request) as read:
-            yield read
+            yield raw_read(read, self.dataset, found)
 
     def _read(self, form: Shape, plan: ReadPlan) -> tuple[int, str | None, int, bool]:
         """Fills `stage`. Returns (rows read, cursor, when by the source's clock, whether deletes were sought)."""
@@ -353,7 +312,10 @@ class Runner:
             failures=0,
             error="",
             error_since_us=None,
+            read_all=state.read_all and manifest.mode == "reconcile",
             blocked="",
+            misfit="",
+            blocked_mend="",
             source_schema=manifest.source_schema,
             counts=counts,
         )
@@ -460,11 +422,11 @@ def marked(reader: pa.RecordBatchReader, form: Shape) -> pa.RecordBatchReader:
     """The stream with each raw column's kind in its field's metadata, so that a landed file says what it means."""
     import pyarrow as pa
 
+    def said(name: str) -> dict[bytes | str, bytes | str]:
+        return {b"kind": form.kinds[name].encode(), **({b"lost": b"1"} if name in form.lost else {})}
+
     fields = pa.schema(
-        [
-            field.with_metadata({b"kind": form.kinds[field.name].encode()}) if field.name in form.kinds else field
-            for field in reader.schema
-        ]
+        [field.with_metadata(said(field.name)) if field.name in form.kinds else field for field in reader.schema]
     )
     return pa.RecordBatchReader.from_batches(fields, (batch.cast(fields) for batch in reader))
 

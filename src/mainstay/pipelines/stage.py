@@ -47,6 +47,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the cleaning, as stored beside what it made."""
     timezone: str | None = None
     """The source's."""
+    lost: tuple[str, ...] = ()
+    """Raw columns that are gone from the source: their values here are NULL for that reason."""
 
     @property
     def raw(self) -> tuple[str, ...]:
@@ -55,11 +57,11 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def source_name(dataset: Dataset, name: str) -> str:
-    """The source's name of a contract column, or the name itself where it is read beside the contract."""
+    """The raw name of a contract column, or the name itself where it is read beside the contract."""
     for column in dataset.columns:
         if column.name == name:
             return column.source_name
-    return name
+    return next((column.source_name for column in dataset.columns if name in column.names), name)
 
 
 def raw_columns(dataset: Dataset) -> tuple[str, ...]:
@@ -72,7 +74,7 @@ def raw_columns(dataset: Dataset) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | None) -> Shape:
+def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | None, lost: tuple[str, ...] = ()) -> Shape:
     """The dataset's shape, given what the source says its columns are (`kinds`: every raw column -> kind)."""
     read = {name: kinds[name] for name in raw_columns(dataset)}
     event = dataset.event_time or (dataset.cursor.column if dataset.cursor else None)
@@ -88,6 +90,7 @@ def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | Non
         raw_cursor=source_name(dataset, dataset.cursor.column) if dataset.cursor else None,
         cleaned_with=cleaning(dataset, read, timezone).digest,
         timezone=timezone,
+        lost=lost,
     )
 
 

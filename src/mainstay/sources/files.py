@@ -12,6 +12,7 @@ import msgspec
 from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceAway, SourceRefused
 from mainstay.core.nouns import SourceConfig
+from mainstay.core.parts import Parts
 from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceHealth, SourceRead, TableInfo
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.sources import files_csv, files_excel, files_jsonl, files_parquet
@@ -140,27 +141,34 @@ class FilesSource:
                 if there[name].refused:
                     raise refused_column(there[name], request.table, where=self._where)
             taking = self._taking(lying, read_ledger(request.since))
-            yield _Read(self, [there[name] for name in request.columns], taking, began_us=now_us)
+            columns = [there[name] for name in request.columns]
+            columns += [lost_column(name, kind) for name, kind in request.parts.absent.items()]
+            yield _Read(self, columns, request.parts, taking, began_us=now_us)
 
     def close(self) -> None:
         """Nothing is kept open between reads."""
 
-    def rows_of(self, drop: Drop, wanted: Sequence[SourceColumn]) -> Iterator[pa.RecordBatch]:
+    def rows_of(self, drop: Drop, wanted: Sequence[SourceColumn], parts: Parts) -> Iterator[pa.RecordBatch]:
         """Every row of one file. Raises SourceRefused when it lacks a column or has it in another type."""
         there = {column.name: column for column in self._columns_of(drop)}
+        asked: dict[str, SourceColumn] = {}
         for column in wanted:
-            mine = there.get(column.name)
+            names = parts.names.get(column.name, (column.name,))
+            mine = next((there[name] for name in names if name in there), None)
             if mine is None and self._format(drop) == "jsonl":
-                continue  # what no line names is NULL
+                mine = column  # what no line names is NULL
+            elif mine is None and (column.name in parts.absent or column.name in parts.optional):
+                continue
             if mine is None:
                 raise missing_column(column.name, drop.name, list(there), where=self._where)
             if mine.refused or mine.kind != column.kind:
                 why = mine.refused or f"it is {column.native} in the newest file"
                 raise refused(drop, f"column {column.name!r} is {mine.native}: {why}")
+            asked[column.name] = msgspec.structs.replace(column, name=mine.name)
         module = _FORMATS[self._format(drop)]
         with pin(drop, self._options):
-            batches: Iterator[pa.RecordBatch] = module.rows(drop, wanted, self._options)
-            yield from batches
+            batches: Iterator[pa.RecordBatch] = module.rows(drop, list(asked.values()), self._options)
+            yield from as_wanted(batches, wanted, list(asked))
 
     # --- what lies there ----------------------------------------------------------------------------------------
 
@@ -265,19 +273,28 @@ class FilesSource:
 class _Read:
     """One read: the files that it takes, one after the other. A fault in one of them is a fault of the read."""
 
-    def __init__(self, source: FilesSource, columns: list[SourceColumn], taking: Taking, *, began_us: int) -> None:
+    def __init__(
+        self,
+        source: FilesSource,
+        columns: list[SourceColumn],
+        parts: Parts,
+        taking: Taking,
+        *,
+        began_us: int,
+    ) -> None:
         self.began_source_us = began_us
         self.complete = taking.complete
         self.schema: pa.Schema = arrow_schema([(column.name, column.kind) for column in columns])
         self._source = source
         self._columns = columns
+        self._parts = parts
         self._taking = taking
         self._taken: list[Taken] = []
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         for drop, found in self._taking.drops:
             rows = 0
-            for batch in self._source.rows_of(drop, self._columns):
+            for batch in self._source.rows_of(drop, self._columns, self._parts):
                 for at in range(0, batch.num_rows, MOST_ROWS):
                     yield batch.slice(at, MOST_ROWS)
                 rows += batch.num_rows
@@ -288,3 +305,23 @@ class _Read:
         if self._source.capabilities.incremental:
             return after(self._taking.before, self._taken, self._taking.lying).text()
         return whole(self._taken).text() if self.complete else self._taking.before.text()
+
+
+def lost_column(name: str, kind: str) -> SourceColumn:
+    """A column that the newest file has lost: older ones may have it."""
+    return msgspec.convert({"name": name, "native": "gone", "kind": kind}, SourceColumn)
+
+
+def as_wanted(
+    batches: Iterator[pa.RecordBatch], wanted: Sequence[SourceColumn], there: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """The batches, whose columns are `there` by their wanted names, with every wanted column: NULL where it is not."""
+    import pyarrow as pa
+
+    schema = arrow_schema([(column.name, column.kind) for column in wanted])
+    for batch in batches:
+        arrays = [
+            batch.column(there.index(field.name)) if field.name in there else pa.nulls(batch.num_rows, field.type)
+            for field in schema
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -83,6 +83,7 @@ def _dataset(name: str, part: shape.DatasetPart, files: Mapping[str, str]) -> no
         every_us=part.every,
         owner=part.owner,
         freshness=nouns.Freshness(warn_us=fresh.warn, fail_us=fresh.fail, newest_us=fresh.newest),
+        schema_drift=nouns.SchemaDrift(**part.schema_drift.model_dump()),
     )
 
 
@@ -90,7 +91,8 @@ def _column(name: str, part: shape.ColumnPart, key: str, files: Mapping[str, str
     return nouns.Column(
         name=name,
         type=part.type,
-        source_name=part.source_name or name,
+        source_name=part.source_name[0] if part.source_name else name,
+        source_names=part.source_name if len(part.source_name) > 1 else (),
         # A null names no row, so the key is required whether the file says it or not.
         required=part.required or name == key,
         clean=tuple(_step(step, files) for step in part.clean),

@@ -29,12 +29,13 @@ def cross_check_columns(path: Path, columns: dict[str, Any], faults: Faults) -> 
     read: dict[str, str] = {}
     for name, column in columns.items():
         where, said = (*path, name), mapping(column)
-        source = text(said.get("source_name")) or name
-        if source in read:
-            came = f"{shown(source)}, which `{read[source]}` is"
-            place = (*where, "source_name")
-            faults.at(place, "a source column that no other is", came, "keep one of the two")
-        read.setdefault(source, name)
+        given = said.get("source_name")
+        for source in [text(one) for one in sequence(given)] if isinstance(given, list) else [text(given) or name]:
+            if source in read:
+                came = f"{shown(source)}, which `{read[source]}` is"
+                place = (*where, "source_name")
+                faults.at(place, "a source column that no other is", came, "keep one of the two")
+            read.setdefault(source, name)
         kind = text(said.get("type"))
         for bound in ("min", "max"):
             if bound in said:

@@ -26,6 +26,7 @@ from mainstay.spec.values import (
     Percent,
     Regex,
     Scalar,
+    SourceNames,
     Span,
     UnitName,
     Word,
@@ -168,7 +169,10 @@ class LengthPart(Part):
 
 class ColumnPart(Part):
     type: ColumnType = Field(examples=["string"])
-    source_name: str = Field(default="", description="Its name in the source, where it differs.", examples=["CUST_NO"])
+    source_name: SourceNames = Field(
+        default=(), description="Its name in the source, where it differs; of several, the first that is there.",
+        examples=["CUST_NO"],
+    )  # fmt: skip
     required: bool = Field(default=False, description="Null fails.")
     unique: bool = Field(default=False, description="A value that a second key has fails.")
     minimum: Scalar | None = Field(default=None, alias="min", description="The least value, itself allowed.")
@@ -299,6 +303,17 @@ class FreshnessPart(Part):
     newest: Span | None = Field(default=None, description="The newest event time is never older.", examples=["1d"])
 
 
+class SchemaDriftPart(Part):
+    added: Literal["warn", "ignore"] = Field(default="warn", description="A column came that is not read.")
+    lost: Literal["block", "as_null"] = Field(
+        default="block", description="A column went that is not required; as_null: it is read as NULL, with WARN."
+    )
+    widened: Literal["accept", "block"] = Field(
+        default="accept", description="A type holds all that it held, and more: int4 to int8, varchar to text."
+    )
+    nullable: Literal["warn", "ignore"] = Field(default="warn", description="A required column may be NULL there now.")
+
+
 class DatasetPart(Part):
     source: str = Field(examples=["crm"])
     table: str = Field(min_length=1, examples=["customers"])
@@ -311,6 +326,9 @@ class DatasetPart(Part):
     every: Span = Field(default=60_000_000, description="How often it is read.", examples=["10s"])
     owner: str = ""
     freshness: FreshnessPart = FreshnessPart()
+    schema_drift: SchemaDriftPart = Field(
+        default=SchemaDriftPart(), description="What a change of the source's table does."
+    )
     checks: list[CheckPart] = []
 
 

@@ -76,6 +76,14 @@ def _identifiers(value: object) -> str | list[str]:
     return names
 
 
+def _source_names(value: object) -> tuple[str, ...]:
+    wanted = "a column's name in the source, or a list of the names that it may have there"
+    names = [_text(each, wanted) for each in (value if isinstance(value, list) else [value])]
+    if not names or not all(names) or len(set(names)) < len(names):
+        raise fault(wanted, "write [old_name, new_name], each name once")
+    return tuple(names)
+
+
 def _unit(value: object) -> str:
     text = _text(value, "a unit")
     if text not in UNITS:
@@ -241,6 +249,12 @@ Identifiers = Annotated[
     _schema(["string", "array"], pattern=IDENTIFIER, items={"type": "string", "pattern": IDENTIFIER}, minItems=2),
 ]
 """One name, or a list of at least two different ones."""
+SourceNames = Annotated[
+    Any,
+    BeforeValidator(_source_names),
+    _schema(["string", "array"], minLength=1, items={"type": "string", "minLength": 1}, minItems=1, uniqueItems=True),
+]
+"""A column's name in the source, or several; always a tuple."""
 UnitName = Annotated[str, BeforeValidator(_unit), _schema("string", enum=list(UNITS))]
 Country = Annotated[str, BeforeValidator(_country), _schema("string", pattern="^[A-Z]{2}$")]
 Language = Annotated[str, BeforeValidator(_language), _schema("string")]
