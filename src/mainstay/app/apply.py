@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from mainstay import spec
-from mainstay.app import pins
+from mainstay.app import contracts, pins
 from mainstay.app.landing_names import landing_names, read_otherwise, unnamed, with_landing_names
 from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
@@ -31,7 +31,7 @@ from mainstay.store.shelf import Shelf, ShelfReader
 
 Kind = Literal[
     "store_file", "make_dataset", "drop_dataset", "reread", "reclean", "add_feature_set", "new_version", "use_version",
-    "new_post", "write_contract", "retire_feature_set", "accept_schema",
+    "new_post", "write_contract", "retire_feature_set", "accept_schema", "record_contract",
 ]  # fmt: skip
 
 
@@ -83,6 +83,8 @@ def plan(works: Works, new: Integration) -> Plan:
         steps.append(Step(kind="add_feature_set", name=wanted.digest, sentence=sentence))
     made, used = _model_steps(works, new, wanted)
     steps.extend(made)
+    promised, warnings = _contract_steps(works, old, new)
+    steps.extend(promised)
     if applied is None or (applied.digest, applied.folder) != (new.digest, new.folder):
         steps.append(Step(kind="store_file", name=new.digest, sentence=f"every process runs file {short(new.digest)}"))
     if not api_contract.path_of(new.folder, new.api).is_file() and new.model.inline is not None:
@@ -95,8 +97,19 @@ def plan(works: Works, new: Integration) -> Plan:
     return Plan(
         steps=tuple(steps),
         breaks=breaks,
-        warnings=() if (lacking := spec.purpose_summary(new.purpose)) is None else (lacking,),
+        warnings=(*(() if (lacking := spec.purpose_summary(new.purpose)) is None else (lacking,)), *warnings),
     )
+
+
+def _contract_steps(works: Works, old: Integration | None, new: Integration) -> tuple[list[Step], list[Finding]]:
+    steps, warnings = [], []
+    for dataset in new.datasets.values():
+        number, changes = contracts.planned(works.state, old, dataset)
+        if changes:
+            sentence = contracts.sentence(dataset.name, number, changes)
+            steps.append(Step(kind="record_contract", name=dataset.name, sentence=sentence))
+            warnings.append(contracts.warning(dataset.name, number, changes))
+    return steps, [one for one in warnings if one is not None]
 
 
 def at_start(planned: Plan) -> Plan:
@@ -153,6 +166,8 @@ def perform(works: Works, new: Integration, planned: Plan) -> list[str]:
         if before is not None and now is not None and now.digest == before.digest:
             works.open_desk(read_applied(before))
         raise
+    for dataset in new.datasets.values():  # a first version is no news: it is recorded without a step
+        _record(works, before, new, dataset)
     forget = [Write(space="not_applied", name="file", body=None)] if works.state.get("not_applied", "file") else []
     works.state.commit(forget, token=works.lease.token)
     works.audit("apply", {"file": new.digest, "steps": done})
@@ -173,10 +188,11 @@ def _store_file(works: Works, new: Integration, _step: Step) -> None:
     Shelf(works.state, "applied", Applied).put("file", record, token=works.lease.token)
 
 
-def _reread(works: Works, _new: Integration, step: Step) -> None:
+def _reread(works: Works, new: Integration, step: Step) -> None:
     """Reads everything at once: a feature set that were built before would be complete with the new columns empty."""
     desk = works.desk
-    runner = Runner(desk, desk.integration.datasets[step.name])
+    coming = contracts.number_in(works.state, _before(applied_record(works.state)), new.datasets[step.name])
+    runner = Runner(desk, desk.integration.datasets[step.name], contract=coming)
     runner.settle()
     state = desk.dataset_state(step.name)
     since = state.reconciled_us  # a comparison of keys would not see that a column is new
@@ -244,6 +260,16 @@ def _write_contract(works: Works, new: Integration, _step: Step) -> None:
     )
 
 
+def _record_contract(works: Works, new: Integration, step: Step) -> None:
+    _record(works, applied_record(works.state), new, new.datasets[step.name])
+
+
+def _record(works: Works, before: Applied | None, new: Integration, dataset: Dataset) -> None:
+    contracts.record(
+        works.state, before, dataset, file=new.digest, at_us=works.clock.now_us(), by=works.by, token=works.lease.token
+    )
+
+
 def _nothing(works: Works, new: Integration, step: Step) -> None:
     """Beginning and ending to read a dataset follow from the stored file."""
     del works, new, step
@@ -256,6 +282,7 @@ _PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
     "reread": _reread,
     "reclean": _reclean,
     "accept_schema": _accept_schema,
+    "record_contract": _record_contract,
     "add_feature_set": _add_feature_set,
     "retire_feature_set": _retire_feature_set,
     "new_version": _new_version,

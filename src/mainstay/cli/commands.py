@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "run": Entry("mainstay.cli.run:run", "Read, judge and publish datasets now."),
     "backfill": Entry("mainstay.cli.backfill:backfill", "Read a range of a dataset again, beside increments."),
     "profile": Entry("mainstay.cli.profile:profile", "Show what stands in a dataset, and propose checks."),
+    "contract": Entry("mainstay.cli.contract:contract", "Show what a dataset promises, and how that changed."),
     "predict": Entry("mainstay.cli.predict:predict", "Answer for a key, as the API would."),
     "why": Entry("mainstay.cli.why:why", "Lead one answer back to its rows and forward to its outcome."),
     "receipt": Entry("mainstay.cli.receipt:app", "Show or verify the record of an answer."),

@@ -25,6 +25,8 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `disk`        | instant, 20 digits        | DiskSample        | the loop        |
 | `check_result`| dataset                   | CheckResult       | the loop        |
 | `landed`      | dataset/day, 6 digits     | LandedDay         | the loop        |
+| `contract`    | dataset/number, 6 digits  | DatasetContract   | apply           |
+| `check_result`| dataset                   | list of Finding   | the loop        |
 """
 
 from __future__ import annotations
@@ -146,6 +148,8 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Why a person released or discarded it."""
     released: tuple[str, ...] = ()
     """Checks whose findings a release overrides for this batch."""
+    contract: int = 0
+    """The version of the dataset contract that it was last judged by. 0: from before there were versions."""
     before_us: int | None = None
     """The dataset's as-of when this batch was published: what the keys that it holds keep."""
     counts: dict[str, int] = {}

@@ -60,8 +60,10 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Runs one dataset with the desk's stores."""
 
-    def __init__(self, desk: Desk, dataset: Dataset) -> None:
+    def __init__(self, desk: Desk, dataset: Dataset, *, contract: int | None = None) -> None:
+        """`contract`: the version of its contract, where it is about to be recorded; None: the newest recorded."""
         self.desk = desk
+        self._contract = contract
         self.dataset = dataset
         self.source: Source = desk.sources[dataset.source]
         self.timezone = desk.integration.sources[dataset.source].timezone
@@ -150,10 +152,17 @@ class Runner:
             wider=lambda relation: self._whole.judge(relation, batch.began_us),
         )
         judgement = gate.judge()
+        batch = msgspec.structs.replace(batch, contract=self._contract_number())
         if judgement.blocking:
             return self._block(form, batch, judgement)
         self._whole.note(judgement.findings, batch.began_us)
         return publish_batch(self.desk, gate, judgement, batch)
+
+    def _contract_number(self) -> int:
+        if self._contract is None:
+            recorded = self.desk.state.scan("contract", f"{self.dataset.name}/")
+            self._contract = int(recorded[-1].name.rpartition("/")[2]) if recorded else 0
+        return self._contract
 
     def load(self, batch: BatchRecord) -> Shape:
         """Brings a landed batch back into `stage`; returns its shape, from the schema that it landed with."""

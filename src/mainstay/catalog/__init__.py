@@ -1,0 +1,1 @@
+"""What exists, who owns it and what was promised about it."""
