@@ -116,7 +116,9 @@ def test_changed_cleaning_changes_current_and_the_digest_on_receipts(world: Shop
 def test_a_new_column_is_read_before_features_are_built_on_it(world: Shop) -> None:
     world.begin()
     world.write(columns=PLAN, sql=WITH_PLAN, model=BY_PLAN)
-    assert world.kinds() == ["reread", "add_feature_set", "new_version", "store_file", "use_version"]
+    assert world.kinds() == [
+        "reread", "add_feature_set", "new_version", "record_contract", "store_file", "use_version",
+    ]  # fmt: skip
     world.apply()
     assert world.outputs() == {"churn_probability": 0.9}
     assert len(world.sets()) == 2

@@ -18,6 +18,7 @@ from mainstay.cli.main import run
 from mainstay.core.errors import NotFound
 from mainstay.core.promises import DatasetContract
 from mainstay.core.records import BatchRecord
+from mainstay.serving.reply import Answer
 from mainstay.store.shelf import Shelf
 from tests.app.shop import COLUMNS, RULE, Shop
 
@@ -179,3 +180,25 @@ def test_without_a_dataset_there_is_nothing_to_compare(world: Shop, capsys: pyte
     world.begin()
     assert run(["contract", "--odcs", "--file", str(world.file), "--home", str(world.home)]) == 4
     assert "one of customers" in capsys.readouterr().err
+
+
+def test_an_answer_is_led_back_to_the_version_that_judged_its_row(
+    world: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.begin(model=RULE)
+    (answer,) = world.predict("person-0003")
+    assert isinstance(answer, Answer)
+    assert answer.receipt
+    capsys.readouterr()
+    assert run(["why", answer.receipt, "--file", str(world.file), "--home", str(world.home)]) == 0
+    assert "dataset contract version 1" in capsys.readouterr().out
+
+
+def test_a_document_of_the_standard_is_read_as_a_dataset(world: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    world.begin()
+    file = world.folder / "customers.odcs.yaml"
+    file.write_text(typed(world, capsys, "customers", "--odcs"))
+    text = typed(world, capsys, "--from", str(file))
+    assert text.startswith("# customers, from version 1.0.0 of its contract. Name its source.")
+    assert YAML(typ="safe").load(text)["datasets"]["customers"]["key"] == "customer_id"
+    assert json.loads(typed(world, capsys, "customers", "--from", str(file), "--json"))["dataset"] == "customers"

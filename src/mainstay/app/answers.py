@@ -199,6 +199,7 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
     yield Link(
         what="checks",
         sentence=f"{dataset} batch {number}: {len(batch.findings) - len(bad)} checks passed, {len(bad)} did not"
+        + (f"; dataset contract version {batch.contract}" if batch.contract else "")
         + (f"; released: {batch.reason}" if batch.released else ""),
         details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in bad),
         passed=tuple((one.check, one.sentence) for one in batch.findings if one.verdict is Verdict.PASS),

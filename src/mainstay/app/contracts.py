@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +12,8 @@ from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.stores import has_state, open_state
 from mainstay.catalog.contracts import compare, digest_of, promise_of, said
 from mainstay.catalog.odcs import odcs
-from mainstay.core.errors import FileError, NotFound
+from mainstay.catalog.odcs_in import Proposal, propose
+from mainstay.core.errors import FileError, NotFound, Refused
 from mainstay.core.nouns import Dataset, Integration
 from mainstay.core.ports import State, StateReader
 from mainstay.core.promises import Change, DatasetContract
@@ -173,3 +175,17 @@ def yaml_of(document: dict[str, Any]) -> str:
     text = io.StringIO()
     writer.dump(document, text)
     return text.getvalue()
+
+
+def proposed(path: Path, dataset: str | None) -> Proposal:
+    """The dataset that an ODCS document describes, as an entry of mainstay.yaml."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {path}", mend="check the path") from None
+    except (YAMLError, UnicodeDecodeError):
+        raise Refused("it cannot be read as YAML", where=str(path), mend="give a document of ODCS") from None
+    return propose(document, dataset or "")

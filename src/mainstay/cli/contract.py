@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,10 +22,12 @@ def contract(
     number: Annotated[int | None, typer.Option("--number", "-n", help="This version; left out: the newest.")] = None,
     diff: Annotated[tuple[int, int] | None, typer.Option(help="What changed between two versions.")] = None,
     odcs: Annotated[bool, typer.Option("--odcs", help="As a document of the Open Data Contract Standard.")] = False,
+    given: Annotated[Path | None, typer.Option("--from", help="Print the dataset of an ODCS document.")] = None,
 ) -> None:
     """Show what a dataset promises, how that changed, and what broke for whoever reads it.
 
-    Each `apply` that changes schema, checks, freshness or owner makes a version.
+    Each `apply` that changes schema, checks, freshness or owner makes a version. With `--from` it reads a document
+    of the Open Data Contract Standard instead, and prints the part of mainstay.yaml that says the same.
 
     Example: mainstay contract customers --odcs > customers.odcs.yaml
     """
@@ -34,6 +37,9 @@ def contract(
 
     session: Session = ctx.obj
     out = session.out
+    if given is not None:
+        _propose(out, given, dataset)
+        return
     found = read_contracts(locate(session.find_file(), session.find_home()))
     if dataset is None:
         if diff or odcs or number is not None:
@@ -45,6 +51,17 @@ def contract(
         _document(out, found, of_dataset(found, dataset, number))
     else:
         _show(out, found, of_dataset(found, dataset, number))
+
+
+def _propose(out: Output, given: Path, dataset: str | None) -> None:
+    from mainstay.app.contracts import proposed, yaml_of
+    from mainstay.catalog.odcs_in import lines
+
+    proposal = proposed(given, dataset)
+    out.document(proposal)
+    if not out.json:
+        print("\n".join(lines(proposal)))
+        print(yaml_of({"datasets": {proposal.dataset: proposal.entry}}), end="")
 
 
 def _list(out: Output, found: Contracts) -> None:
