@@ -158,6 +158,26 @@ def test_an_old_landing_name_beside_the_contract_is_refused(world: Shop) -> None
         world.plan()
 
 
+def test_a_cursor_that_becomes_a_column_of_the_contract_is_there_in_every_row(world: Shop) -> None:
+    world.exec("ALTER TABLE customers ADD COLUMN u INTEGER", "UPDATE customers SET u = tenure")
+    world.write(model=RULE)
+    text = world.file.read_text().replace("every: 10s", "every: 10s\n    cursor: {column: u}")
+    world.file.write_text(text)
+    world.apply()
+    world.run()
+    landed = world.dataset().counts["landed"]
+    world.exec("ALTER TABLE customers RENAME COLUMN u TO moved")
+    with pytest.raises(SourceError):
+        world.run()
+    line = "      u: {type: number, source_name: [u, moved]}\n"
+    assert line.strip() in schema(world)[0].mend
+    world.file.write_text(text.replace("      city: {type: string}\n", "      city: {type: string}\n" + line))
+    world.apply()
+    world.run()
+    assert world.dataset().counts["landed"] == landed
+    assert world.current('SELECT min(u), max(u) FROM "ds_customers".rows') == [(10.0, 60.0)]
+
+
 def test_an_added_column_is_shown_until_the_file_is_applied_and_not_until_the_next_start(world: Shop) -> None:
     world.begin(model=RULE)
     world.exec("ALTER TABLE customers ADD COLUMN fax TEXT")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from mainstay.core.errors import SourceRefused
-from mainstay.core.nouns import Check, Cursor, Dataset, SchemaDrift
+from mainstay.core.nouns import Check, Column, Dataset, SchemaDrift
 from mainstay.core.ports import ReadRequest, SourceRead
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.features import Moment
@@ -160,15 +160,20 @@ def test_a_renamed_key_is_proposed_by_the_keys_themselves(legacy: Any) -> None:
     assert len(world.rows()) == ROWS
 
 
-def test_a_renamed_cursor_beside_the_contract_is_proposed_by_its_name(legacy: Any) -> None:
+def test_a_renamed_cursor_beside_the_contract_is_proposed_as_a_column_of_two_names(legacy: Any) -> None:
     world = legacy()
     world.rename("u", "u2")
     with pytest.raises(SourceRefused) as raised:
         world.run()
-    assert "write u2 where u stands in dataset customers" in raised.value.mend
-    world.again(msgspec.structs.replace(world.dataset, cursor=Cursor(column="u2", lag_number=1000)))
+    assert f"u is gone and u2 has come, 100% of {ROWS} values equal" in raised.value.sentence
+    wanted = "integer" if world.database is not None else "number"  # SQLite holds a bigint to nothing
+    assert f"`u: {{type: {wanted}, source_name: [u, u2]}}` last under datasets.customers.columns" in raised.value.mend
+    column = Column(name="u", type="integer", source_name="u", source_names=("u", "u2"))
+    world.again(msgspec.structs.replace(world.dataset, columns=(*world.dataset.columns, column)))
     accept(world)
     assert world.run().landed == 0
+    world.exec("UPDATE kunden SET laufzeit = 77, u2 = 99 WHERE id = 3")
+    assert world.run().landed == 1
 
 
 # --- added ---------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from mainstay.pipelines.features import Moment
 from mainstay.pipelines.fit import known_names
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
+from mainstay.pipelines.stage import raw_columns
 from mainstay.serving import contract as api_contract
 from mainstay.sources import class_of
 from mainstay.store.shelf import Shelf, ShelfReader
@@ -371,7 +372,7 @@ def _dataset_steps(works: Works, before: Integration | None, after: Integration,
             mend="give it a new dataset name: what is stored under the old key stays true",
         )
     steps = []
-    if {c.source_name for c in new.columns} - {c.source_name for c in old.columns} or old.table != new.table:
+    if {c.source_name for c in new.columns} - set(raw_columns(old)) or old.table != new.table:
         steps.append(Step(kind="reread", name=new.name, sentence=f"read all of {new.name} again for its new columns"))
     elif otherwise := read_otherwise(old, new):
         steps.append(Step(kind="reread", name=new.name, sentence=f"read all of {new.name} again: {otherwise}"))

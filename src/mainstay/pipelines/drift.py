@@ -74,12 +74,10 @@ def block(
         proposal: What to add to its sentence, and the mend in its place; empty texts when there is none.
     """
     more, mend = proposal
-    sentence = f"{error.sentence}; {more}" if more else error.sentence
-    told = SourceRefused(sentence, mend=mend or error.mend, where=error.where)
-    if state.blocked != sentence or state.misfit != error.sentence:
-        desk.tell("dataset.blocked", {"dataset": dataset.name, "why": sentence})
-        blocked = msgspec.structs.replace(state, blocked=sentence, misfit=error.sentence, blocked_mend=mend)
-        desk.datasets.put(dataset.name, blocked, token=desk.token)
+    told = SourceRefused(f"{error.sentence}; {more}", mend=mend, where=error.where) if more else error
+    desk.tell("dataset.blocked", {"dataset": dataset.name, "why": told.sentence})
+    blocked = msgspec.structs.replace(state, blocked=told.sentence, misfit=error.sentence, blocked_mend=mend)
+    desk.datasets.put(dataset.name, blocked, token=desk.token)
     return told
 
 

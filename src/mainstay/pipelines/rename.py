@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from mainstay.core.errors import MainstayError
-from mainstay.core.nouns import Dataset
-from mainstay.core.ports import SourceColumn, SourceRead, TableInfo
+from mainstay.core.nouns import ColumnType, Dataset
+from mainstay.core.ports import SourceColumn, SourceKind, SourceRead, TableInfo
 from mainstay.core.records import DatasetState
 from mainstay.core.sql import identifier
 from mainstay.pipelines import stage
@@ -29,6 +29,12 @@ EQUAL = 0.9
 """The least share of equal values that a proposal needs."""
 ALIKE = 0.5
 """How alike two names must be where no values can be compared."""
+
+
+_TYPES: dict[SourceKind, ColumnType] = {
+    "integer": "integer", "float": "number", "numeric": "number", "boolean": "boolean", "bytes": "bytes",
+    "date": "date", "timestamp": "timestamp", "timestamptz": "timestamp",
+}  # fmt: skip
 
 
 class Sampler(Protocol):
@@ -68,17 +74,18 @@ def propose(
             continue
         evidence = f"{equal / total:.0%} of {total:,} values equal" if total else f"of the same type, {new.native}"
         said.append(f"{old} is gone and {new.name} has come, {evidence}")
-        mends.append(_mend(dataset, raw, new.name))
+        mends.append(_mend(dataset, raw, new))
     if not said:
         return "", ""
     return "; ".join(said), f"{'; '.join(mends)}; then run `mainstay apply`. It is never done by itself"
 
 
-def _mend(dataset: Dataset, raw: str, new: str) -> str:
+def _mend(dataset: Dataset, raw: str, new: SourceColumn) -> str:
     column = declared(dataset, raw)
     if column is None:
-        return f"write {new} where {raw} stands in dataset {dataset.name}"
-    names = ", ".join([*column.names, new])
+        line = f"{raw}: {{type: {_TYPES.get(new.kind, 'string')}, source_name: [{raw}, {new.name}]}}"
+        return f"write `{line}` last under datasets.{dataset.name}.columns"
+    names = ", ".join([*column.names, new.name])
     return f"write `source_name: [{names}]` at datasets.{dataset.name}.columns.{column.name}"
 
 
@@ -114,6 +121,13 @@ def _counted(
                 f"SELECT count(*) FILTER (n.{name} IS NOT DISTINCT FROM r.{name}), count(*) "
                 f"FROM ({form.cleaning.select('stage', keep=('_k',), bad=False)}) n JOIN {rows} r ON r._k = n._k "
                 f"WHERE NOT r._deleted AND (n.{name} IS NOT NULL OR r.{name} IS NOT NULL)"
+            )
+            counted[raw] = (int(equal), int(total))
+        elif raw == form.raw_cursor:
+            same = f"CAST(s.{identifier(raw)} AS VARCHAR) IS NOT DISTINCT FROM r._cursor"
+            equal, total = current.one(
+                f"SELECT count(*) FILTER ({same}), count(*) "
+                f"FROM stage s JOIN {rows} r ON r._k = s._k WHERE NOT r._deleted"
             )
             counted[raw] = (int(equal), int(total))
     stage.clear(current, "stage")

@@ -207,7 +207,8 @@ class Runner:
     def _block_dataset(self, state: DatasetState, info: TableInfo, found: Fit, error: MainstayError) -> MainstayError:
         """The error to be raised. Evidence for a new name is looked for once, when the dataset blocks."""
         if state.blocked and state.misfit == error.sentence:
-            return SourceRefused(state.blocked, mend=state.blocked_mend or error.mend, where=error.where)
+            known = SourceRefused(state.blocked, mend=state.blocked_mend, where=error.where)
+            return known if state.blocked_mend else error
         proposal = propose(self.desk.current, self.dataset, info, state, found, sampler=self._sample)
         return block(self.desk, self.dataset, state, error, proposal)
 
