@@ -26,7 +26,6 @@ when it is written back (`merged`), so an older process never strips what a newe
 | `check_result`| dataset                   | CheckResult       | the loop        |
 | `landed`      | dataset/day, 6 digits     | LandedDay         | the loop        |
 | `contract`    | dataset/number, 6 digits  | DatasetContract   | apply           |
-| `check_result`| dataset                   | list of Finding   | the loop        |
 """
 
 from __future__ import annotations

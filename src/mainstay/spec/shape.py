@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
+from mainstay.spec.drift_shape import Part, SchemaDriftPart
 from mainstay.spec.values import (
     Country,
     FreeDisk,
@@ -42,12 +43,6 @@ def _text_or_mapping(value: object) -> str | None:
     if isinstance(value, (str, Part)):
         return TEXT_TAG if isinstance(value, str) else MAPPING_TAG
     return MAPPING_TAG if isinstance(value, dict) else None
-
-
-class Part(BaseModel):
-    """A mapping of the file: unknown keys are faults, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Users(Part):
@@ -301,17 +296,6 @@ class FreshnessPart(Part):
     warn: Span | None = Field(default=None, description="Age from which answers are flagged.", examples=["5m"])
     fail: Span | None = Field(default=None, description="Age from which the row is too old.", examples=["1h"])
     newest: Span | None = Field(default=None, description="The newest event time is never older.", examples=["1d"])
-
-
-class SchemaDriftPart(Part):
-    added: Literal["warn", "ignore"] = Field(default="warn", description="A column came that is not read.")
-    lost: Literal["block", "as_null"] = Field(
-        default="block", description="A column went that is not required; as_null: it is read as NULL, with WARN."
-    )
-    widened: Literal["accept", "block"] = Field(
-        default="accept", description="A type holds all that it held, and more: int4 to int8, varchar to text."
-    )
-    nullable: Literal["warn", "ignore"] = Field(default="warn", description="A required column may be NULL there now.")
 
 
 class DatasetPart(Part):
