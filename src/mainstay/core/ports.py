@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from mainstay.core.nouns import ColumnType, Signature
-from mainstay.core.ranges import Chunk, Range
 from mainstay.core.parts import Parts
+from mainstay.core.ranges import Chunk, Range
 from mainstay.core.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:

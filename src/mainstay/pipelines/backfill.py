@@ -22,7 +22,7 @@ from mainstay.pipelines import stage
 from mainstay.pipelines.backfill_plan import chunk_rows
 from mainstay.pipelines.backfill_record import chunk_done
 from mainstay.pipelines.desk import Desk
-from mainstay.pipelines.run import Runner, RunResult, kinds_of, pull
+from mainstay.pipelines.run import Runner, RunResult, pull
 from mainstay.pipelines.stage import Shape, raw_columns, source_name
 from mainstay.pipelines.suppression import suppress
 from mainstay.sources.guard import is_open
@@ -232,24 +232,28 @@ class RangeRunner(Runner):
                 f"{name} cannot be backfilled: {files if able.ledger else 'its source does not read ranges'}",
                 mend=mend if able.ledger else "mainstay run reads the dataset as it always does",
             )
-        if self.desk.dataset_state(name).as_of_us is None:
+        state = self.desk.dataset_state(name)
+        if state.as_of_us is None:
             raise Refused(
                 f"nothing of {name} was published yet, and its first read takes all of it", mend="mainstay run"
             )
         info = self.source.describe(self.dataset.table)
-        kinds = kinds_of(self.dataset, info)
-        return info, kinds
+        return info, self._fit(state, info, dry=True).kinds
 
     def measure(self, part: Range, kinds: dict[str, SourceKind]) -> Measure:
         """What the source says of the range."""
         request = ReadRequest(
             table=self.dataset.table,
-            columns=tuple(kinds),
-            key=source_name(self.dataset, self.dataset.key),
+            columns=tuple(self._fitted.read[name] for name in kinds if name in self._fitted.read),
+            key=self._fitted.read[source_name(self.dataset, self.dataset.key)],
             mode="range",
-            part=part,
+            part=self._in_source(part),
         )
         return cast("RangeSource", self.source).measure(request)
+
+    def _in_source(self, part: Range) -> Range:
+        """The range by what the table calls its column today."""
+        return msgspec.structs.replace(part, by=self._fitted.read.get(part.by, part.by))
 
     def chunk(self, id: str) -> Backfill:
         """Reads, lands, judges and publishes the next chunk of a running backfill. Returns its record after it."""
@@ -343,7 +347,7 @@ class RangeRunner(Runner):
     def _read_chunk(self, form: Shape, part: Range, *, alone: bool) -> tuple[int, str | None, int]:
         """Fills `stage`. Returns (rows of the range, where the next chunk begins, when by the source's clock)."""
         current = self.desk.current
-        with self._open(form, "range", part=part) as read:
+        with self._open(form, "range", part=self._in_source(part)) as read:
             rows = pull(lambda stream: stage.fill(current, form, stream), read)
             following, began = read.cursor(), read.began_source_us
         if rows and not alone:
