@@ -340,7 +340,12 @@ def _model_link(found: Readers, one: Receipt) -> Link:
     return Link(
         what="model",
         sentence=f"version {one.version} of {name}, runtime {one.runtime}",
-        details=(("artifact", one.artifact), ("build", one.build)),
+        details=(
+            ("artifact", one.artifact),
+            ("build", one.build),
+            *((name, f"{value} (imputed: it was null)") for name, value in one.imputed.items()),
+            *((f"ate {name}", str(value)) for name, value in (one.fed or {}).items()),
+        ),
     )
 
 

@@ -304,6 +304,7 @@ def _draft(new: Integration, wanted: FeatureSetState, at_us: int, by: str) -> Mo
         feature_set=wanted.digest,
         at_us=at_us,
         by=by,
+        pre=new.model.pre,
         post=new.model.post,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.app.check_pre import eaten, judge_pre
 from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
 from mainstay.core.records import FeatureSetState, ModelVersion
@@ -63,6 +64,7 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
                 feature_set=facts.features.digest,
                 at_us=0,
                 by="",
+                pre=facts.integration.model.pre,
                 post=facts.integration.model.post,
             )
         except ModelError as error:
@@ -75,6 +77,10 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
     if version is not None and (version.origin == "imported" or inline is None):
         candidate = Candidate(version.signature, f"version {version.number} of {version.name}", imported=True)
         found.extend(_post(facts.integration, version))
+    if facts.features is not None:
+        given = [*(Field(name=name, type=kind) for name, kind in columns), *facts.integration.model.request_inputs]
+        imported = version if version is not None and version.origin == "imported" else None
+        found.extend(judge_pre(facts.integration.model.pre, given, imported))
     if candidate is None:
         if inline is None:
             mend = "mainstay apply, then mainstay model add FILE; or write a `constant:` to try everything else first"
@@ -83,8 +89,8 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
     if facts.features is not None:
         found.extend(_fitting(facts, candidate, columns))
         found.extend(_unused(candidate, columns))
-        if candidate.imported:
-            found.extend(_values(candidate.signature, columns, facts.rows))
+        if candidate.imported and version is not None:
+            found.extend(_values(version, columns, facts.rows))
     return found, candidate
 
 
@@ -137,21 +143,24 @@ def _unused(candidate: Candidate, columns: Sequence[tuple[str, ColumnType]]) -> 
 
 
 def _values(
-    signature: Signature, columns: Sequence[tuple[str, ColumnType]], rows: Sequence[Sequence[Any]]
+    version: ModelVersion, columns: Sequence[tuple[str, ColumnType]], rows: Sequence[Sequence[Any]]
 ) -> Iterator[Finding]:
     """Nulls where the model takes none, and categories that it never saw, among the sample's rows."""
     places = {name: index for index, (name, _) in enumerate(columns)}
-    for field in signature.inputs:
+    for field in version.signature.inputs:
         place = places.get(field.name)
         if place is None or not rows:
             continue
-        values = [row[place] for row in rows]
-        empty = sum(map(null, values))
+        empty = sum(null(row[place]) for row in rows)
         if field.required and empty:
             sentence = f"{field.name} is null in {empty:,} of {len(rows):,} rows, and the model takes no null there"
-            mend = f"clean it, give it a value in the feature SQL, or make {field.name} `required` in the dataset"
+            mend = f"`impute` it in `model.pre`, clean it, or make {field.name} `required` in the dataset"
             yield _finding(f"model.{field.name}.required", Verdict.WARN, sentence, mend)
+    prepared, found = eaten(version, [name for name, _ in columns], rows)
+    yield from found
+    for place, field in enumerate(version.given.inputs):
         known = set(field.categories)
+        values = [row[place] for row in prepared]
         strange = sum(1 for value in values if known and not null(value) and str(value) not in known)
         if strange:
             sentence = (
@@ -165,9 +174,11 @@ def try_inline(draft: ModelVersion, rows: Sequence[Sequence[Any]]) -> Iterator[F
     """A rule's answers for the sample's rows: whether it takes them, and what it gives is as declared."""
     if draft.runtime == "constant" or not rows:
         return
+    prepared, found = eaten(draft, [field.name for field in draft.signature.inputs], rows)
+    yield from found
     loaded = runtime_of(draft.runtime).load(None, draft.given, draft.options)
     try:
-        answers = loaded.predict(rows)
+        answers = loaded.predict(prepared)
         post = post_of(draft)
         answers = answers if post is None else [post(answer) for answer in answers]
     except ModelError as error:

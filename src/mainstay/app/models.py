@@ -20,7 +20,7 @@ from mainstay.app.place import Place, need_applied
 from mainstay.app.stores import has_state, open_online, open_state
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
-from mainstay.core.nouns import Integration, Signature
+from mainstay.core.nouns import Field, Integration, PreStep, Signature
 from mainstay.core.ports import Row, State
 from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
@@ -30,6 +30,7 @@ from mainstay.models.fitting import fits
 from mainstay.models.importing import examine
 from mainstay.models.importing_folder import WHOLE, Handed, handed
 from mainstay.models.post import Post, with_post
+from mainstay.models.pre import Pre, before, pin, with_pre
 from mainstay.models.registry import Registry, load, socket_of
 from mainstay.models.runtimes.python import listening
 from mainstay.quality.checks import freshness_finding
@@ -93,8 +94,9 @@ def shop(place: Place) -> Iterator[Shop]:
 def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str, ...]]:
     """Examines, converts where parity is proved, and stores a version. Returns it with what to tell the person.
 
-    The steps of `model.post` become part of it. Raises ModelRefused when it does not fit the API contract or cannot be
-    opened, Refused before its feature set is there.
+    The steps of `model.pre` and `model.post` become part of it; statistics in them are computed now and pinned.
+    Raises ModelRefused when it does not fit the API contract or cannot be opened, Refused before its feature set is
+    there.
     """
     integration = need_applied(at.state)
     wanted = applying.feature_state(integration, integration.model.input)
@@ -109,27 +111,28 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
 
 def _draft(at: Shop, integration: Integration, wanted: FeatureSetState, *, wish: Wish, given: Handed, by: str) -> Draft:
     """The version that the file would be, proved on the current rows and measured."""
-    post = integration.model.post
+    pre, post = integration.model.pre, integration.model.post
+    columns = columns_of(integration, wanted)
     examined = examine(
         wish.file,
         python=wish.python,
         example=given.example,
         outputs=wish.outputs,
-        feature_columns=(
-            *wanted.columns,
-            *((field.name, field.type) for field in integration.model.request_inputs),
-        ),
+        feature_columns=tuple((field.name, field.type) for field in Pre(pre, columns).outputs),
         trusted=wish.trusted,
         paths=wish.paths,
         home=at.place.home.folder,
         kind=given.kind,
         clock=at.clock,
     )
-    final = Signature(inputs=examined.signature.inputs, outputs=Post(post, examined.signature.outputs).outputs)
+    kept, read = before(pre, columns, examined.signature.inputs)
+    final = Signature(inputs=read, outputs=Post(post, examined.signature.outputs).outputs)
     misfits = _misfits(integration, wanted, final)
     if misfits:
         raise ModelRefused("; ".join(one.sentence for one in misfits), mend=misfits[0].mend)
-    rows = current_rows(at, wanted, integration, examined.signature)
+    rows = current_rows(at, wanted, integration, final)
+    kept = pin(kept, read, rows)
+    rows, prepared = _prepared(Pre(kept, read, examined.signature.inputs), rows) if kept else (rows, ())
     made = draft(
         wish.file,
         examined,
@@ -143,8 +146,33 @@ def _draft(at: Shop, integration: Integration, wanted: FeatureSetState, *, wish:
         clock=at.clock,
     )
     version = msgspec.structs.replace(made.version, cost=_cost(at, made.version, rows))
-    told = (*given.notes, *made.told, *_priced(version.cost))
-    return Draft(version=with_post(version, post), told=told)
+    told = (*given.notes, *_pinned(kept), *prepared, *made.told, *_priced(version.cost))
+    return Draft(version=with_post(with_pre(version, kept, columns), post), told=told)
+
+
+def columns_of(integration: Integration, wanted: FeatureSetState) -> tuple[Field, ...]:
+    """What a row may carry: the feature columns and the request-time inputs."""
+    return (*(Field(name=name, type=kind) for name, kind in wanted.columns), *integration.model.request_inputs)
+
+
+def _prepared(steps: Pre, rows: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows as the model will eat them; those that a step refuses are left out, and counted."""
+    made: list[Row] = []
+    why = ""
+    for row in rows:
+        try:
+            made.append(steps(row).row)
+        except ModelRefused as error:
+            why = why or error.sentence
+    refused = len(rows) - len(made)
+    return made, (f"{refused:,} of {len(rows):,} current rows get no answer: {why}",) if refused else ()
+
+
+def _pinned(steps: Sequence[PreStep]) -> Iterator[str]:
+    for step in steps:
+        if step.pinned:
+            value, count = step.pinned["value"], step.pinned["rows"]
+            yield f"{step.args['with']} of {step.args['of']}: {value}, of {count:,} current rows; it stays so"
 
 
 def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[Cost, ...]:

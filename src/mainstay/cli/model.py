@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mainstay.cli.session import Session
+
+if TYPE_CHECKING:
+    from mainstay.core.nouns import PreStep
 
 app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_help=True)
 
@@ -147,6 +150,8 @@ def show(ctx: typer.Context, *, number: Number) -> None:
         ("in", f.name, f.type, f.unit, f"{len(f.categories)} categories" if f.categories else "")
         for f in one.signature.inputs
     ]
+    rows += [(step.kind, step.args["of"], "", "", _told(step)) for step in one.pre]
+    rows += [("eats", f.name, f.type, f.unit, f.meaning) for f in one.fed]
     rows += [("gives", f.name, f.type, f.unit, f.meaning) for f in one.raw]
     rows += [(step.kind, step.args.get("as", step.args.get("of", "")), "", "", "") for step in one.post]
     rows += [("out", f.name, f.type, f.unit, f.meaning) for f in one.signature.outputs]
@@ -156,6 +161,14 @@ def show(ctx: typer.Context, *, number: Number) -> None:
         session.out.table(["rows at once", "µs", "µs a row"], costs)
     if one.parity:
         session.out.table(["measured at import", ""], list(one.parity.items()))
+
+
+def _told(step: PreStep) -> str:
+    """What a step of `model.pre` does, with the statistic that is pinned."""
+    said = ", ".join(f"{name}: {value}" for name, value in step.args.items() if name != "of")
+    if not step.pinned:
+        return said
+    return f"{step.pinned['value']}, the {step.args['with']} of {step.pinned['rows']:,} rows when it was added"
 
 
 @app.command()

@@ -236,6 +236,17 @@ class PostStep(msgspec.Struct, frozen=True, kw_only=True):
     `threshold`: {at, above, below}. `words`: {words, other}. `top`: {take}, its `of` a list."""
 
 
+class PreStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step from what a feature row or a request gives to what a model eats. Steps run in the order written."""
+
+    kind: Literal["impute", "scale", "clip", "map", "bin", "log1p"]
+    args: dict[str, Any] = {}
+    """All: {of}; all but `impute`: {as}. `impute`: {with}, a value or `median`, `mean`, `most_frequent`. `scale`: {by,
+    add} or {mean, std}. `clip`: {min, max}. `map`: {values, otherwise}. `bin`: {edges, labels}."""
+    pinned: dict[str, Any] = {}
+    """Where `with` is a statistic: {value, rows}, as computed once when the version was made."""
+
+
 class InlineModel(msgspec.Struct, frozen=True, kw_only=True):
     """A constant or a rule that stands in the file."""
 
@@ -256,6 +267,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_inputs: tuple[Field, ...] = ()
     """Inputs that the caller may send beside the key."""
     timeout_us: int = 2_000_000
+    pre: tuple[PreStep, ...] = ()
+    """Of every version that is made from now on, from inputs to what the model eats."""
     post: tuple[PostStep, ...] = ()
     """Of every version that is made from now on; a version keeps the steps it was made with."""
 

@@ -36,6 +36,7 @@ import msgspec
 
 from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
 from mainstay.core.ports import SourceKind
+from mainstay.core.nouns import ColumnType, Field, PostStep, PreStep, Signature
 from mainstay.core.verdicts import Finding, Verdict
 
 
@@ -298,7 +299,11 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     runtime: str
     options: dict[str, Any] = {}
     signature: Signature
-    """What callers may rely on: its outputs are those after `post`."""
+    """What callers may rely on: its inputs are those before `pre`, its outputs those after `post`."""
+    pre: tuple[PreStep, ...] = ()
+    """Steps between what a feature row gives and what the model eats; only those that the model needs."""
+    fed: tuple[Field, ...] = ()
+    """The model's own inputs, where `pre` makes them of others."""
     post: tuple[PostStep, ...] = ()
     """Steps between what the model gives and what leaves."""
     raw: tuple[Field, ...] = ()
@@ -318,8 +323,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def given(self) -> Signature:
-        """The signature of the model itself, before `post`."""
-        return Signature(inputs=self.signature.inputs, outputs=self.raw) if self.post else self.signature
+        """The signature of the model itself: after `pre`, before `post`."""
+        inputs = self.fed if self.pre else self.signature.inputs
+        return Signature(inputs=inputs, outputs=self.raw if self.post else self.signature.outputs)
 
 
 class Answering(msgspec.Struct, frozen=True, kw_only=True):
@@ -459,7 +465,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     sentence: str = ""
     inputs: dict[str, Any] | None = None
-    """Model inputs by name; None where no row was found, and after erasure (see `erased_us`)."""
+    """Model inputs by name, before `model.pre`; None where no row was found, and after erasure (see `erased_us`)."""
+    fed: dict[str, Any] | None = None
+    """What the model itself ate, where `model.pre` made it of the inputs; None where it is the inputs themselves."""
+    imputed: dict[str, Any] = {}
+    """Inputs that were null and what `model.pre` put in their place."""
     feature_set: str = ""
     plan: int = 0
     """The feature row's position: the number of the publish plan that wrote it."""

@@ -221,6 +221,11 @@ def _answer(contract: ApiContract) -> Schema:
             "sentence": {"type": "string", "description": "The evidence, when the verdict is not PASS"},
             "degraded": {"type": "boolean", "description": "Flagged, or answered by the fallback"},
             "reason": {"type": "string", "description": "The policy that decided, when one did"},
+            "imputed": {
+                "type": "array",
+                "items": _TEXT,
+                "description": "Inputs that were null and were given a value",
+            },
         },
     }
 

@@ -11,10 +11,11 @@ import msgspec
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Conflict, NotFound, Refused
 from mainstay.core.ids import digest_bytes
-from mainstay.core.nouns import Field, InlineModel, PostStep, Signature
+from mainstay.core.nouns import Field, InlineModel, PostStep, PreStep, Signature
 from mainstay.core.ports import Artifacts, LoadedModel, State, StateReader, Versioned, Write
 from mainstay.core.records import Answering, ModelVersion, encode
 from mainstay.models.post import with_post
+from mainstay.models.pre import Pre, with_pre
 from mainstay.models.runtimes import runtime_of
 from mainstay.models.runtimes.python_process import PythonHost
 
@@ -104,6 +105,7 @@ class Registry(RegistryReader):
         feature_set: str,
         at_us: int,
         by: str = "",
+        pre: tuple[PreStep, ...] = (),
         post: tuple[PostStep, ...] = (),
         hindrance: Hindrance = lambda _: "",
     ) -> tuple[ModelVersion, bool]:
@@ -112,7 +114,9 @@ class Registry(RegistryReader):
         It is used at once only where nothing answers yet, or what answers came from the file too and its feature set is
         ready. Raises ModelRefused when the rule does not work.
         """
-        draft = inline_draft(inline, name=name, inputs=inputs, feature_set=feature_set, at_us=at_us, by=by, post=post)
+        draft = inline_draft(
+            inline, name=name, inputs=inputs, feature_set=feature_set, at_us=at_us, by=by, pre=pre, post=post
+        )
         added = self.add(draft)
         now = self.answering()
         if now is not None and now.version == added.number:
@@ -146,12 +150,17 @@ def inline_draft(
     feature_set: str,
     at_us: int,
     by: str,
+    pre: tuple[PreStep, ...] = (),
     post: tuple[PostStep, ...] = (),
 ) -> ModelVersion:
-    """A constant or rule as a version, loaded once to see that it works. A constant reads no features."""
+    """A constant or rule as a version, loaded once to see that it works. A constant reads no features.
+
+    `inputs`: the feature columns; a rule sees them after the steps of `pre`.
+    """
     constant = inline.kind == "constant"
     options: dict[str, Any] = {"values": dict(inline.values)} if constant else {"rules": dict(inline.rules)}
-    signature = Signature(inputs=() if constant else inputs, outputs=inline.outputs)
+    after = Pre(pre, inputs).outputs
+    signature = Signature(inputs=() if constant else after, outputs=inline.outputs)
     loaded = runtime_of(inline.kind).load(None, signature, options)
     try:
         build = loaded.build
@@ -160,7 +169,7 @@ def inline_draft(
     plain = ModelVersion(
         number=0,
         name=name,
-        digest=options_digest(inline.kind, options, signature, post),
+        digest=options_digest(inline.kind, options, signature, post, () if constant else pre),
         runtime=inline.kind,
         options=options,
         signature=signature,
@@ -170,14 +179,18 @@ def inline_draft(
         created_by=by,
         build=build,
     )
-    return with_post(plain, post) if post else plain
+    return with_post(with_pre(plain, pre, inputs), post)
 
 
 def options_digest(
-    runtime: str, options: Mapping[str, Any], signature: Signature, post: tuple[PostStep, ...] = ()
+    runtime: str,
+    options: Mapping[str, Any],
+    signature: Signature,
+    post: tuple[PostStep, ...] = (),
+    pre: tuple[PreStep, ...] = (),
 ) -> str:
     """The digest of a model that is all options."""
-    told = [runtime, options, signature, *([post] if post else [])]
+    told = [runtime, options, signature, *([post] if post else []), *([{"pre": pre}] if pre else [])]
     return digest_bytes(msgspec.json.encode(told, order="deterministic"))
 
 
@@ -196,8 +209,8 @@ def load(
 ) -> LoadedModel:
     """The version ready to answer. Raises Corrupt for a wrong digest, NotFound for a lost artifact, ModelRefused.
 
-    What it gives is before `post`. A python version connects to the host that `up` keeps for it; `start`: begins one of
-    its own where there is none.
+    What it eats is after `pre`, what it gives before `post`. A python version connects to the host that `up` keeps for
+    it; `start`: begins one of its own where there is none.
     """
     if version.runtime in WITHOUT_ARTIFACT:
         return runtime_of(version.runtime).load(None, version.given, version.options)
@@ -220,7 +233,7 @@ def host_of(
     return PythonHost(
         artifacts.path(version.digest),
         version.digest,
-        {**version.options, "warm": [_made_up(field) for field in version.signature.inputs]},
+        {**version.options, "warm": [_made_up(field) for field in version.given.inputs]},
         socket_of(version, sockets),
         log=log,
         clock=clock or SystemClock(),
@@ -247,6 +260,8 @@ def content(version: ModelVersion) -> tuple[Any, ...]:
         version.runtime,
         msgspec.json.encode(version.options, order="deterministic"),
         version.signature,
+        msgspec.json.encode(version.pre, order="deterministic"),
+        version.fed,
         msgspec.json.encode(version.post, order="deterministic"),
         version.feature_set,
         version.origin,

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from mainstay.core.clock import DAY, iso
 from mainstay.core.errors import Corrupt, ModelError, NotFound
 from mainstay.core.ports import LoadedModel
@@ -14,6 +16,7 @@ from mainstay.core.records import ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.parity import TOLERANCE
 from mainstay.models.post import post_of
+from mainstay.models.pre import pre_of
 
 CHECK = "receipt.reproduce"
 
@@ -44,9 +47,11 @@ def reproduce(receipt: Receipt, version: ModelVersion | None, load: Callable[[Mo
             _value(receipt.inputs[name], field.type)
             for name, field in zip(names, version.signature.inputs, strict=True)
         )
-        given = model.predict([row])[0]
-        found = _compared(receipt, version, model.build, given)
-        return _replayed(receipt, version, found) if version.post and found.verdict is Verdict.PASS else found
+        fed, unlike = _prepared(receipt, version, row)
+        if unlike is not None:
+            return unlike
+        found = _compared(receipt, version, model.build, model.predict([fed])[0])
+        return _replayed(receipt, version, found) if found.verdict is Verdict.PASS else found
     except ModelError as error:
         return _finding(Verdict.ERROR, f"version {version.number} cannot answer now: {error.sentence}", mend=error.mend)
     finally:
@@ -68,6 +73,19 @@ def _hindrance(receipt: Receipt, version: ModelVersion | None) -> str:
     if receipt.artifact and receipt.artifact != version.digest:
         return f"version {version.number} has another artifact than the receipt names"
     return ""
+
+
+def _prepared(receipt: Receipt, version: ModelVersion, row: tuple[Any, ...]) -> tuple[tuple[Any, ...], Finding | None]:
+    """What the model ate, by the steps of `model.pre` again, which are exact; FAIL where they make something else."""
+    steps, recorded = pre_of(version), receipt.fed or {}
+    if steps is None:
+        return row, None
+    again = steps(row)
+    for field, value in zip(version.fed, again.row, strict=True):
+        if field.name not in recorded or _apart(_value(recorded[field.name], field.type), value):
+            sentence = f"`model.pre` makes another {field.name} of the recorded inputs than was recorded"
+            return again.row, _finding(Verdict.FAIL, sentence)
+    return again.row, None
 
 
 def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[Any, ...]) -> Finding:
@@ -95,6 +113,9 @@ def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[
 
 def _replayed(receipt: Receipt, version: ModelVersion, found: Finding) -> Finding:
     """The steps of `model.post` again, from the recorded outputs of the model: exact, so the answer must be."""
+    if version.pre:
+        sentence = f"{found.sentence}; the {len(version.pre)} steps of `model.pre` give the same inputs"
+        found = msgspec.structs.replace(found, sentence=sentence)
     steps, recorded, raw = post_of(version), receipt.output or {}, receipt.raw or {}
     if steps is None:
         return found

@@ -127,6 +127,8 @@ def _receipt(id: str, old: bytes, wanted: frozenset[str], at_us: int) -> bytes |
     if record.get("key") is None and record.get("inputs") is None and record.get("erased_us"):
         return None
     record.update(key=None, inputs=None, erased_us=at_us)
+    for name in ("fed", "imputed"):
+        record.pop(name, None)
     new = msgspec.msgpack.encode(record)
     if len(new) > len(old):  # a short key and no inputs: fields that say nothing make room
         fields = {field.name: field for field in msgspec.structs.fields(Receipt)}

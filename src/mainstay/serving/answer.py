@@ -253,9 +253,9 @@ class Answering:
         degraded = judged.action != "answer"
         outcome = "fallback" if judged.action == "fallback" else "answered"
         self._meter.judged(outcome, judged.reason, judged.verdict)
-        return Answer(
-            output, receipt, version, as_of, age, judged.verdict, _sentence(snap, judged), degraded, judged.reason
-        )
+        sentence = _sentence(snap, judged)
+        imputed = _UNSET if work.imputed is None or outcome == "fallback" else tuple(work.imputed)
+        return Answer(output, receipt, version, as_of, age, judged.verdict, sentence, degraded, judged.reason, imputed)
 
     @staticmethod
     def _output(snap: Snapshot, work: Work, judged: Judgement) -> dict[str, Any] | None:

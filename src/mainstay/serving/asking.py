@@ -8,6 +8,7 @@ from typing import Any
 
 from mainstay.core.errors import ModelError, ModelRefused, ModelTimeout
 from mainstay.core.ports import LoadedModel
+from mainstay.models.pre import Pre
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Work
 
@@ -21,8 +22,14 @@ def ask_one(snap: Snapshot, model: LoadedModel, work: Work, deadline_us: int) ->
 
 def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: int) -> None:
     """Asks for several rows at once; where one is refused, each again alone: nobody pays for a stranger's row."""
+    pre = snap.pre
+    if pre is not None:
+        works = _prepared(pre, works)
+        if not works:
+            return
     try:
-        outputs = model.predict([work.inputs or () for work in works], deadline_us=deadline_us)
+        rows = [work.inputs or () for work in works] if pre is None else [work.fed or () for work in works]
+        outputs = model.predict(rows, deadline_us=deadline_us)
     except ModelRefused as error:
         if len(works) == 1:
             works[0].error = error.sentence
@@ -45,6 +52,20 @@ def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: 
     for work, output in zip(works, outputs, strict=True):
         work.batch = len(works)
         _take(snap, work, output)
+
+
+def _prepared(pre: Pre, works: Sequence[Work]) -> list[Work]:
+    """The works that `model.pre` has made ready; one that it refuses fails alone."""
+    ready = []
+    for work in works:
+        try:
+            made = pre(work.inputs or ())
+        except ModelRefused as error:
+            work.error = error.sentence
+            continue
+        work.fed, work.imputed = made.row, made.imputed or None
+        ready.append(work)
+    return ready
 
 
 def fail(works: Sequence[Work], sentence: str) -> None:

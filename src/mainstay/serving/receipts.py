@@ -51,6 +51,8 @@ class _Own(msgspec.Struct, omit_defaults=True):
     batch: int = 1
     build: str = ""
     raw: dict[str, Any] | None = None
+    fed: dict[str, Any] | None = None
+    imputed: dict[str, Any] = {}
 
 
 def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
@@ -73,6 +75,8 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         verdict=judged.verdict,
         sentence=judged.sentence,
         inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
+        fed=_fed(snap, work),
+        imputed=work.imputed or {},
         feature_set=feature_set.digest if feature_set and work.key is not None else "",
         plan=row.plan if row else 0,
         positions=_positions.decode(row.positions) if row else {},
@@ -124,6 +128,8 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             work.batch,
             snap.model.build if snap.model else "",
             _raw(snap, work),
+            _fed(snap, work),
+            work.imputed or {},
         )
     )
     fields, shared = snap.shared_receipt
@@ -134,6 +140,10 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
 
 def _raw(snap: Snapshot, work: Work) -> dict[str, Any] | None:
     return None if work.raw is None else dict(zip(snap.given, work.raw, strict=True))
+
+
+def _fed(snap: Snapshot, work: Work) -> dict[str, Any] | None:
+    return None if work.fed is None else dict(zip(snap.fed, work.fed, strict=True))
 
 
 def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:

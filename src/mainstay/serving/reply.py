@@ -24,6 +24,8 @@ class Answer(msgspec.Struct, frozen=True):
     degraded: bool
     reason: str
     """The policy that flagged or replaced the answer; empty otherwise."""
+    imputed: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Inputs that were null and that `model.pre` gave a value; unset where there were none."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -54,6 +56,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     sentence: str = ""
     degraded: bool | None = None
     reason: str = ""
+    imputed: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     mend: str = ""
     retry_after: int | None = None
 
@@ -79,6 +82,7 @@ def item(reply: Answer | Refusal, key: str | int | None = None) -> Item:
             sentence=reply.sentence,
             degraded=reply.degraded,
             reason=reply.reason,
+            imputed=reply.imputed,
         )
     return Item(
         status=reply.status,

@@ -25,6 +25,7 @@ from mainstay.core.records import (
     ModelVersion,
 )
 from mainstay.models.post import Post, post_of
+from mainstay.models.pre import Pre, pre_of
 from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
 
@@ -67,6 +68,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     given: tuple[str, ...] = ()
     """The model's own outputs, before `model.post`; the same where there are no steps."""
     given_numbers: tuple[int, ...] = ()
+    fed: tuple[str, ...] = ()
+    """The model's own inputs, where `model.pre` makes them of others."""
+    pre: Pre | None = None
     post: Post | None = None
     erased: Callable[[str], bool] = _nobody
     """Whether a key is on the suppression list: receipts about it do not name it."""
@@ -181,6 +185,8 @@ class WorkerView:
             outputs=tuple(field.name for field in outputs),
             given=tuple(field.name for field in given),
             given_numbers=_numbers(given),
+            fed=tuple(field.name for field in version.fed) if version else (),
+            pre=pre_of(version) if version else None,
             post=post_of(version) if version else None,
             erased=self._suppression(),
             numbers=_numbers(outputs),

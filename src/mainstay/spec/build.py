@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from mainstay.core import nouns
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
-from mainstay.spec import currency, durations, map_files, shape, wider
+from mainstay.spec import currency, durations, map_files, shape, shape_steps, wider
 from mainstay.spec.crosschecks import is_path, sql_path
 
 
@@ -269,11 +269,20 @@ def _model(part: shape.ModelPart) -> nouns.ModelConfig:
         inline=_inline(part),
         request_inputs=tuple(_field(name, each, each.type, required=each.required) for name, each in inputs),
         timeout_us=part.timeout,
+        pre=tuple(step for each in part.pre for step in _pre(each)),
         post=tuple(_post(step) for step in part.post),
     )
 
 
-def _post(step: shape.PostStepPart) -> nouns.PostStep:
+def _pre(step: shape_steps.PreStepPart) -> Iterator[nouns.PreStep]:
+    """The one step that is given, `impute` as one for each column."""
+    ((kind, said),) = step.model_dump(by_alias=True, exclude_none=True).items()
+    each = [{"of": name, "with": value} for name, value in said.items()] if kind == "impute" else [said]
+    for args in each:
+        yield msgspec.convert({"kind": kind, "args": args}, nouns.PreStep)
+
+
+def _post(step: shape_steps.PostStepPart) -> nouns.PostStep:
     """The one step that is given, its arguments by the file's names."""
     ((kind, said),) = step.model_dump(by_alias=True, exclude_none=True).items()
     return msgspec.convert({"kind": kind, "args": said}, nouns.PostStep)

@@ -19,6 +19,7 @@ from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.map_files import cross_check_map_files
 from mainstay.spec.plain import fits, mapping, sequence, text, type_of
 from mainstay.spec.post_faults import cross_check_post
+from mainstay.spec.pre_faults import cross_check_pre
 from mainstay.spec.profile_files import cross_check_profiles
 from mainstay.spec.reference_faults import cross_check_references
 
@@ -154,6 +155,7 @@ def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> N
         faults.at(("model", "input"), "a feature view of this file", shown(feature), close(feature, features))
     if "constant" in model and "rule" in model:
         faults.at(("model", "rule"), "one model", "a constant and a rule", "delete one of the two", key=True)
+    cross_check_pre(("model", "pre"), sequence(model.get("pre")), model, faults)
     cross_check_post(("model", "post"), sequence(model.get("post")), faults)
     values = mapping(model.get("constant"))
     names = inline_outputs(model)

@@ -13,6 +13,8 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
 from mainstay.spec.drift_shape import Part, SchemaDriftPart
+from mainstay.spec.part import Part
+from mainstay.spec.shape_steps import PostStepPart, PreStepPart
 from mainstay.spec.values import (
     Country,
     FreeDisk,
@@ -340,61 +342,6 @@ class RequestInput(FieldPart):
     required: bool = Field(default=False, description="A request without it is refused.")
 
 
-class PlattPart(Part):
-    a: float = Field(examples=[-1.7])
-    b: float = Field(examples=[0.2])
-
-
-class OutputStep(Part):
-    """What the steps that read one output have in common."""
-
-    of: Identifier | None = Field(default=None, description="The output read; left out: the only one.")
-    name: Identifier | None = Field(default=None, alias="as", description="A new output; left out: in its place.")
-
-
-class ScaleStep(OutputStep):
-    by: float = Field(default=1.0, examples=[100])
-    add: float = Field(default=0.0, examples=[0])
-    minimum: float | None = Field(default=None, alias="min")
-    maximum: float | None = Field(default=None, alias="max")
-    round: int | None = Field(default=None, ge=0, le=15, description="Digits after the point.")
-    unit: str = Field(default="", description="Its new unit.", examples=["percent"])
-
-
-class CalibrateStep(OutputStep):
-    platt: PlattPart | None = Field(default=None, description="1 / (1 + exp(a x + b)).")
-    isotonic: list[list[float]] | None = Field(
-        default=None, min_length=2, description="Points [x, y], ascending.", examples=[[[0.1, 0.05], [0.9, 0.8]]]
-    )
-
-
-class ThresholdStep(OutputStep):
-    at: float = Field(description="From here on it is above.", examples=[0.5])
-    above: Scalar = Field(examples=["high"])
-    below: Scalar = Field(examples=["low"])
-
-
-class WordsStep(OutputStep):
-    words: dict[str, Word] = Field(min_length=1, description="Value -> word.", examples=[{"0": "basic"}])
-    other: Word | None = Field(default=None, description="The word of every other value.")
-
-
-class TopStep(Part):
-    of: list[Identifier] = Field(min_length=2, description="The outputs compared.", examples=[["gold", "basic"]])
-    take: int = Field(default=1, ge=1, le=100, description="How many of them leave.")
-    name: Identifier = Field(alias="as", examples=["plan"])
-
-
-class PostStepPart(Part):
-    """One step between what the model gives and what leaves; exactly one of the keys."""
-
-    scale: ScaleStep | None = Field(default=None, description="Times, plus, bounds, rounding.")
-    calibrate: CalibrateStep | None = Field(default=None, description="A probability that is one.")
-    threshold: ThresholdStep | None = Field(default=None, description="Two words for a number.")
-    words: WordsStep | None = Field(default=None, description="A word for each value.")
-    top: TopStep | None = Field(default=None, description="The best of several outputs.")
-
-
 class ModelPart(Part):
     name: Name = Field(examples=["churn"])
     feature: str = Field(alias="input", description="The feature view that it answers on.", examples=["customer"])
@@ -403,6 +350,7 @@ class ModelPart(Part):
     outputs: dict[Identifier, FieldPart] = Field(default={}, description="What a constant's or rule's outputs are.")
     request_inputs: dict[Identifier, RequestInput] = Field(default={}, description="Inputs that the caller may send.")
     timeout: Span = Field(default=2_000_000, examples=["2s"])
+    pre: list[PreStepPart] = Field(default=[], description="From the inputs to what the model eats.")
     post: list[PostStepPart] = Field(default=[], description="From what the model gives to what leaves.")
 
 
