@@ -11,7 +11,7 @@ from urllib.error import URLError
 
 import pytest
 
-from mainstay.cli.commands import COMMANDS, load
+from mainstay.cli.commands import COMMANDS, chosen, load
 from mainstay.core.errors import FileError
 from mainstay.testing.postgres import Database, PostgresServer
 from tests.docs.blocks import DOCS, KNOWN, Block, blocks, lines, pages
@@ -67,9 +67,9 @@ def test_each_command_line_is_one(block: Block) -> None:
 def faults_of_line(words: list[str], where: str) -> None:
     """Raises where there is no such command, or where it does not take these words."""
     words = words[: next((number for number, word in enumerate(words) if word in {">", "&", "|"}), None)]
-    assert words[0] in COMMANDS, f"{where}: there is no command {words[0]!r}"
-    command: Any = load(words[0])
-    rest = words[1:]
+    name, rest = chosen(words)
+    assert name in COMMANDS, f"{where}: there is no command {name!r}"
+    command: Any = load(name)
     if hasattr(command, "commands"):
         assert rest, f"{where}: `mainstay {words[0]}` wants a command"
         assert rest[0] in command.commands, f"{where}: there is no `mainstay {words[0]} {rest[0]}`"

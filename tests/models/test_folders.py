@@ -141,7 +141,7 @@ def test_a_class_that_cannot_be_used_is_told_why(text: str, sentence: str, tmp_p
 
 
 def test_a_folder_of_neither_kind_names_the_template(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="mainstay model template"), handed(tmp_path):
+    with pytest.raises(ModelRefused, match="mainstay new model"), handed(tmp_path):
         pass
 
 

@@ -24,6 +24,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "new": Entry("mainstay.cli.new:new", "Write an installation for a database, checked; with --up, live."),
+    "new model": Entry("mainstay.cli.new_model:new_model", "Write a model.py to begin with, for a class of your own."),
     "check": Entry("mainstay.cli.check:check", "Find out all that can be known before going live."),
     "schema": Entry("mainstay.cli.schema:schema", "Print the JSON Schema of mainstay.yaml, for editors."),
     "apply": Entry("mainstay.cli.apply:apply", "Print what a changed file means, then perform it."),
@@ -67,14 +68,25 @@ class LazyGroup(TyperGroup):
         return None if entry is None else TyperCommand(cmd_name, help=entry.help, callback=lambda: None)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name = args[0]
+        name, rest = chosen(args)
         if name in COMMANDS:
-            return name, load(name), args[1:]
+            return name, load(name), rest
         if name.startswith("-"):
             return super().resolve_command(ctx, args)
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         mend = f"did you mean `mainstay {near[0]}`?" if near else "see `mainstay --help`"
         raise Usage(f"there is no command {name!r}", mend=mend)
+
+
+def chosen(words: list[str]) -> tuple[str, list[str]]:
+    """The command that the words name, and what is left for it.
+
+    `new model` is one of two words, but with `--from`: that is an installation in a folder called model.
+    """
+    name, rest = words[0], words[1:]
+    if name == "new" and rest[:1] == ["model"] and not any(one.partition("=")[0] == "--from" for one in rest):
+        return "new model", rest[1:]
+    return name, rest
 
 
 def load(name: str) -> Any:

@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from mainstay import __version__
-from mainstay.cli.commands import COMMANDS, LazyGroup, Usage
+from mainstay.cli.commands import COMMANDS, LazyGroup, Usage, chosen
 from mainstay.cli.output import error_document, write_json
 from mainstay.cli.session import Debug, File, Home, Json, merged
 from mainstay.core.errors import MainstayError
@@ -105,7 +105,8 @@ def _tell(error: MainstayError, arguments: list[str]) -> int:
 
 
 def _help_of(arguments: list[str]) -> str:
-    name = next((each for each in arguments if each in COMMANDS), "")
+    names = (chosen(arguments[place:])[0] for place, each in enumerate(arguments) if each in COMMANDS)
+    name = next(names, "")
     return f"see `mainstay {name} --help`" if name else "see `mainstay --help`"
 
 

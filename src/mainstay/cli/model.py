@@ -78,24 +78,6 @@ def add(
     session.out.say(f"It does not answer yet: mainstay model use {version.number}")
 
 
-@app.command()
-def template(
-    ctx: typer.Context, *, folder: Annotated[Path, typer.Argument(help="Where model.py is written; made if need be.")]
-) -> None:
-    """Write a model.py to begin with: a class of your own that `mainstay model add` takes.
-
-    Example: mainstay model template mymodel
-    """
-    from mainstay.models.template import write_template
-
-    session: Session = ctx.obj
-    files = write_template(folder)
-    session.out.document({"files": [str(path) for path in files]})
-    for path in files:
-        session.out.say(f"wrote {path}")
-    session.out.say(f"then: mainstay model add {folder} --python path/to/venv/bin/python")
-
-
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
     """List model versions, and which one answers.

@@ -67,7 +67,7 @@ def handed(path: Path, example: Path | None = None) -> Iterator[Handed]:
         else:
             raise ModelRefused(
                 f"the folder {path.name} has neither a model.py nor an MLmodel",
-                mend="mainstay model template DIR writes a model.py to begin with",
+                mend="mainstay new model DIR writes a model.py to begin with",
             )
 
 

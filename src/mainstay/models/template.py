@@ -1,4 +1,4 @@
-"""A model.py to begin with: what `mainstay model template DIR` writes."""
+"""A model.py to begin with: what `mainstay new model DIR` writes."""
 
 from __future__ import annotations
 
