@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from mainstay import spec
 from mainstay.core.nouns import Integration
 from mainstay.sources import BUILT_IN, options_of
+from mainstay.spec import map_files
 from mainstay.spec.shape import DatasetPart, FilePart
 from tests.docs.blocks import DOCS, Block, blocks
 
@@ -98,6 +99,8 @@ def loaded(tree: Tree, sql: str = "") -> Integration:
     for view in tree.get("features", {}).values():
         if str(view.get("sql", "")).endswith(".sql"):
             files[view["sql"]] = sql or "SELECT customer_id FROM customers"
+    for _, file in map_files.named(tree):
+        files[map_files.path(file)] = "old,new\na,b\n"
     kinds = {kind: options_of(kind) for kind in BUILT_IN}
     return spec.load_files(files, Path(), kinds=kinds, env=_Anything())
 

@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay.app import apply as applying
 from mainstay.app import backfills, erasures
+from mainstay.app.mapping import values_of
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
 from mainstay.app.restore import mark_later
@@ -303,6 +304,7 @@ def _profile(works: Works, args: Body) -> Body:
 COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
     "run": _run,
     "profile": _profile,
+    "map": lambda works, args: values_of(works.desk, args),
     "plan": _plan,
     "apply": _apply,
     "quarantine.list": _quarantine_list,

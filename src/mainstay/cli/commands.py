@@ -40,6 +40,7 @@ COMMANDS: dict[str, Entry] = {
     "training-set": Entry("mainstay.cli.training_set:training_set", "Make a training set of what was known when."),
     "model": Entry("mainstay.cli.model:app", "Add, list, show and switch model versions."),
     "quarantine": Entry("mainstay.cli.quarantine:app", "List, show, replay and discard rejected rows."),
+    "map": Entry("mainstay.cli.map:map_values", "Propose what unknown values of a column mean, and ask."),
     "batch": Entry("mainstay.cli.batch:app", "List, show, release and discard batches."),
     "key": Entry("mainstay.cli.key:app", "Create, list and revoke API keys."),
     "erase": Entry("mainstay.cli.erase:erase", "Erase a person from every store, and verify it."),

@@ -13,6 +13,8 @@ from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import mapping, sequence, text
 
 MOST_PAIRS = 10_000
+NOTES = ("confirmed_by", "confirmed_on")
+"""Columns that `mainstay map` writes beside a pair."""
 
 
 def named(tree: dict[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -32,27 +34,60 @@ def path(file: str) -> str:
 def pairs(content: str) -> dict[str, str | None]:
     """Old value -> new one; an empty new one is null. The first line names the columns.
 
-    Raises ValueError with what is wrong in which line.
+    Columns after the second are notes: where the first line names more than two, each line has as many. Raises
+    ValueError with what is wrong in which line.
     """
-    found: dict[str, str | None] = {}
+    _, lines = _read(content)
+    if not lines:
+        raise ValueError("no pairs below the line of names")
+    return {line[0]: line[1] or None for line in lines}
+
+
+def with_pairs(content: str, new: Mapping[str, str], *, by: str, on: str) -> str:
+    """The file's text with these pairs too, who confirmed them and when, in order of the old values.
+
+    A pair that stands stays as it is. Raises ValueError as `pairs`; an empty `content` is a file that is begun.
+    """
+    names, lines = _read(content) if content.strip() else (["old", "new"], [])
+    names += [each for each in NOTES if each not in names]
+    places = [names.index(each) for each in NOTES]
+    rows = {line[0]: [*line, *[""] * (len(names) - len(line))] for line in lines}
+    for old, value in new.items():
+        row = [old, value, *[""] * (len(names) - 2)]
+        for place, note in zip(places, (by, on), strict=True):
+            row[place] = note
+        rows.setdefault(old, row)
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows[old] for old in sorted(rows, key=lambda old: (old.casefold(), old)))
+    return made.getvalue()
+
+
+def _read(content: str) -> tuple[list[str], list[list[str]]]:
+    """The names of the first line, and the other lines."""
+    found: dict[str, list[str]] = {}
     rows = csv.reader(io.StringIO(content.removeprefix("\ufeff")), strict=True)
+    names: list[str] = []
     try:
         for row in rows:
             if not row:
                 continue
-            if len(row) != 2:
+            if not names:
+                if len(row) < 2:
+                    raise ValueError(f"{len(row)} columns in line {rows.line_num}")
+                names = row
+                continue
+            if len(row) != len(names):
                 raise ValueError(f"{len(row)} columns in line {rows.line_num}")
-            if rows.line_num > 1 and row[0] in found:
+            if row[0] in found:
                 raise ValueError(f"{shown(row[0])} again in line {rows.line_num}")
-            if rows.line_num > 1:
-                found[row[0]] = row[1] or None
+            found[row[0]] = row
     except csv.Error as error:
         raise ValueError(f"{error} in line {rows.line_num}") from None
-    if not found:
-        raise ValueError("no pairs below the line of names")
     if len(found) > MOST_PAIRS:
         raise ValueError(f"{len(found):,} pairs, more than {MOST_PAIRS:,}")
-    return found
+    return names, list(found.values())
 
 
 def cross_check_map_files(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) -> None:
