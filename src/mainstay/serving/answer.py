@@ -253,8 +253,8 @@ class Answering:
         degraded = judged.action != "answer"
         outcome = "fallback" if judged.action == "fallback" else "answered"
         self._meter.judged(outcome, judged.reason, judged.verdict)
+        imputed = _UNSET if work.fed is None or outcome == "fallback" else tuple(work.fed.imputed) or _UNSET
         sentence = _sentence(snap, judged)
-        imputed = _UNSET if work.imputed is None or outcome == "fallback" else tuple(work.imputed)
         return Answer(output, receipt, version, as_of, age, judged.verdict, sentence, degraded, judged.reason, imputed)
 
     @staticmethod

@@ -28,7 +28,7 @@ def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: 
         if not works:
             return
     try:
-        rows = [work.inputs or () for work in works] if pre is None else [work.fed or () for work in works]
+        rows = [work.inputs or () for work in works] if pre is None else [work.fed.row for work in works if work.fed]
         outputs = model.predict(rows, deadline_us=deadline_us)
     except ModelRefused as error:
         if len(works) == 1:
@@ -59,11 +59,10 @@ def _prepared(pre: Pre, works: Sequence[Work]) -> list[Work]:
     ready = []
     for work in works:
         try:
-            made = pre(work.inputs or ())
+            work.fed = pre(work.inputs or ())
         except ModelRefused as error:
             work.error = error.sentence
             continue
-        work.fed, work.imputed = made.row, made.imputed or None
         ready.append(work)
     return ready
 

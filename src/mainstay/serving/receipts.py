@@ -51,8 +51,6 @@ class _Own(msgspec.Struct, omit_defaults=True):
     batch: int = 1
     build: str = ""
     raw: dict[str, Any] | None = None
-    fed: dict[str, Any] | None = None
-    imputed: dict[str, Any] = {}
 
 
 def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
@@ -76,7 +74,7 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         sentence=judged.sentence,
         inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
         fed=_fed(snap, work),
-        imputed=work.imputed or {},
+        imputed=work.fed.imputed if work.fed else {},
         feature_set=feature_set.digest if feature_set and work.key is not None else "",
         plan=row.plan if row else 0,
         positions=_positions.decode(row.positions) if row else {},
@@ -102,7 +100,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
     judged, row, plan = work.judged, work.row, snap.plan
     if judged is None or row is None or plan is None or work.inputs is None or judged.status != 200 or work.error:
         return _encode(receipt_of(given, snap, work, call, latency_us))
-    if judged.action == "fallback":
+    if judged.action == "fallback" or work.fed is not None:
         return _encode(receipt_of(given, snap, work, call, latency_us))
     own = _encode(
         _Own(
@@ -128,8 +126,6 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             work.batch,
             snap.model.build if snap.model else "",
             _raw(snap, work),
-            _fed(snap, work),
-            work.imputed or {},
         )
     )
     fields, shared = snap.shared_receipt
@@ -143,7 +139,7 @@ def _raw(snap: Snapshot, work: Work) -> dict[str, Any] | None:
 
 
 def _fed(snap: Snapshot, work: Work) -> dict[str, Any] | None:
-    return None if work.fed is None else dict(zip(snap.fed, work.fed, strict=True))
+    return None if work.fed is None else dict(zip(snap.fed, work.fed.row, strict=True))
 
 
 def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.ports import OnlineRow
+from mainstay.models.pre import Fed
 from mainstay.serving.judge import Judgement
 
 
@@ -25,9 +26,19 @@ class Work:
     """One key on its way through: filled in step by step."""
 
     __slots__ = (
-        "answer", "batch", "error", "fed", "imputed", "inputs", "judged", "key", "now_us", "output", "raw", "row",
+        "answer",
+        "batch",
+        "error",
+        "fed",
+        "inputs",
+        "judged",
+        "key",
+        "now_us",
+        "output",
+        "raw",
+        "row",
         "unseen",
-    )  # fmt: skip
+    )
 
     def __init__(self, key: str | None) -> None:
         self.key = key
@@ -37,10 +48,8 @@ class Work:
         """Why the row could not be looked up."""
         self.judged: Judgement | None = None
         self.inputs: list[Any] | None = None
-        self.fed: tuple[Any, ...] | None = None
+        self.fed: Fed | None = None
         """What the model ate, where `model.pre` made it of the inputs; None where there are no steps."""
-        self.imputed: dict[str, Any] | None = None
-        """Inputs that were null and what `model.pre` put there; None where there were none."""
         self.output: tuple[Any, ...] | None = None
         """What the model gave, after `model.post`."""
         self.raw: tuple[Any, ...] | None = None
