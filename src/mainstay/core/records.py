@@ -34,9 +34,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
-from mainstay.core.ports import SourceKind
 from mainstay.core.nouns import ColumnType, Field, PostStep, PreStep, Signature
+from mainstay.core.ports import SourceKind
 from mainstay.core.verdicts import Finding, Verdict
 
 

@@ -1,16 +1,12 @@
-"""What every mapping of the file is, and the shape of `schema_drift:`."""
+"""The shape of `schema_drift:`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Part(BaseModel):
-    """A mapping of the file: unknown keys are faults, nothing is converted silently."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+from mainstay.spec.part import Part
 
 
 class SchemaDriftPart(Part):

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
-from mainstay.spec.drift_shape import Part, SchemaDriftPart
+from mainstay.spec.drift_shape import SchemaDriftPart
 from mainstay.spec.part import Part
 from mainstay.spec.shape_steps import PostStepPart, PreStepPart
 from mainstay.spec.values import (
