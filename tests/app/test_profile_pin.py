@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def test_check_refuses_what_is_missing_and_what_is_older(place: Path, capsys: py
     assert older["verdict"] == "FAIL"
     assert "is older than the contract" in older["sentence"]
     assert "mainstay profile people --pin" in older["mend"]
+
+
+def test_a_count_by_day_is_proposed_where_days_were_alike(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    today = datetime.now(UTC).date()
+    with closing(sqlite3.connect(place / "crm.db")) as connection, connection:
+        for n in range(400):
+            booked = f"{today - timedelta(days=n % 40)} 08:00:00"
+            connection.execute("UPDATE people SET booked = ? WHERE id = ?", (booked, n))
+    assert run(["run"]) == 0
+    expected = "{volume: {per: day, of: booked, within: 50%}}"
+    assert told(capsys, "profile", "people")["checks"] == [expected]
+    text = FILE.replace("      - {row_count: {min: 1}}\n", f"      - {{row_count: {{min: 1}}}}\n      - {expected}\n")
+    (place / "mainstay.yaml").write_text(text)
+    assert run(["apply", "--yes"]) == 0
+    assert run(["run"]) == 0
+    assert told(capsys, "profile", "people")["checks"] == []
+    assert "people.volume" not in {one["check"] for one in told(capsys, "status", code=1)["wrong"]}
 
 
 def test_few_rows_cannot_be_pinned(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,19 @@ def loaded(tree: Tree, sql: str = "") -> Integration:
             files[view["sql"]] = sql or "SELECT customer_id FROM customers"
     for _, file in map_files.named(tree):
         files[map_files.path(file)] = "old,new\na,b\n"
+    for name, dataset in tree.get("datasets", {}).items():
+        for check in dataset.get("checks", []):
+            if "distribution" in check:
+                asked = check["distribution"]
+                files[asked["profile"]] = _pinned(name, asked["column"])
     kinds = {kind: options_of(kind) for kind in BUILT_IN}
     return spec.load_files(files, Path(), kinds=kinds, env=_Anything())
+
+
+def _pinned(dataset: str, column: str) -> str:
+    """A profile as `mainstay profile --pin` writes it, of one column."""
+    columns = {column: {"contract": "", "empty": 0.0, "left_out": "pii"}}
+    return json.dumps({"mainstay_profile": 1, "dataset": dataset, "pinned_at": "", "rows": 100, "columns": columns})
 
 
 class _Anything(dict[str, str]):
