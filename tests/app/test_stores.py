@@ -2,157 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError, URLError
 
-import psutil
 import pytest
 
 from mainstay.app.alone import integrations_of
 from mainstay.app.answers import predict
 from mainstay.app.commands import ask
-from mainstay.app.place import Place, locate
+from mainstay.app.place import locate
 from mainstay.app.stores import home_at, home_of, open_state
 from mainstay.app.wiring import own
 from mainstay.core.clock import SystemClock
 from mainstay.core.errors import LeaseOwned, Refused, StoreError
-from mainstay.core.records import BatchRecord, DatasetState
 from mainstay.serving.keys import create_key
 from mainstay.serving.reply import Answer
 from mainstay.serving.request import PredictRequest
 from mainstay.store.home import Home
-from mainstay.store.shelf import ShelfReader
 from mainstay.testing.postgres import Database
 from mainstay.testing.redis_server import RedisServer
-from tests.app.shop import RULE, Shop, file_of
-
-STORES = """
-stores:
-  state: {{kind: postgres, url: "${{STATE_URL}}"}}
-  online: {{kind: redis, url: "${{ONLINE_URL}}"}}
-  folder: {folder}
-"""
-
-
-def poll(condition: Callable[[], Any], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s: {what}"
-        time.sleep(0.1)
-
-
-class Machine:
-    """A home of its own over the shop's file, and `mainstay up` in it."""
-
-    def __init__(self, shop: Shop, name: str, database: str) -> None:
-        self.name = name
-        self.root = shop.folder / name
-        self.log = shop.folder / f"{name}.log"
-        self.place = Place(home_of(shop.file, self.root, "churn"), shop.file)
-        self.database = database
-        self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def up(self) -> None:
-        command = [sys.executable, "-m", "mainstay", "up", "--file", str(self.place.file), "--home", str(self.root)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*command, "--port", "0", "--workers", "1"], stdout=log, stderr=log)
-        poll(lambda: "API on http://127.0.0.1:" in self.said(), f"{self.name} listens")
-        self.port = int(self.said().rsplit("API on http://127.0.0.1:", 1)[1].split()[0])
-        poll(self.ready, f"{self.name} is ready")
-
-    def said(self) -> str:
-        return self.log.read_text()
-
-    def ready(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.said()
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5) as reply:
-                return bool(json.load(reply)["ready"])
-        except (HTTPError, URLError, OSError):
-            return False
-
-    def all(self) -> list[psutil.Process]:
-        assert self._process is not None
-        one = psutil.Process(self._process.pid)
-        return [one, *one.children(recursive=True)]
-
-    def signal(self, number: signal.Signals) -> None:
-        """To every process at once, as when the machine stops."""
-        for process in self.all():
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
-
-    def answer(self, token: str, key: str) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/v1/churn/predict",
-            data=json.dumps({"key": key}).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return dict(json.load(reply))
-
-    def receipt(self, token: str, name: str) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/v1/receipts/{name}", headers={"Authorization": f"Bearer {token}"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as reply:
-            return dict(json.load(reply))
-
-    def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            with suppress(psutil.NoSuchProcess):
-                for process in self.all():
-                    process.send_signal(signal.SIGCONT)
-                self._process.terminate()
-            self._process.wait(60)
-
-
-class Shared:
-    def __init__(self, shop: Shop, database: str) -> None:
-        self.shop = shop
-        self.machines = [Machine(shop, name, database) for name in ("here", "there")]
-
-    def dataset(self) -> DatasetState:
-        with closing(open_state(self.machines[0].place.home)) as state:
-            return ShelfReader(state, "dataset", DatasetState).get("customers") or DatasetState()
-
-    def batches(self) -> list[BatchRecord]:
-        with closing(open_state(self.machines[0].place.home)) as state:
-            return list(ShelfReader(state, "batch", BatchRecord).all().values())
-
-    def owner(self, database: Database) -> str:
-        rows = database.exec("SELECT owner FROM mainstay_state_head WHERE expires > clock_timestamp()")
-        return str(rows[0][0]) if rows else ""
+from tests.app.machines import Shared, answers, poll, sharing
 
 
 @pytest.fixture
 def shared(
     tmp_path: Path, postgres_db: Database, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Shared]:
-    redis.start()
-    with closing(redis.client()) as client:
-        client.flushall()
-    monkeypatch.setenv("STATE_URL", postgres_db.url)
-    monkeypatch.setenv("ONLINE_URL", redis.url)
-    shop = Shop(tmp_path)
-    text = file_of(model=RULE, more=STORES.format(folder=tmp_path / "disk")).replace("every: 10s", "every: 1s")
-    shop.file.write_text(text)
-    world = Shared(shop, postgres_db.url)
-    yield world
-    for machine in world.machines:
-        machine.close()
+    with sharing(tmp_path, postgres_db, redis, monkeypatch) as world:
+        yield world
 
 
 def test_what_one_machine_applies_the_other_answers_and_goes_on_with(shared: Shared) -> None:
@@ -238,7 +118,7 @@ def test_the_loop_moves_when_its_machine_stops(shared: Shared, postgres_db: Data
     with closing(open_state(here.place.home)) as state:
         token, _ = create_key(state, "test", "predict", clock=SystemClock(), expires_us=None)
     for machine in (here, there):
-        poll(lambda: _answers(machine, token, "person-0003", 0.3), "both answer")  # noqa: B023 - called at once
+        poll(lambda: answers(machine, token, "person-0003", 0.3), "both answer")  # noqa: B023 - called at once
     receipt = here.answer(token, "person-0003")["receipt"]
     assert there.receipt(token, receipt)["key"] == "person-0003", "a receipt of one machine is found by the other"
     owner = shared.owner(postgres_db)
@@ -248,23 +128,14 @@ def test_the_loop_moves_when_its_machine_stops(shared: Shared, postgres_db: Data
     for number in range(1, 4):
         shared.shop.exec(f"UPDATE customers SET tenure = {90 + number} WHERE customer_id = 'person-000{number}'")
     poll(lambda: shared.owner(postgres_db) not in {"", owner}, "the lease moves")
-    poll(lambda: _answers(there, token, "person-0003", 0.93), "the other machine goes on publishing")
-    poll(lambda: _answers(there, token, "person-0001", 0.91), "all of it")
+    poll(lambda: answers(there, token, "person-0003", 0.93), "the other machine goes on publishing")
+    poll(lambda: answers(there, token, "person-0001", 0.91), "all of it")
     if blow == signal.SIGSTOP:
         here.signal(signal.SIGCONT)
         poll(lambda: "the lease is lost" in here.said() or "lease token" in here.said(), "the woken loop ends")
-        poll(
-            lambda: _answers(here, token, "person-0003", 0.93), "and its machine answers with what the other published"
-        )
+        poll(lambda: answers(here, token, "person-0003", 0.93), "and its machine answers with what the other published")
         assert shared.owner(postgres_db) not in {"", owner}
     batches = shared.batches()
     assert [batch.number for batch in batches] == list(range(1, len(batches) + 1)), "no gap"
     assert {batch.status for batch in batches} == {"published"}
     assert sum(batch.counts["published"] for batch in batches) == 9, "six rows and three changes, each once"
-
-
-def _answers(machine: Machine, token: str, key: str, wanted: float) -> bool:
-    try:
-        return bool(machine.answer(token, key)["output"]["churn_probability"] == wanted)
-    except (HTTPError, URLError, OSError):
-        return False

@@ -245,6 +245,8 @@ def test_stores_are_read_with_their_placeholders_as_they_stand() -> None:
         "folder": "/srv/mainstay",
     }
     assert spec.stores("integration: churn\n") == {}
+    journal = '  journal: {kind: postgres, url: "${JOURNAL_URL}"}\n'
+    assert spec.stores(STORES + journal)["journal"] == "${JOURNAL_URL}"
 
 
 @pytest.mark.parametrize(

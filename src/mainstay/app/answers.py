@@ -15,11 +15,11 @@ import msgspec
 
 from mainstay.app.answer_rates import with_rates
 from mainstay.app.place import Place, applied_record, read_applied
-from mainstay.app.stores import has_state, open_state
+from mainstay.app.stores import has_state, open_journal, open_state
 from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock, iso, span
 from mainstay.core.errors import MainstayError, NotFound
-from mainstay.core.ports import State
+from mainstay.core.ports import JournalReader, State
 from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load
@@ -35,7 +35,6 @@ from mainstay.sources.files_ledger import origin, read_ledger
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory
-from mainstay.store.journal import SegmentJournal
 from mainstay.store.landing_local import LocalLanding
 from mainstay.store.shelf import ShelfReader
 
@@ -52,7 +51,7 @@ class Readers:
 
     place: Place
     state: State
-    journal: SegmentJournal
+    journal: JournalReader
     history: DeltaHistory
     landing: LocalLanding
     artifacts: LocalArtifacts
@@ -65,7 +64,7 @@ def readers(place: Place) -> Iterator[Readers]:
     if not has_state(home):
         raise NotFound("nothing has been applied here yet", where=str(home.folder), mend="mainstay apply")
     state = open_state(home)
-    journal = SegmentJournal(home.journal, secret=home.secret(), clock=SystemClock(), writable=False)
+    journal = open_journal(home, SystemClock(), writable=False, ships=False)
     try:
         yield Readers(
             place,

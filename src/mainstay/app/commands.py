@@ -157,6 +157,7 @@ def _erase_key(works: Works, key: str, reason: str) -> Body:
     works.desk.current.scrub()
     patiently(works.online.scrub)
     patiently(works.state.scrub)
+    patiently(works.journal.scrub)
     snapshot.clear_left(works.place.home.root)  # what a killed backup or restore left holds the person too
     person = keyed_hash(works.desk.secret, key)
     works.audit("erase", {"person": person, "reason": reason})

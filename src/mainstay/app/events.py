@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
+from mainstay.app.stores import open_journal
 from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import Corrupt
+from mainstay.core.ports import JournalReader
 from mainstay.core.records import Event
 from mainstay.store.home import Home
-from mainstay.store.journal import SegmentJournal
 
 MOST = 200
 FIRST_BYTES = 32 * 1024 * 1024
@@ -45,6 +46,7 @@ class EventTail:
         self._clock = clock
         self._first_bytes = first_bytes
         self._lock = threading.Lock()
+        self._journal: JournalReader | None = None
         self._read: dict[str, int] = {}
         """Segment -> offset of what was not read yet."""
         self._found: deque[EventLine] = deque(maxlen=MOST)
@@ -52,15 +54,13 @@ class EventTail:
     def look(self) -> tuple[EventLine, ...]:
         """The newest `MOST` events, newest first. Reads what was written since the last look."""
         with self._lock:
-            journal = SegmentJournal(self._home.journal, secret=self._home.secret(), clock=self._clock, writable=False)
-            try:
-                new = self._new(journal)
-            finally:
-                journal.close()
+            if self._journal is None:
+                self._journal = open_journal(self._home, self._clock, writable=False, ships=False)
+            new = self._new(self._journal)
             self._found = deque(sorted((*self._found, *new), key=lambda one: one.at_us), maxlen=MOST)
             return tuple(reversed(self._found))
 
-    def _new(self, journal: SegmentJournal) -> list[EventLine]:
+    def _new(self, journal: JournalReader) -> list[EventLine]:
         found: list[EventLine] = []
         first = not self._read
         left = self._first_bytes
@@ -70,6 +70,8 @@ class EventTail:
                 continue
             left -= segment.bytes
             offset = self._read.setdefault(segment.name, 0)
+            if offset >= segment.bytes:
+                continue
             try:
                 for entry, following in journal.scan(segment.name, offset):
                     offset = following

@@ -17,7 +17,7 @@ import msgspec
 
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, need_applied
-from mainstay.app.stores import has_state, open_online, open_state
+from mainstay.app.stores import has_state, open_journal, open_online, open_state
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
 from mainstay.core.nouns import Field, Integration, PreStep, Signature
@@ -37,7 +37,6 @@ from mainstay.quality.checks import freshness_finding
 from mainstay.serving import contract as api_contract
 from mainstay.serving.inputs import InputPlan
 from mainstay.store.artifacts_local import LocalArtifacts
-from mainstay.store.journal import SegmentJournal
 from mainstay.store.shelf import ShelfReader
 
 HOST_US = 60 * SECOND
@@ -57,8 +56,7 @@ class Shop:
 
     def audit(self, what: str, body: dict[str, Any], by: str) -> None:
         """Writes who changed what."""
-        home = self.place.home
-        journal = SegmentJournal(home.journal, secret=home.secret(), clock=self.clock)
+        journal = open_journal(self.place.home, self.clock)
         try:
             event = Event(kind=f"audit.{what}", at_us=self.clock.now_us(), by=by, body=body)
             journal.append("event", msgspec.msgpack.encode(event))

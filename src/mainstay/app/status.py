@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import backfills, disk
+from mainstay.app import backfills, disk, journal_lag
 from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.standing import standing
 from mainstay.app.stores import has_state, open_state
@@ -102,6 +102,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     checks: dict[str, CheckResult] = {}
     """Dataset -> what its checks of the whole said at the last read."""
     backfills: dict[str, Backfill] = {}
+    lag: journal_lag.JournalLag | None = None
+    """How far a database that keeps the journal is behind; None where files do."""
     erase_again: int = 0
     """People whom a restored backup brought back and who are not erased again yet."""
 
@@ -123,6 +125,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Role -> bytes."""
     backfills: tuple[str, ...] = ()
     """Those that run, each in a sentence: its range, how far it is, what it waits for."""
+    journal: str = ""
+    """How far a database that keeps the journal is behind; empty where files do."""
 
 
 def read_status(place: Place, clock: Clock) -> Status:
@@ -162,6 +166,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             counts=merged(meters_folder(place.home)),
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
+            lag=journal_lag.read_lag(place.home, clock),
         )
     finally:
         state.close()
@@ -175,6 +180,7 @@ def judge_status(facts: Facts) -> Status:
         *_file_findings(facts),
         *_restore_findings(facts),
         *_process_findings(facts),
+        *journal_lag.findings(facts.lag),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
         *backfills.findings(facts.backfills),
         *_model_findings(facts),
@@ -197,6 +203,7 @@ def judge_status(facts: Facts) -> Status:
         disk_days=disk.days_left(facts.disk),
         disk_roles=facts.disk[-1].roles,
         backfills=tuple(backfills.line(one) for one in facts.backfills.values() if one.status == "running"),
+        journal=journal_lag.told(facts.lag),
     )
 
 

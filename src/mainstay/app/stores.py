@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
 from mainstay import spec
+from mainstay.core.clock import Clock
 from mainstay.core.errors import StoreError
-from mainstay.core.ports import Lease, Online, State
+from mainstay.core.ports import Journal, Lease, Online, State
 from mainstay.store.home import Home, Stores, read_stores
+from mainstay.store.journal import SegmentJournal
 from mainstay.store.lease import FileLease, take_lease
 from mainstay.store.state_sqlite import SqliteState
+
+if TYPE_CHECKING:
+    from mainstay.store.journal_postgres import PostgresJournal
 
 EXIT_LEASE_LOST = 75
 _CURRENT_OF = "current.token"
@@ -60,6 +66,51 @@ def open_online(home: Home, *, writable: bool = True) -> Online:
     from mainstay.store.online_redis import RedisOnline
 
     return RedisOnline(_resolved(home.stores, home.stores.online), home.integration, writable=writable)
+
+
+def open_journal(
+    home: Home,
+    clock: Clock,
+    *,
+    durability: Literal["process", "power"] = "process",
+    writable: bool = True,
+    ships: bool = True,
+) -> Journal:
+    """The journal. Where PostgreSQL keeps it, `ships` says whether closing brings there what is left here."""
+    if home.stores is None or not home.stores.journal:
+        return SegmentJournal(home.journal, secret=home.secret(), clock=clock, durability=durability, writable=writable)
+    return open_shipped(home, clock, durability=durability, writable=writable, ships=ships)
+
+
+def ships_journal(home: Home) -> bool:
+    """Whether segments of the journal are brought from this machine to a database."""
+    return home.stores is not None and bool(home.stores.journal)
+
+
+def open_shipped(
+    home: Home,
+    clock: Clock,
+    *,
+    durability: Literal["process", "power"] = "process",
+    writable: bool = False,
+    ships: bool = False,
+) -> PostgresJournal:
+    """The journal of a home that ships it."""
+    from mainstay.store.journal_postgres import PostgresJournal
+
+    if home.stores is None:
+        raise AssertionError("only where machines share stores")
+    return PostgresJournal(
+        _resolved(home.stores, home.stores.journal),
+        home.integration,
+        folder=home.journal,
+        host=socket.gethostname(),
+        secret=home.secret(),
+        clock=clock,
+        durability=durability,
+        writable=writable,
+        ships=ships,
+    )
 
 
 def take(home: Home, *, owner: str, state: State) -> tuple[Lease, Callable[[], None]]:

@@ -16,7 +16,7 @@ from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.commands import erase_again
 from mainstay.app.place import Place, applied_record, read_applied, whoami
-from mainstay.app.stores import open_state
+from mainstay.app.stores import open_state, ships_journal
 from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
@@ -102,6 +102,7 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         looking = listen_for_page(state, clock, _page_of(integration, said.status_port), say)
         children = [
             _loop_child(place, integration),
+            *((_journal_child(place, integration),) if ships_journal(place.home) else ()),
             *(_api_child(place, integration, listener.fileno(), bound, n) for n in range(1, count + 1)),
             *(() if looking is None else (_page_child(place, integration, looking),)),
         ]
@@ -234,6 +235,12 @@ def _loop_child(place: Place, integration: Integration) -> Child:
     if place.file is not None:
         argv += ["--file", str(place.file)]
     return Child(name="loop", argv=tuple(argv), speaks=True)
+
+
+def _journal_child(place: Place, integration: Integration) -> Child:
+    module, name = "mainstay.app.journal_process", integration.name
+    argv = (sys.executable, "-m", module, "--home", str(place.home.root), "--integration", name)
+    return Child(name="journal", argv=argv)
 
 
 def _api_child(place: Place, integration: Integration, fd: int, port: int, number: int) -> Child:

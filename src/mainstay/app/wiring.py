@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from mainstay.app.place import Place, need_applied
-from mainstay.app.stores import open_online, open_state, take
+from mainstay.app.stores import open_journal, open_online, open_state, take
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import StoreError
 from mainstay.core.nouns import Integration, SourceConfig
-from mainstay.core.ports import Lease, Online, Source, State
+from mainstay.core.ports import Journal, Lease, Online, Source, State
 from mainstay.core.records import Event
 from mainstay.models.registry import Registry
 from mainstay.pipelines.desk import Desk
@@ -23,7 +23,6 @@ from mainstay.sources import open_source
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory
-from mainstay.store.journal import SegmentJournal
 from mainstay.store.landing_local import LocalLanding
 
 
@@ -35,7 +34,7 @@ class Works:
     clock: Clock
     state: State
     lease: Lease
-    journal: SegmentJournal
+    journal: Journal
     history: DeltaHistory
     artifacts: LocalArtifacts
     registry: Registry
@@ -159,12 +158,14 @@ def own(
         opened.callback(state.close)
         lease, check = take(home, owner=by, state=state)
         opened.callback(lease.release)
+        journal = open_journal(home, clock)
+        opened.callback(journal.close)
         works = Works(
             place=place,
             clock=clock,
             state=state,
             lease=lease,
-            journal=SegmentJournal(home.journal, secret=home.secret(), clock=clock),
+            journal=journal,
             history=DeltaHistory(home.history),
             artifacts=LocalArtifacts(home.artifacts),
             registry=Registry(state, token=lease.token),

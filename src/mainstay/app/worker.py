@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 
 from mainstay.app.place import read_applied
-from mainstay.app.stores import home_at, open_online, open_state
+from mainstay.app.stores import home_at, open_journal, open_online, open_state
 from mainstay.core.clock import Clock
 from mainstay.core.ids import keyed_hash
-from mainstay.core.ports import State
+from mainstay.core.ports import Journal, State
 from mainstay.core.records import DiskSample, Seal
 from mainstay.models.registry import load
 from mainstay.serving.card_tokens import CardTokens
@@ -22,7 +22,6 @@ from mainstay.serving.meter import Meter
 from mainstay.serving.view import WorkerView
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.home import Home
-from mainstay.store.journal import SegmentJournal
 from mainstay.store.shelf import ShelfReader
 
 
@@ -105,7 +104,7 @@ def open_worker(
     )
     view.refresh()
     durability = view.now.integration.settings.durability if view.now else "process"
-    journal = SegmentJournal(home.journal, secret=home.secret(), clock=clock, durability=durability)
+    journal = open_journal(home, clock, durability=durability)
     if archive is None:
         archive = _history_of(home, journal)
     folder = meters_folder(home)
@@ -122,7 +121,7 @@ def open_worker(
 class _Sealer:
     """Closes this worker's open segment when an erasure asks for it: once for each asking."""
 
-    def __init__(self, state: State, journal: SegmentJournal) -> None:
+    def __init__(self, state: State, journal: Journal) -> None:
         self._seals = ShelfReader(state, "seal", Seal)
         self._journal = journal
         self._sealed_us = 0
@@ -148,7 +147,7 @@ def _disk_of(home: Home, state: State) -> Callable[[], DiskSample | None]:
     return look
 
 
-def _history_of(home: Home, journal: SegmentJournal) -> Archive:
+def _history_of(home: Home, journal: Journal) -> Archive:
     from mainstay.pipelines.archive import read_receipt
     from mainstay.store.history_delta import DeltaHistory
 
@@ -156,7 +155,7 @@ def _history_of(home: Home, journal: SegmentJournal) -> Archive:
     return lambda name: read_receipt(name, journal, history)
 
 
-def _close(journal: SegmentJournal, *others: Callable[[], None]) -> None:
+def _close(journal: Journal, *others: Callable[[], None]) -> None:
     try:
         journal.close()
     finally:

@@ -97,6 +97,8 @@ def _show(out: Output, found: Status) -> None:
         out.say(f"backfill {line}")
     for name, line in found.processes.items():
         out.say(f"process  {name}: {line}")
+    if found.journal:
+        out.say(f"journal  {found.journal}")
     out.say(f"disk     {found.disk}")
     out.say(f"         {_roles(found)}")
 

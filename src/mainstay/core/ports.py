@@ -366,11 +366,9 @@ class Journal(JournalReader, Protocol):
 
     def next_id(self) -> str:
         """The id that the next `append` will give its record: it names day, segment and offset, and is signed."""
-        ...
 
     def append_with(self, kind: JournalKind, build: Callable[[str], bytes]) -> str:
         """`append`, with a payload that is built knowing its own id, safe between threads. Returns the id."""
-        ...
 
     def append(self, kind: JournalKind, payload: bytes) -> str:
         """One write(2). When it returns, kill -9 cannot lose the record.
@@ -378,11 +376,9 @@ class Journal(JournalReader, Protocol):
         Raises StoreFull when nothing could be written; a torn write is cut off. `durability: power`: returns after a
         group fdatasync.
         """
-        ...
 
     def seal(self) -> None:
         """Closes the open segment; the next append opens another."""
-        ...
 
     def remove(self, segment: str) -> None: ...
 
@@ -392,7 +388,9 @@ class Journal(JournalReader, Protocol):
         Returns how many were replaced. Raises Conflict while a process writes the segment, StoreError when a payload
         needs more room than the one before it.
         """
-        ...
+
+    def scrub(self) -> None:
+        """Leaves no byte of what was rewritten or removed where the journal is kept (erasure). Raises StoreBusy."""
 
     def close(self) -> None: ...
 

@@ -159,9 +159,9 @@ def file_texts(path: Path) -> dict[str, str]:
 
 
 def stores(text: str) -> dict[str, str]:
-    """What `stores:` of a file says, placeholders as they stand: `state`, `online` and `folder`; empty without it.
+    """What `stores:` of a file says, placeholders as they stand; empty without it.
 
-    Raises FileError when it says it in another form.
+    `state`, `online` and `folder`; `journal` where it says that. Raises FileError when it says it in another form.
     """
     faults = Faults(MAIN)
     tree = document.read(text, faults) or {}
@@ -172,7 +172,9 @@ def stores(text: str) -> dict[str, str]:
     faults.raise_any()
     if part is None:
         raise AssertionError("a part without a shape has a fault")
-    return {"state": part.stores.state.url, "online": part.stores.online.url, "folder": part.stores.folder}
+    said = part.stores
+    journal = {"journal": said.journal.url} if said.journal else {}
+    return {"state": said.state.url, "online": said.online.url, "folder": said.folder, **journal}
 
 
 def digest(files: Mapping[str, str]) -> str:

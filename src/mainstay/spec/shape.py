@@ -401,12 +401,18 @@ class OnlinePart(Part):
     url: str = Field(min_length=1, description="The Redis that keeps online.", examples=["${ONLINE_URL}"])
 
 
+class JournalPart(Part):
+    kind: Literal["postgres"]
+    url: str = Field(min_length=1, description="The database that keeps the journal.", examples=["${STATE_URL}"])
+
+
 class StoresPart(Part):
-    """Stores that several machines share: all three or none, since what one machine has begun another finishes."""
+    """Stores that several machines share: state, online and folder or none, since another finishes what one began."""
 
     state: StatePart = Field(examples=['{kind: postgres, url: "${STATE_URL}"}'])
     online: OnlinePart = Field(examples=['{kind: redis, url: "${ONLINE_URL}"}'])
     folder: str = Field(pattern="^/", description="On a disk that every machine sees.", examples=["/srv/mainstay"])
+    journal: JournalPart | None = Field(default=None, description="The journal in a database in place of `folder`.")
 
 
 class OnlyStores(Part):

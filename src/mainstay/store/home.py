@@ -31,6 +31,8 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     """URL of the Redis that keeps online."""
     folder: str
     """On a disk that all machines see: landing, history, journal, artifacts, plans and the secret."""
+    journal: str = ""
+    """URL of the PostgreSQL that keeps the journal, which then lies in `folder` no more; empty: in `folder`."""
     base: str = ""
     """Where relative `${file:path}` start."""
 
@@ -73,7 +75,8 @@ class Home:
         kept = self.kept / integration
         self.landing = kept / "landing"
         self.history = kept / "history"
-        self.journal = kept / "journal"
+        # Where PostgreSQL keeps it, what lies here is this machine's, until it is there.
+        self.journal = (self.folder if stores is not None and stores.journal else kept) / "journal"
         self.artifacts = kept / "artifacts"
         self.sockets = self.folder / "sockets"
         self.plans = kept / "plans"
@@ -186,5 +189,5 @@ def need_same_stores(home: Home) -> None:
         )
 
 
-def _places(stores: Stores) -> tuple[str, str, str]:
-    return stores.state, stores.online, stores.folder
+def _places(stores: Stores) -> tuple[str, ...]:
+    return stores.state, stores.online, stores.folder, stores.journal

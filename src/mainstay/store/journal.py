@@ -246,7 +246,7 @@ class SegmentJournal:
         for name, (day, number) in sorted(self._names().items(), key=lambda item: item[1][1]):
             with suppress(FileNotFoundError), self._path(name).open("rb") as file:
                 # The lock is asked first: once it is free nobody appends, and the size is final.
-                live = _locked(file.fileno())
+                live = written_to(file.fileno())
                 size = os.fstat(file.fileno()).st_size
                 found.append(Segment(name=name, day=day, number=number, bytes=size, open=live))
         return tuple(found)
@@ -254,7 +254,7 @@ class SegmentJournal:
     def scan(self, segment: str, offset: int = 0) -> Iterator[tuple[Entry, int]]:
         """(record, offset of the next). Raises CorruptRecord at a damaged record with sound ones behind it."""
         path = self._path(segment)
-        day, number = _parts(segment)
+        day, number = parts_of(segment)
         try:
             file = path.open("rb")
         except FileNotFoundError:
@@ -272,7 +272,7 @@ class SegmentJournal:
         """Deletes a sealed segment; one that is gone already is no error. Raises Conflict while a process writes it."""
         path = self._path(segment)
         with suppress(FileNotFoundError), path.open("rb") as file:
-            if _locked(file.fileno()):
+            if written_to(file.fileno()):
                 raise _in_use(path)
             path.with_suffix(".rewritten").unlink(missing_ok=True)
             path.unlink()
@@ -282,7 +282,7 @@ class SegmentJournal:
         if not path.exists():
             return 0
         with path.open("rb") as file:
-            if _locked(file.fileno()):
+            if written_to(file.fileno()):
                 raise _in_use(path)
             data = bytearray(file.read())
         changed, end = 0, bytes_of.FIRST
@@ -303,6 +303,9 @@ class SegmentJournal:
             self._replace(path, bytes(data[:end]))
         return changed
 
+    def scrub(self) -> None:
+        """Nothing is left to do: a rewritten or removed file has no name any more."""
+
     def _replace(self, path: Path, data: bytes) -> None:
         begun = path.with_suffix(".rewritten")
         try:
@@ -320,14 +323,14 @@ class SegmentJournal:
     def _names(self) -> dict[str, tuple[int, int]]:
         if not self._folder.is_dir():
             return {}
-        return {path.stem: _parts(path.stem) for path in self._folder.glob("*.seg") if _NAME.fullmatch(path.stem)}
+        return {path.stem: parts_of(path.stem) for path in self._folder.glob("*.seg") if _NAME.fullmatch(path.stem)}
 
     def _path(self, segment: str) -> Path:
-        _parts(segment)
+        parts_of(segment)
         return self._folder / f"{segment}.seg"
 
 
-def _parts(segment: str) -> tuple[int, int]:
+def parts_of(segment: str) -> tuple[int, int]:
     """Day and number of a segment's name."""
     match = _NAME.fullmatch(segment)
     if match is None:
@@ -335,7 +338,7 @@ def _parts(segment: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _locked(fd: int) -> bool:
+def written_to(fd: int) -> bool:
     """Whether a writer holds the file. The test's own lock is shared and lasts for microseconds."""
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -172,6 +172,23 @@ def records(fd: int, offset: int, where: str) -> Iterator[Found]:
         at = found.next - base
 
 
+def records_in(data: bytes, offset: int, base: int, where: str) -> Iterator[Found]:
+    """The records from `offset` on in bytes that are whole and stay as they are; `base`: offset of `data`.
+
+    Ends where nothing sound follows. Raises CorruptRecord at a damaged record with sound ones behind it.
+    """
+    at = max(offset, FIRST) - base
+    while at < len(data):
+        found = parse(data, at, base)
+        if found is None:
+            following = next_sound(data, at)
+            if following is None:
+                return
+            raise CorruptRecord(where, base + at, base + following)
+        yield found
+        at = found.next - base
+
+
 def read_one(fd: int, offset: int, where: str) -> Found | None:
     """The record at `offset`; None when nothing whole stands there. Raises Corrupt when it is whole and damaged."""
     data = os.pread(fd, 4096, offset)
