@@ -184,6 +184,7 @@ all_terms = st.builds(
     has_fallback=st.booleans(),
     datasets=st.lists(parts, min_size=1, max_size=3).map(tuple),
     warn=st.sampled_from(("", "unmappable")),
+    unread=st.sampled_from(("", "", "state could not be read")),
     complete=st.booleans(),
     uses_as_of=st.booleans(),
     refresh_us=spans,
@@ -250,5 +251,15 @@ def test_recorded_facts_judge_to_the_same(row: OnlineRow | None, terms: Terms, e
 
 
 def test_rows_of_the_caller_are_unknown_and_answered() -> None:
-    judged = judging.judge_given()
+    judged = judging.judge_given(standing(), NOW)
     assert (judged.action, judged.verdict) == ("answer", Verdict.UNKNOWN)
+
+
+@pytest.mark.parametrize(("policy", "action"), [("refuse", "refuse"), ("flag", "flag"), ("fallback", "fallback")])
+def test_state_that_cannot_be_read_is_an_error_for_rows_of_any_kind(policy: Policy, action: str) -> None:
+    plain = msgspec.structs.replace(standing(), policy=AnswerPolicy(on_stale=policy), has_fallback=True)
+    terms = judging.unread(plain, "state could not be read")
+    for judged in (judge(online_row("A"), terms, NOW), judging.judge_given(terms, NOW)):
+        assert (judged.action, judged.verdict, judged.reason) == (action, Verdict.ERROR, "on_stale")
+        assert "state could not be read" in judged.sentence
+    assert judging.unread(terms, "") == plain

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,10 @@ import msgspec
 import pytest
 
 from mainstay.core.clock import MINUTE, SECOND
-from mainstay.core.errors import FileError, ModelRefused
-from mainstay.core.ports import LoadedModel
+from mainstay.core.errors import FileError, ModelRefused, StoreAway
+from mainstay.core.ports import LoadedModel, Versioned, Write
 from mainstay.core.records import Answering, Applied, ModelVersion
-from mainstay.serving.view import WorkerView
+from mainstay.serving.view import BLIND_US, WorkerView
 from mainstay.store.memory import MemoryState
 from mainstay.testing.clock import FakeClock
 from tests.serving.toy import NOW, SIGNATURE, Linear, Toy, integration
@@ -118,3 +119,70 @@ def test_a_version_that_reads_no_features_answers_on_the_views_own_set(toy: Toy)
     toy.view.refresh()
     assert toy.view.now is not None
     assert toy.view.now.feature_set == msgspec.structs.replace(Toy.feature_set())
+
+
+class _Hanging(MemoryState):
+    """State that answers nothing while it is told to hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+        self.answers.set()
+        self.away = False
+
+    def changed(self) -> int:
+        self.answers.wait(30)
+        if self.away:
+            raise StoreAway("the database went away")
+        return super().changed()
+
+
+def test_a_state_that_hangs_makes_rows_stale_until_it_answers(toy: Toy) -> None:
+    state = _Hanging()
+    state.commit([Write(space=item.space, name=item.name, body=item.body) for item in _all(toy.state)])
+    view = WorkerView(state, lambda _: Linear(), lambda _: integration(), toy.clock, blind_us=BLIND_US)
+    view.refresh()
+    view.watch()
+    before = view.now
+    assert before is not None
+    assert not before.terms.unread
+    state.answers.clear()
+    looking = threading.Thread(target=view.refresh)
+    looking.start()
+    toy.clock.advance(BLIND_US)
+    view.watch()
+    assert view.now is before, "not for so long yet"
+    toy.clock.advance(1)
+    view.watch()
+    assert view.now is not None
+    assert view.now.terms.unread
+    assert view.now.version is before.version
+    state.answers.set()
+    looking.join(30)
+    view.watch()
+    assert view.now == before
+    view.close()
+
+
+def test_a_state_that_fails_again_and_again_makes_rows_stale_too(toy: Toy) -> None:
+    state = _Hanging()
+    state.commit([Write(space=item.space, name=item.name, body=item.body) for item in _all(toy.state)])
+    view = WorkerView(state, lambda _: Linear(), lambda _: integration(), toy.clock, blind_us=BLIND_US)
+    view.refresh()
+    state.away = True
+    for _ in range(5):
+        view.refresh()
+        view.watch()
+        toy.clock.advance(BLIND_US // 2)
+    assert view.now is not None
+    assert view.now.terms.unread
+    state.away = False
+    view.refresh()
+    view.watch()
+    assert not view.now.terms.unread
+    view.close()
+
+
+def _all(state: MemoryState) -> Iterator[Versioned]:
+    for space in ("applied", "answering", "model", "feature_set", "dataset", "api_key"):
+        yield from state.scan(space)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from mainstay.core.errors import Corrupt, StoreAway, StoreBusy, StoreError, StoreFull, StoreOld, StoreTooNew
 from mainstay.core.ports import Write
+from mainstay.store.postgres import PAUSE_S
 from mainstay.store.state_postgres import SCHEMA, PostgresState
 from mainstay.testing.postgres import Database
 
@@ -34,6 +37,42 @@ def test_integrations_share_a_database(state: PostgresState, postgres_db: Databa
     assert found is not None
     assert found.body == b"churn's"
     assert state.changed() == seen, "what another integration writes wakes nobody here"
+
+
+def test_a_server_that_hangs_is_given_up_and_met_again(postgres_db: Database) -> None:
+    with closing(PostgresState(postgres_db.url, "churn", answer_s=0.5)) as state:
+        state.commit([Write(space="a", name="n", body=b"1")])
+        postgres_db.server.freeze()
+        try:
+            with pytest.raises(StoreAway, match="it did not answer within"):
+                state.get("a", "n")
+            for _ in range(50):
+                with pytest.raises(StoreAway, match="did not answer a moment ago"):
+                    state.get("a", "n")
+            time.sleep(PAUSE_S)
+            with pytest.raises(StoreAway, match="no connection"):
+                state.commit([Write(space="a", name="n", body=b"2", expect=1)])
+        finally:
+            postgres_db.server.thaw()
+        time.sleep(PAUSE_S)
+        state.commit([Write(space="a", name="n", body=b"3", expect=1)])
+        found = state.get("a", "n")
+        assert found is not None
+        assert found.body == b"3"
+
+
+def test_a_commit_that_was_not_answered_is_told_as_open(postgres_db: Database) -> None:
+    with closing(PostgresState(postgres_db.url, "churn", answer_s=0.5)) as state:
+
+        def work(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+            connection.execute("SELECT 1")
+            postgres_db.server.freeze()
+
+        try:
+            with pytest.raises(StoreAway, match="lost during a commit: only reading again tells"):
+                state.postgres.transact(work)
+        finally:
+            postgres_db.server.thaw()
 
 
 def test_a_restarted_server_is_met_again(state: PostgresState, postgres_db: Database) -> None:

@@ -48,13 +48,15 @@ def has_state(home: Home) -> bool:
     return home.stores is not None or home.state.exists()
 
 
-def open_state(home: Home) -> State:
-    """State, made when it is not there."""
+def open_state(home: Home, *, quick: bool = False) -> State:
+    """State, made when it is not there. `quick`: a database that hangs is given up early, somebody waits."""
     if home.stores is None:
         return SqliteState(home.state)
+    from mainstay.store.postgres import ANSWER_S, QUICK_S
     from mainstay.store.state_postgres import PostgresState
 
-    return PostgresState(_resolved(home.stores, home.stores.state), home.integration)
+    url = _resolved(home.stores, home.stores.state)
+    return PostgresState(url, home.integration, answer_s=QUICK_S if quick else ANSWER_S)
 
 
 def open_online(home: Home, *, writable: bool = True) -> Online:
@@ -75,11 +77,12 @@ def open_journal(
     durability: Literal["process", "power"] = "process",
     writable: bool = True,
     ships: bool = True,
+    quick: bool = False,
 ) -> Journal:
     """The journal. Where PostgreSQL keeps it, `ships` says whether closing brings there what is left here."""
     if home.stores is None or not home.stores.journal:
         return SegmentJournal(home.journal, secret=home.secret(), clock=clock, durability=durability, writable=writable)
-    return open_shipped(home, clock, durability=durability, writable=writable, ships=ships)
+    return open_shipped(home, clock, durability=durability, writable=writable, ships=ships, quick=quick)
 
 
 def ships_journal(home: Home) -> bool:
@@ -94,9 +97,11 @@ def open_shipped(
     durability: Literal["process", "power"] = "process",
     writable: bool = False,
     ships: bool = False,
+    quick: bool = False,
 ) -> PostgresJournal:
     """The journal of a home that ships it."""
     from mainstay.store.journal_postgres import PostgresJournal
+    from mainstay.store.postgres import ANSWER_S, QUICK_S
 
     if home.stores is None:
         raise AssertionError("only where machines share stores")
@@ -110,6 +115,7 @@ def open_shipped(
         durability=durability,
         writable=writable,
         ships=ships,
+        answer_s=QUICK_S if quick else ANSWER_S,
     )
 
 

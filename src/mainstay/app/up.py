@@ -88,7 +88,7 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         if place.home.stores is None:
             raise
         say(f"{error.sentence}: this machine answers, applies nothing, and takes over when the lease runs out")
-    state = open_state(place.home)
+    state = open_state(place.home, quick=True)
     try:
         applied = applied_record(state)
         if applied is None:

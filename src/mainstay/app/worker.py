@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 
 from mainstay.app.place import read_applied
-from mainstay.app.stores import home_at, open_journal, open_online, open_state
-from mainstay.core.clock import Clock
+from mainstay.app.stores import home_at, open_journal, open_online, open_state, ships_journal
+from mainstay.core.clock import SECOND, Clock
 from mainstay.core.ids import keyed_hash
 from mainstay.core.ports import Journal, State
 from mainstay.core.records import DiskSample, Seal
@@ -19,10 +19,13 @@ from mainstay.models.registry import load
 from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.meter import Meter
-from mainstay.serving.view import WorkerView
+from mainstay.serving.view import BLIND_US, WorkerView
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.home import Home
 from mainstay.store.shelf import ShelfReader
+
+DISK_US = 5 * SECOND
+"""How often a worker looks for what the loop counted of the disk."""
 
 
 class Worker:
@@ -32,22 +35,22 @@ class Worker:
         desk: What answers.
         close: Closes the stores.
         durability: What the journal was opened with.
-        seal: Closes the journal's open segment, where somebody has asked since the last call.
+        look: What else is looked for in state now and then: whether an erasure waits for our segment of the journal.
     """
 
     def __init__(
-        self, desk: Desk, close: Callable[[], None], durability: str, seal: Callable[[], None] = lambda: None
+        self, desk: Desk, close: Callable[[], None], durability: str, look: Callable[[], None] = lambda: None
     ) -> None:
         self.desk = desk
-        self._seal = seal
+        self._look = look
         self.durability = durability
         """What the journal was opened with; when the file says otherwise, the process must be started anew."""
         self._close = close
 
     def refresh(self) -> None:
-        """Looks at what changed in state: what answers, and whether an erasure waits for our segment of the journal."""
+        """Looks at what changed in state: what answers, and what else is to be known of it."""
         self.desk.view.refresh()
-        self._seal()
+        self._look()
 
     def outdated(self) -> bool:
         """Whether the applied file now asks for another durability than this process writes with."""
@@ -89,33 +92,45 @@ def open_worker(
     """
     home = home_at(root, integration)
     home.create()
-    state = open_state(home)
+    state = open_state(home, quick=True)
     if home.stores is not None or not home.online.exists():
         open_online(home).close()
     online = open_online(home, writable=False)
-    artifacts = LocalArtifacts(home.artifacts)
+    view = _view(home, state, clock, env)
+    view.refresh()
+    durability = view.now.integration.settings.durability if view.now else "process"
+    journal = open_journal(home, clock, durability=durability, quick=True)
+    disk, sealer = _Disk(home, state, clock), _Sealer(state, journal)
+    desk = Desk(
+        view,
+        online,
+        journal,
+        clock,
+        Meter(meters_folder(home) / f"{slot}.json"),
+        meters=meters_folder(home),
+        archive=archive or _history_of(home, journal),
+        cards=CardTokens(home.secret()),
+        disk=disk.now,
+        waits=ships_journal(home),
+    )
 
-    view = WorkerView(
+    def look() -> None:
+        sealer.look()
+        disk.look()
+
+    return Worker(desk, lambda: _close(journal, online.close, state.close), durability, look)
+
+
+def _view(home: Home, state: State, clock: Clock, env: Mapping[str, str]) -> WorkerView:
+    artifacts = LocalArtifacts(home.artifacts)
+    return WorkerView(
         state,
         lambda version: load(version, artifacts, home.sockets, clock=clock),
         lambda applied: read_applied(applied, env),
         clock,
         name_of=partial(keyed_hash, home.secret()),
+        blind_us=None if home.stores is None else BLIND_US,
     )
-    view.refresh()
-    durability = view.now.integration.settings.durability if view.now else "process"
-    journal = open_journal(home, clock, durability=durability)
-    if archive is None:
-        archive = _history_of(home, journal)
-    folder = meters_folder(home)
-    meter, cards = Meter(folder / f"{slot}.json"), CardTokens(home.secret())
-    looked = _disk_of(home, state)
-    desk = Desk(view, online, journal, clock, meter, meters=folder, archive=archive, cards=cards, disk=looked)
-
-    def close() -> None:
-        _close(journal, online.close, state.close)
-
-    return Worker(desk, close, durability, _Sealer(state, journal).look)
 
 
 class _Sealer:
@@ -133,18 +148,32 @@ class _Sealer:
             self._sealed_us = wanted.at_us
 
 
-def _disk_of(home: Home, state: State) -> Callable[[], DiskSample | None]:
-    """What is free is looked at now; what each role takes is what the loop counted last, a few minutes ago."""
-    samples = ShelfReader(state, "disk", DiskSample)
+class _Disk:
+    """What is free is looked at when asked; what each role takes is what the loop counted last, a few minutes ago.
 
-    def look() -> DiskSample | None:
-        found = samples.all()
-        if not found:
+    A state that does not answer must not keep whoever asks: it is read beside.
+    """
+
+    def __init__(self, home: Home, state: State, clock: Clock) -> None:
+        self._samples = ShelfReader(state, "disk", DiskSample)
+        self._folder = home.folder
+        self._clock = clock
+        self._due_us = clock.monotonic_us()
+        self._found: DiskSample | None = None
+        self.look()
+
+    def look(self) -> None:
+        now_us = self._clock.monotonic_us()
+        if now_us >= self._due_us:
+            self._due_us = now_us + DISK_US
+            found = self._samples.all()
+            self._found = found[max(found)] if found else None
+
+    def now(self) -> DiskSample | None:
+        if self._found is None:
             return None
-        usage = shutil.disk_usage(home.folder)
-        return msgspec.structs.replace(found[max(found)], free=usage.free, total=usage.total)
-
-    return look
+        usage = shutil.disk_usage(self._folder)
+        return msgspec.structs.replace(self._found, free=usage.free, total=usage.total)
 
 
 def _history_of(home: Home, journal: Journal) -> Archive:

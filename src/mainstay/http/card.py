@@ -135,7 +135,7 @@ class CardDoor:
         grant = self._grant(snap, headers)
         body = await read_body(scope["headers"], receive)
         if scope["path"].endswith("/decisions"):
-            return self._decided(grant, body)
+            return await self._desk.looked_up(lambda: self._decided(grant, body))
         return await self._read(snap, grant, call)
 
     async def _read(self, snap: Snapshot, grant: Grant, call: Call) -> Told:

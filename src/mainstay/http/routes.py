@@ -62,13 +62,15 @@ class _Inner:
     async def _decision(self, request: Request) -> Response:
         self._here(request, "decisions")
         asked = read_decision(await read_body(request.scope["headers"], request.receive))
-        recorded = self._desk.feedback.decide(asked, _caller(request).id)
+        caller = _caller(request).id
+        recorded = await self._desk.looked_up(lambda: self._desk.feedback.decide(asked, caller))
         return _json(recorded, 200 if recorded.repeated else 201)
 
     async def _outcome(self, request: Request) -> Response:
         self._here(request, "outcomes")
         asked = read_outcome(await read_body(request.scope["headers"], request.receive))
-        recorded = self._desk.feedback.come_true(asked, _caller(request).id)
+        caller = _caller(request).id
+        recorded = await self._desk.looked_up(lambda: self._desk.feedback.come_true(asked, caller))
         return _json(recorded, 200 if recorded.repeated else 201)
 
     async def _card_token(self, request: Request) -> Response:
@@ -90,7 +92,8 @@ class _Inner:
 
     async def _receipt(self, request: Request) -> Response:
         request.scope[ROUTE] = "receipts"
-        return _json(self._desk.receipt(request.path_params["id"], _caller(request)))
+        wanted, caller = request.path_params["id"], _caller(request)
+        return _json(await self._desk.looked_up(lambda: self._desk.receipt(wanted, caller)))
 
     async def _metrics(self, request: Request) -> Response:
         request.scope[ROUTE] = "metrics"

@@ -99,6 +99,7 @@ class WorkerServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
+        self._worker.desk.view.watch()
         if self._leaving and self._worker.desk.clock.monotonic_us() >= self._when:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -222,7 +222,7 @@ class Answering:
         judged = work.judged
         if judged is None:
             now_us = work.now_us = self._clock.now_us()
-            judged = judging.judge_given() if work.key is None else judging.judge(work.row, terms, now_us)
+            judged = judging.judge_given(terms, now_us) if work.key is None else judging.judge(work.row, terms, now_us)
             failed = work.output is None
             if failed and judged.action in ("answer", "flag"):
                 work.error = work.error or "the model did not answer"

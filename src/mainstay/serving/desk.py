@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +21,7 @@ from mainstay.serving.feedback import Feedback
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import Snapshot, WorkerView
 
+T = TypeVar("T")
 _MET_MOST = 1_000
 Archive = Callable[[str], Receipt | None]
 """Finds a receipt that has left the journal for history; None where it is not there either."""
@@ -36,6 +40,7 @@ class Desk:
         archive: Where receipts are found that have left the journal.
         cards: Makes and reads the decision card's tokens; None: there are no cards.
         disk: What the home takes of its disk and what is left; None: not known here.
+        waits: Whether a receipt may have to be asked of a database: then nobody else waits for it.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class Desk:
         archive: Archive | None = None,
         cards: CardTokens | None = None,
         disk: Callable[[], DiskSample | None] = lambda: None,
+        waits: bool = False,
     ) -> None:
         self.view = view
         self.online = online
@@ -65,6 +71,8 @@ class Desk:
         self._met: dict[bytes, ApiKey] = {}
         self._met_in: Snapshot | None = None
         self._archive = archive
+        self._waits = waits
+        self._threads: ThreadPoolExecutor | None = None
 
     def who(self, token: bytes) -> ApiKey | None:
         """The live API key behind a token; None when there is none."""
@@ -95,6 +103,8 @@ class Desk:
             found.append("no model version answers yet")
         elif not snap.model.present() and snap.integration.fallback is None:
             found.append("the model's process is starting")  # with a fallback, this worker answers meanwhile
+        if snap.terms.unread and snap.integration.answer.on_stale == "refuse":
+            found.append(snap.terms.unread)
         if snap.feature_set is None:
             found.append("no feature set is published for the model")
         else:
@@ -105,6 +115,14 @@ class Desk:
         if not self._journal_works():
             found.append("the journal cannot be written, so no receipt can be given")
         return tuple(found)
+
+    async def looked_up(self, act: Callable[[], T]) -> T:
+        """What `act` gives, which looks a receipt up; the event loop is left to others where that may take time."""
+        if not self._waits:
+            return act()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="receipt")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
     def receipt(self, id: str, caller: ApiKey) -> Receipt:
         """The receipt, for whoever got it and for operators. Raises NotFound, also for another caller's."""
@@ -133,6 +151,8 @@ class Desk:
 
     def close(self) -> None:
         """Lets go of threads and models; stores are closed by whoever opened them."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self.answering.close()
         self.view.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import msgspec
 
 from mainstay.core.clock import Clock
-from mainstay.core.errors import NotFound
-from mainstay.core.ports import Journal
+from mainstay.core.errors import NotFound, StoreAway
+from mainstay.core.ports import Entry, Journal
 from mainstay.core.records import Event
 from mainstay.serving.request import BadRequest, DecisionRequest, OutcomeRequest, Scalar
 
@@ -41,6 +42,7 @@ class Feedback:
         self._journal = journal
         self._clock = clock
         self._encoder = msgspec.msgpack.Encoder()
+        self._lock = threading.Lock()
         self._seen: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
     def decide(self, request: DecisionRequest, caller: str) -> Recorded:
@@ -64,17 +66,27 @@ class Feedback:
         _short(id, "id")
         _short(by, "by")
         # A signed id whose record has left the journal is in history: `get` tells it from one that is not ours.
-        entry = self._journal.get(receipt)
+        entry = self._entry(receipt)
         if entry is not None and entry.kind != "receipt":
             raise NotFound("there is no receipt with this id", mend="use the `receipt` of an answer")
-        place = (kind, receipt, id)
-        if id and place in self._seen:
-            return Recorded(event=self._seen[place], receipt=receipt, repeated=True)
         event = Event(
             kind=kind, at_us=self._clock.now_us(), receipt=receipt, by=by, body={**body, "id": id, "caller": caller}
         )
+        with self._lock:
+            return self._append((kind, receipt, id), event)
+
+    def _entry(self, receipt: str) -> Entry | None:
+        try:
+            return self._journal.get(receipt)
+        except StoreAway:  # What a person said is not lost for it: the id is ours, which `get` asks first.
+            return None
+
+    def _append(self, place: tuple[str, str, str], event: Event) -> Recorded:
+        _, receipt, sent = place
+        if sent and place in self._seen:
+            return Recorded(event=self._seen[place], receipt=receipt, repeated=True)
         written = self._journal.append("event", self._encoder.encode(event))
-        if id:
+        if sent:
             self._seen[place] = written
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)

@@ -56,6 +56,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     has_fallback: bool
     datasets: tuple[DatasetTerms, ...]
     warn: str = ""
+    unread: str = ""
+    """Why all of this may be out of date; empty while state is read."""
     complete: bool = True
     uses_as_of: bool = False
     refresh_us: int | None = None
@@ -145,7 +147,7 @@ def derive(plain: Terms) -> Terms:
             ends += [part.as_of_us + limit for limit in (promised.warn_us, promised.fail_us) if limit is not None]
         if promised.newest_us is not None:
             ends.append(_NEVER if part.newest_us is None else part.newest_us + promised.newest_us)
-    calm = whole and not plain.warn
+    calm = whole and not plain.warn and not plain.unread
     return msgspec.structs.replace(
         plain,
         as_of_us=min(known) if whole else None,
@@ -153,6 +155,11 @@ def derive(plain: Terms) -> Terms:
         calm_until_us=min(ends, default=2**62) if calm else _NEVER,
         run_us=max((part.run_us for part in plain.datasets), default=0),
     )
+
+
+def unread(standing: Terms, sentence: str) -> Terms:
+    """The same terms where state cannot be read, and the sentence says so; with an empty one: where it can again."""
+    return derive(msgspec.structs.replace(standing, unread=sentence))
 
 
 def calm(row: OnlineRow | None, standing: Terms, now_us: int) -> bool:
@@ -195,8 +202,10 @@ def judge_error(before: Judgement, standing: Terms, sentence: str, now_us: int) 
     return msgspec.structs.replace(after, verdict=verdict, sentence=joined)
 
 
-def judge_given() -> Judgement:
-    """Rows that the caller sends: nothing is known about their data, which is said, and no policy applies."""
+def judge_given(standing: Terms, now_us: int) -> Judgement:
+    """Rows that the caller sends: nothing is known about their data, which is said, and no policy applies to it."""
+    if standing.unread:  # which version answers is not known either
+        return _decide([Concern("on_stale", Verdict.ERROR, standing.unread)], standing, now_us, None, None)
     return Judgement("answer", Verdict.UNKNOWN, "the inputs came with the request", "", 200, None, None, None)
 
 
@@ -206,6 +215,8 @@ def _concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[Conce
         found += _freshness(part, now_us)
     if not standing.datasets:
         found.append(Concern("on_stale", Verdict.UNKNOWN, "no feature set is published for this model version"))
+    if standing.unread:
+        found.append(Concern("on_stale", Verdict.ERROR, standing.unread))
     if standing.warn:
         found.append(Concern("on_warn", Verdict.WARN, standing.warn))
     return found
@@ -413,7 +424,7 @@ def rejudge(recorded: Mapping[str, Any]) -> Judgement:
     now_us = recorded["now_us"]
     if recorded["unseen"]:
         return judge_unseen(standing, recorded["unseen"], now_us)
-    judged = judge_given() if recorded["given"] else judge(row, standing, now_us)
+    judged = judge_given(standing, now_us) if recorded["given"] else judge(row, standing, now_us)
     if recorded["error"] and judged.action in ("answer", "flag"):
         return judge_error(judged, standing, recorded["error"], now_us)
     return judged

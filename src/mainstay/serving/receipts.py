@@ -55,7 +55,7 @@ class _Own(msgspec.Struct, omit_defaults=True):
 
 def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
     """The record of one judged key, with the id it is `given`."""
-    judged = work.judged or judging.judge_given()
+    judged = work.judged or judging.judge_given(snap.terms, work.now_us)
     version, model, plan, feature_set, row = snap.version, snap.model, snap.plan, snap.feature_set, work.row
     erased = row is None and work.key is not None and snap.erased(work.key)
     return Receipt(
@@ -146,5 +146,5 @@ def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:
     """What a refusal or fallback was judged from; for a caller's own row, only that the model failed on it."""
     terms = snap.terms
     if work.key is None:
-        terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=())
+        terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=(), unread=terms.unread)
     return judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=work.key is None)

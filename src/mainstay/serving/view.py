@@ -7,6 +7,7 @@ says why.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -30,12 +31,16 @@ from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
 
 REFRESH_US = 200_000
+BLIND_US = 800_000
+"""State that did not answer for so long may have changed: with what passes between two looks, a second."""
+BLIND = "state could not be read for a second: what answers, and for whom, may have changed"
 _CLOSE_AFTER_US = 30 * SECOND
 _RETRY_LOAD_US = 2 * SECOND
 
 OpenModel = Callable[[ModelVersion], LoadedModel]
 OpenFile = Callable[[Applied], Integration]
 Record = TypeVar("Record", bound=msgspec.Struct)
+T = TypeVar("T")
 
 
 def _nobody(_key: str) -> bool:
@@ -76,6 +81,32 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a key is on the suppression list: receipts about it do not name it."""
 
 
+class _Asked:
+    """State that knows since when it owes an answer."""
+
+    def __init__(self, state: StateReader, clock: Clock) -> None:
+        self._state = state
+        self._clock = clock
+        self.since_us: int | None = None
+        """When the first of the calls began that were not answered since the last one that was."""
+
+    def get(self, space: str, name: str) -> Versioned | None:
+        return self._ask(lambda: self._state.get(space, name))
+
+    def scan(self, space: str, prefix: str = "") -> tuple[Versioned, ...]:
+        return self._ask(lambda: self._state.scan(space, prefix))
+
+    def changed(self) -> int:
+        return self._ask(self._state.changed)
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        if self.since_us is None:
+            self.since_us = self._clock.monotonic_us()
+        answer = call()
+        self.since_us = None
+        return answer
+
+
 class WorkerView:
     """Keeps `now` up to date with state.
 
@@ -85,6 +116,7 @@ class WorkerView:
         open_file: Reads the applied file; raises MainstayError where it cannot.
         clock: For when loading is tried again and old models are closed.
         name_of: The keyed hash by which the suppression list names a key; None: nobody was ever erased.
+        blind_us: How long state may owe an answer before rows are judged by `on_stale`; None: it is read in process.
     """
 
     def __init__(
@@ -95,8 +127,11 @@ class WorkerView:
         clock: Clock,
         *,
         name_of: Callable[[str], str] | None = None,
+        blind_us: int | None = None,
     ) -> None:
-        self._state = state
+        self._state = _Asked(state, clock)
+        self._blind_us = blind_us
+        self._swap = threading.Lock()
         self._name_of = name_of
         self._open_model = open_model
         self._open_file = open_file
@@ -133,8 +168,20 @@ class WorkerView:
         self._seen = seen
         if snapshot is None:
             return False
-        self.now = snapshot
+        with self._swap:
+            self.now = snapshot
         return True
+
+    def watch(self) -> None:
+        """Looks whether state owes an answer for too long. Never waits: for a thread other than that of `refresh`."""
+        if self._blind_us is None:
+            return
+        since_us = self._state.since_us
+        blind = since_us is not None and self._clock.monotonic_us() - since_us > self._blind_us
+        with self._swap:
+            snap = self.now
+            if snap is not None and blind != bool(snap.terms.unread):
+                self.now = msgspec.structs.replace(snap, terms=judge.unread(snap.terms, BLIND if blind else ""))
 
     def close(self) -> None:
         """Closes every loaded model."""

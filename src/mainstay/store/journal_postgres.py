@@ -20,7 +20,7 @@ from mainstay.core.ports import Entry, JournalKind, Segment
 from mainstay.store import segment as bytes_of
 from mainstay.store.journal import parts_of
 from mainstay.store.journal_shared import SCHEMA, TABLES, LocalSegments, Machine, Shipper, allot, machine_of
-from mainstay.store.postgres import Postgres
+from mainstay.store.postgres import ANSWER_S, Postgres
 from mainstay.store.receipt_ids import ReceiptIds
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class PostgresJournal:
         durability: `power`: an append returns after an fdatasync of this machine's disk.
         writable: False for readers: appending raises StoreError.
         ships: Whether closing ships what this machine still has; False where another process does so all the time.
+        answer_s: How long a database that hangs may keep a caller.
     """
 
     def __init__(
@@ -105,13 +106,14 @@ class PostgresJournal:
         durability: Literal["process", "power"] = "process",
         writable: bool = True,
         ships: bool = True,
+        answer_s: float = ANSWER_S,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._integration = integration
         self._ids = ReceiptIds(secret)
         self._ships = ships
         self.machine: Machine = machine_of(folder, host)
-        self.postgres = Postgres(url, store="journal")
+        self.postgres = Postgres(url, store="journal", answer_s=answer_s)
         try:
             self.postgres.make(SCHEMA, TABLES)
         except BaseException:

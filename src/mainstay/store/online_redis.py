@@ -8,6 +8,7 @@ that nobody else waits long. Every key of an integration carries its name in bra
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -29,8 +30,10 @@ SCHEMA = 1
 CHUNK = 500
 """Rows of one script: a millisecond or two of Redis' one thread."""
 CHUNK_BYTES = 4 << 20
-READ_TIMEOUT_S, WRITE_TIMEOUT_S = 2.0, 20.0
+READ_TIMEOUT_S, WRITE_TIMEOUT_S = 1.0, 20.0
 """How long Redis may take to answer: a writer waits for its disk, a reader's caller waits for an answer."""
+PROBE_S = 0.25
+"""How often a Redis that hangs is asked anew, by nobody's caller."""
 SCRUB_S = 30.0
 
 _FENCE = """
@@ -99,6 +102,7 @@ class RedisOnline:
         self._own = f"mainstay:{{{integration}}}"
         self._fence = f"{self._own}:fence"
         self._sha: dict[str, str] = {}
+        self._probes = None if writable else _Probes(self._client)
         try:
             if writable:
                 self._need_durable()
@@ -176,6 +180,8 @@ class RedisOnline:
             self._await_end(running, "aof_rewrite_scheduled", deadline=deadline)
 
     def close(self) -> None:
+        if self._probes is not None:
+            self._probes.close()
         self._client.close()
 
     def _compare(self) -> None:
@@ -214,11 +220,15 @@ class RedisOnline:
     def _call(self, *command: Any) -> Any:
         from redis.exceptions import NoScriptError, RedisError
 
+        if self._probes is not None and self._probes.hangs:
+            raise StoreAway("Redis did not answer a moment ago", mend="is it running?", where=self._where)
         try:
             return self._client.execute_command(*command)
         except NoScriptError:
             raise
         except RedisError as error:
+            if self._probes is not None and _timed_out(error):
+                self._probes.begin()
             raise _told(error, self._where) from error
 
     def _need_durable(self) -> None:
@@ -244,6 +254,43 @@ class RedisOnline:
     def _persistence(self) -> dict[str, str]:
         lines = self._call("INFO", "persistence").decode().splitlines()
         return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+class _Probes:
+    """Asks a Redis that hung until it answers, so that one caller waits for it and not each."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self.hangs = False
+
+    def begin(self) -> None:
+        with self._lock:
+            if not self.hangs:
+                self.hangs = True
+                threading.Thread(target=self._ask, daemon=True, name="mainstay-redis").start()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _ask(self) -> None:
+        from redis.exceptions import RedisError
+
+        while not self._closed.wait(PROBE_S):
+            try:
+                self._client.execute_command("PING")
+            except RedisError as error:
+                if _timed_out(error):
+                    continue  # else it is away or refuses us, and says so at once: callers may hear it themselves
+            break
+        self.hangs = False
+
+
+def _timed_out(error: redis.RedisError) -> bool:
+    from redis import exceptions
+
+    return isinstance(error, exceptions.TimeoutError)
 
 
 def durable(settings: dict[str, str]) -> list[str]:

@@ -1,14 +1,17 @@
 """Connections of a store to PostgreSQL: kept, replaced when they were lost, their errors told as ours.
 
 A commit is durable when it returned, whatever the server's default is (`synchronous_commit`). A transaction that its
-process left open (suspended, say) is ended by the server after a few seconds, so that its locks do not stay.
+process left open (suspended, say) is ended by the server after a few seconds, so that its locks do not stay. A server
+that hangs is given up from this side: its own timeouts run no more.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 from mainstay.core.errors import StoreAway, StoreBusy, StoreError, StoreFull
@@ -24,6 +27,12 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5
 BUSY_TIMEOUT_S = 5
 """How long a statement may take, waiting for others' locks included."""
+ANSWER_S = BUSY_TIMEOUT_S + 1.0
+"""How long the server may take to answer a statement at all."""
+QUICK_S = 2.0
+"""The same where somebody waits for an answer."""
+PAUSE_S = 1.0
+"""After a server did not answer in time, nobody else waits for it so long."""
 IDLE_TIMEOUT_S = 3
 """How long the server lets a transaction stand open in which nothing happens."""
 
@@ -47,12 +56,15 @@ class Postgres:
     Args:
         url: Anything that libpq takes. `?options=-csearch_path%3DNAME` chooses the schema of the tables.
         store: What a message calls the store, e.g. `state`.
+        answer_s: How long the server may take to answer a statement; StoreAway is raised then.
     """
 
-    def __init__(self, url: str, *, store: str) -> None:
+    def __init__(self, url: str, *, store: str, answer_s: float = ANSWER_S) -> None:
+        self._answer_s = answer_s
+        self._silent_s = -PAUSE_S
         self._settings = {
             "application_name": f"mainstay {store}",
-            "connect_timeout": CONNECT_TIMEOUT_S,
+            "connect_timeout": min(CONNECT_TIMEOUT_S, max(2, int(answer_s))),
             "tcp_user_timeout": 2 * BUSY_TIMEOUT_S * 1000,
             **_parts(url, store),
         }
@@ -135,7 +147,7 @@ class Postgres:
                 result = act(connection, lambda: sent.append(True))  # noqa: B023 - called at once
             except psycopg.Error as error:
                 lost = self._give_back(connection)
-                if lost and kept and not sent:
+                if lost and kept and not sent and not isinstance(error, no_answer()):
                     continue  # It was lost while it lay here, as by a restart of the server: try a new one.
                 raise self._told(error, committing=bool(sent)) from error
             except BaseException:
@@ -148,14 +160,20 @@ class Postgres:
         """A connection, and whether it was used before."""
         import psycopg
 
+        left_s = self._silent_s + PAUSE_S - time.monotonic()
+        if left_s > 0:
+            sentence = "the database did not answer a moment ago"
+            raise StoreAway(sentence, mend="it is asked again in a second", where=self.where)
         try:
             return self._free.pop(), True
         except IndexError:
             pass
         try:
-            made = psycopg.connect(**self._settings, autocommit=True)
+            made = bounded(self._answer_s).connect(**self._settings, autocommit=True)
             made.execute(_SETTINGS)
         except psycopg.Error as error:
+            if isinstance(error, psycopg.errors.ConnectionTimeout | no_answer()):
+                self._silent_s = time.monotonic()
             raise self._refused(error) from error
         with self._lock:
             self._all.add(made)
@@ -189,9 +207,13 @@ class Postgres:
         code = error.sqlstate or ""
         said = error.diag.message_primary or "the connection was lost"
         if committing and (not code or code.startswith(_AWAY)):
+            self._silent_s = time.monotonic() if isinstance(error, no_answer()) else self._silent_s
             sentence = "the connection was lost during a commit: only reading again tells whether it was made"
             return StoreAway(sentence, where=self.where)
         if not code or code.startswith(_AWAY):
+            if isinstance(error, no_answer()):
+                self._silent_s = time.monotonic()
+                said = str(error)
             return StoreAway(f"the database went away: {said}", where=self.where)
         if code in _BUSY:
             return StoreBusy(f"another held the store for more than {BUSY_TIMEOUT_S} s: {said}", where=self.where)
@@ -204,6 +226,49 @@ class Postgres:
             "42P01": "restore the tables from a backup",
         }.get(code, "")
         return StoreError(f"PostgreSQL refused: {said} ({code})", mend=mend, where=self.where)
+
+
+@cache
+def no_answer() -> type[psycopg.Error]:
+    """The error for a server that accepts and says nothing."""
+    import psycopg
+
+    class NoAnswer(psycopg.OperationalError):
+        """Given up from this side: whether the statement was carried out is not known."""
+
+    return NoAnswer
+
+
+@cache
+def bounded(answer_s: float) -> type[Connection]:
+    """Connections that wait for an answer so long; then they are closed, and the statement raises `no_answer()`."""
+    import psycopg
+
+    class Bounded(psycopg.Connection[tuple[Any, ...]]):
+        """One whose server may hang."""
+
+        def wait(self, gen: Any, *args: Any, **named: Any) -> Any:
+            return super().wait(_until(gen, time.monotonic() + answer_s, self._give_up), *args, **named)
+
+        def _give_up(self) -> psycopg.Error:
+            self.pgconn.finish()
+            return no_answer()(f"it did not answer within {answer_s:g} s")
+
+    return Bounded
+
+
+def _until(waiting: Any, deadline_s: float, give_up: Callable[[], BaseException]) -> Any:
+    """The same generator, as psycopg waits with it: it is told now and then that nothing came, and raises then."""
+    try:
+        wanted = next(waiting)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() >= deadline_s:
+                waiting.close()
+                raise give_up()
+            wanted = waiting.send(ready)
+    except StopIteration as end:
+        return end.value
 
 
 def _parts(url: str, store: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mainstay.core.errors import Corrupt, Fenced
 from mainstay.core.ports import Versioned, Write
-from mainstay.store.postgres import Postgres
+from mainstay.store.postgres import ANSWER_S, Postgres
 from mainstay.store.sqlite_file import fenced
 from mainstay.store.state_sqlite import conflict
 
@@ -73,11 +73,12 @@ class PostgresState:
     Args:
         url: The database; the tables are made in the first schema of its search path.
         integration: Whose records these are: integrations may share a database.
+        answer_s: How long a database that hangs may keep a caller.
     """
 
-    def __init__(self, url: str, integration: str) -> None:
+    def __init__(self, url: str, integration: str, *, answer_s: float = ANSWER_S) -> None:
         self.integration = integration
-        self.postgres = Postgres(url, store="state")
+        self.postgres = Postgres(url, store="state", answer_s=answer_s)
         try:
             self.postgres.make(SCHEMA, _TABLES)
             if not self.postgres.rows(_CHANGED, (integration,)):
