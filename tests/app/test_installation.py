@@ -111,6 +111,8 @@ def test_an_integration_may_have_a_source_of_its_own_beside_them(installation: P
         ("sources: {crm: {kind: sqlite}}", "the option `path` of sqlite"),
         ("sources: {crm: {kind: sqlite, path: x}}\nmodel: {}", "a key that is known here"),
         ("sources: {}", "at least one entry"),
+        ("{}", "which integrations share"),
+        ("stores: {folder: /srv}", "`state`"),
         ("integration: x", "a key that is known here"),
         ("sources: [", "YAML"),
     ],

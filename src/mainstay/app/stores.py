@@ -16,6 +16,7 @@ from mainstay.core.clock import Clock
 from mainstay.core.errors import StoreError
 from mainstay.core.ports import Journal, Lease, Online, State
 from mainstay.store.home import Home, Stores, read_stores
+from mainstay.store.installation import INSTALLATION, installation_of
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.lease import FileLease, take_lease
 from mainstay.store.state_sqlite import SqliteState
@@ -34,13 +35,18 @@ def home_at(root: Path, integration: str) -> Home:
 
 
 def home_of(file: Path, root: Path, integration: str) -> Home:
-    """The home of the integration that `file` is about, with the stores that it names."""
-    text = file.read_text(encoding="utf-8", errors="replace")
-    # Most files name none: those are not read twice.
-    said = spec.stores(text) if any(line.startswith("stores:") for line in text.splitlines()) else {}
-    if not said:
-        return Home(root, integration)
-    return Home(root, integration, stores=msgspec.convert({**said, "base": str(file.absolute().parent)}, Stores))
+    """The home of the integration that `file` is about, with the stores that it names, or its installation does."""
+    files = [file.absolute()]
+    installation = installation_of(file)
+    if installation is not None:
+        files.append(installation / INSTALLATION)
+    for one in files:
+        text = one.read_text(encoding="utf-8", errors="replace")
+        # Most files name none: those are not read twice.
+        said = spec.stores(text, one.name) if any(line.startswith("stores:") for line in text.splitlines()) else {}
+        if said:
+            return Home(root, integration, stores=msgspec.convert({**said, "base": str(one.parent)}, Stores))
+    return Home(root, integration)
 
 
 def has_state(home: Home) -> bool:

@@ -1,4 +1,4 @@
-"""installation.yaml: sources that several integrations share, so that one guard protects one database."""
+"""installation.yaml: sources that several integrations share, so that one guard protects one database; and stores."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def shared(text: str, folder: Path, *, kinds: Mapping[str, type[msgspec.Struct]]
         name: sources.options(name, mapping(source), kinds=kinds, secrets=found, faults=faults)
         for name, source in written.items()
     }
+    if "stores" in tree:  # What cannot be resolved is told with the rest; nothing of it is kept.
+        found.resolved(tree["stores"], ("stores",))
+    elif "sources" not in tree:
+        mend = "add `sources: {crm: {kind: postgres, url: ${CRM_URL}}}`, say, or remove the file"
+        faults.at((), "`sources:` or `stores:`, which integrations share", "neither", mend)
     secrets.refuse_outside(tree, (), faults)
     validated(tree, faults, InstallationPart)
     faults.raise_any()

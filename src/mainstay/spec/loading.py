@@ -158,12 +158,12 @@ def file_texts(path: Path) -> dict[str, str]:
     return files
 
 
-def stores(text: str) -> dict[str, str]:
+def stores(text: str, shown: str = MAIN) -> dict[str, str]:
     """What `stores:` of a file says, placeholders as they stand; empty without it.
 
     `state`, `online` and `folder`; `journal` where it says that. Raises FileError when it says it in another form.
     """
-    faults = Faults(MAIN)
+    faults = Faults(shown)
     tree = document.read(text, faults) or {}
     faults.raise_any()
     if tree.get("stores") is None:

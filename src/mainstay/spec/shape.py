@@ -444,4 +444,5 @@ class FilePart(Part):
 class InstallationPart(Part):
     """The whole of installation.yaml."""
 
-    sources: dict[Name, SourcePart] = Field(min_length=1, examples=["{crm: {kind: postgres}}"])
+    sources: dict[Name, SourcePart] = Field(default={}, min_length=1, examples=["{crm: {kind: postgres}}"])
+    stores: StoresPart | None = Field(default=None, description="Stores of all integrations that name none themselves.")
