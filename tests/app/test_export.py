@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainstay.app import export, logs
@@ -20,6 +22,7 @@ from mainstay.app.place import Place, locate
 from mainstay.cli.main import run
 from mainstay.core.errors import FileError, Refused
 from mainstay.store.home import Home
+from mainstay.store.installation import members_of
 from mainstay.testing.ports import free_port
 from tests.app.shop import RULE, Shop
 from tests.laws.reading import ROOT
@@ -107,6 +110,81 @@ def test_an_integration_among_several_brings_what_they_share(tmp_path: Path) -> 
     dockerfile = export.docker(found)["Dockerfile"]
     assert "MAINSTAY_FILE=/srv/churn/integrations/churn/mainstay.yaml" in dockerfile
     assert '"$PWD/integrations/churn/erasures.jsonl:/srv/churn/integrations/churn/erasures.jsonl"' in dockerfile
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two integrations, with sources and stores of the installation."""
+    folder = tmp_path / "crm Installation"
+    folder.mkdir()
+    stores = (
+        "stores:\n  state: {kind: postgres, url: '${file:secrets/state}'}\n"
+        "  online: {kind: redis, url: '${ONLINE_URL}'}\n  folder: /srv/mainstay\n"
+    )
+    (folder / "installation.yaml").write_text(f"sources:\n  crm: {{kind: postgres, url: '${{CRM_URL}}'}}\n{stores}")
+    for name, port in (("churn", 8701), ("upsell", 8702)):
+        (folder / "integrations" / name).mkdir(parents=True)
+        (folder / "integrations" / name / "mainstay.yaml").write_text(
+            f"integration: {name}\napi: 1\nsettings: {{port: {port}}}\n"
+        )
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_one_unit_runs_all_integrations_of_an_installation(installation: Path) -> None:
+    assert run(["export", "systemd", "--out", "units"]) == 0
+    texts = {path.name: path.read_text() for path in (installation / "units").iterdir()}
+    assert sorted(texts) == ["mainstay-crm-installation.env.example", "mainstay-crm-installation.service"]
+    unit = entries(texts["mainstay-crm-installation.service"])
+    assert unit["ExecStart"] == [f"{sys.executable} -m mainstay up"], "all that the working folder has"
+    assert unit["WorkingDirectory"] == [str(installation)]
+    assert unit["Environment"][0] == "MAINSTAY_HOME=%S/mainstay/crm-installation", "one home, so one guard"
+    assert unit["Description"] == ["Mainstay: crm-installation (churn, upsell)"]
+    variables = re.findall(r"^(\w+)=", texts["mainstay-crm-installation.env.example"], re.MULTILINE)
+    assert variables == ["CRM_URL", "ONLINE_URL"]
+    if shutil.which("systemd-analyze") is not None:
+        service = str(installation / "units" / "mainstay-crm-installation.service")
+        done = subprocess.run(["systemd-analyze", "verify", service], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_image_serves_all_integrations_of_an_installation(installation: Path) -> None:
+    assert run(["export", "docker"]) == 0
+    text = (installation / "Dockerfile").read_text()
+    lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
+    assert "EXPOSE 8701 8702" in lines
+    assert "WORKDIR /srv/crm-installation" in lines
+    assert "ENV MAINSTAY_HOME=/var/lib/mainstay \\" in lines, "neither file nor port: they are about one integration"
+    assert "mainstay[postgres,redis]==" in text
+    assert "-p 127.0.0.1:8701:8701 -p 127.0.0.1:8702:8702 -e CRM_URL -e ONLINE_URL" in text
+    for name in ("churn", "upsell"):
+        ledger = f"integrations/{name}/erasures.jsonl"
+        assert f'-v "$PWD/{ledger}:/srv/crm-installation/{ledger}"' in text
+    ignored = (installation / ".dockerignore").read_text().splitlines()
+    assert {"**/secrets/state", "**/secrets", "**/erasures.jsonl", ".mainstay"} <= set(ignored)
+
+
+def test_the_image_of_an_installation_is_healthy_while_one_of_it_answers(installation: Path) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        taken, free = listening.getsockname()[1], free_port()
+        for ports, code in (((taken, free), 0), ((free,), 1)):
+            (one, *_) = [locate(file, installation) for file in members_of(installation)]
+            made = msgspec.structs.replace(export.look_whole([one], home=None, user="m"), ports=ports)
+            (check,) = re.findall(r"^  CMD (\[.*\])$", export.docker(made)["Dockerfile"], re.MULTILINE)
+            done = subprocess.run([sys.executable, *json.loads(check)[1:]], check=False)
+            assert done.returncode == code
+
+
+def test_an_installation_with_one_port_twice_is_not_exported(
+    installation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = installation / "integrations" / "upsell" / "mainstay.yaml"
+    file.write_text(file.read_text().replace("8702", "8701"))
+    assert run(["export", "docker"]) == 3
+    assert "churn and upsell both listen on port 8701" in capsys.readouterr().err
+    assert not (installation / "Dockerfile").exists()
 
 
 def test_a_home_that_a_person_named_is_the_units_home(place: Place) -> None:

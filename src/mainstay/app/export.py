@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 from mainstay import __version__, spec
 from mainstay.app.place import Place
 from mainstay.app.stores import has_state, open_state
-from mainstay.core.errors import Refused
+from mainstay.core.errors import Refused, StoreError
 from mainstay.core.records import ModelVersion
 from mainstay.store.durable import translated
 from mainstay.store.installation import installation_of
@@ -24,8 +24,8 @@ from mainstay.store.shelf import ShelfReader
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PLAIN = re.compile(r"[A-Za-z0-9_@:,.+=/-]+")
-EXTRAS = ("postgres", "onnx", "xgboost", "lightgbm")
-"""Kinds of sources and runtimes that an extra of the same name installs."""
+EXTRAS = ("postgres", "redis", "onnx", "xgboost", "lightgbm")
+"""Kinds of sources, stores and runtimes that an extra of the same name installs."""
 _HOMES = ("/home", "/root", "/run/user")
 """Hidden from a service by `ProtectHome=yes`."""
 _DOCS = "https://github.com/mainstay-ai/mainstay/tree/main/docs/operating.md"
@@ -35,16 +35,26 @@ _ALIVE = (
     "import os, urllib.request as u; "
     "u.urlopen('http://127.0.0.1:' + os.environ['MAINSTAY_PORT'] + '/health/live', timeout=4)"
 )
+# Of several integrations one that does not live is started again by itself: no reason to stop the others.
+_ANY_ALIVE = (
+    "import socket, sys; "
+    "sys.exit(all(socket.socket().connect_ex(('127.0.0.1', port)) for port in map(int, '{ports}'.split())))"
+)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the files are made from."""
 
     integration: str
+    """Its name, or that of the installation's folder."""
     folder: Path
     """The file's, or that of the installation which it belongs to. Absolute."""
     file: str
-    """The file's path in it."""
+    """The file's path in it; empty for all integrations of an installation."""
+    members: tuple[str, ...] = ()
+    """Paths of their files, if it is all of them."""
+    ports: tuple[int, ...] = ()
+    """Their ports, each once."""
     home: Path | None = None
     """Where state lies, if a person said so; None: where the service manager keeps state."""
     python: str = sys.executable
@@ -64,10 +74,11 @@ def look(place: Place, *, home: Path | None, user: str) -> Facts:
         raise Refused("an export is made from a file", mend="--file PATH")
     folder = installation_of(place.file) or place.file.absolute().parent
     tree = spec.unresolved(place.file)
-    sources = _mapping(tree.get("sources"))
-    asked = list(dict.fromkeys(_PLACEHOLDER.findall(str(sources))))
+    sources, stores = _mapping(tree.get("sources")), _mapping(tree.get("stores"))
+    asked = list(dict.fromkeys(_PLACEHOLDER.findall(f"{sources} {stores}")))
     port = _mapping(tree.get("settings")).get("port")
-    kinds = {*(str(_mapping(one).get("kind")) for one in sources.values()), *_runtimes(place)}
+    used = (*sources.values(), *stores.values())
+    kinds = {*(str(_mapping(one).get("kind")) for one in used), *_runtimes(place)}
     return Facts(
         integration=place.home.integration,
         folder=folder,
@@ -81,15 +92,50 @@ def look(place: Place, *, home: Path | None, user: str) -> Facts:
     )
 
 
+def look_whole(places: Sequence[Place], *, home: Path | None, user: str) -> Facts:
+    """The facts about all integrations of an installation: one service, one home, one guard.
+
+    Raises Refused where two of them would listen on one port.
+    """
+    each = [look(place, home=home, user=user) for place in places]
+    for number, one in enumerate(each):
+        for other in each[:number]:
+            if one.port == other.port:
+                sentence = f"{other.integration} and {one.integration} both listen on port {one.port}"
+                raise Refused(sentence, mend="give each its own `settings: {port: ...}`")
+    folder = each[0].folder
+    return Facts(
+        integration=re.sub(r"[^a-z0-9-]+", "-", folder.name.lower()).strip("-") or "installation",
+        folder=folder,
+        file="",
+        members=tuple(one.file for one in each),
+        ports=tuple(one.port for one in each),
+        home=each[0].home,
+        user=user,
+        port=each[0].port,
+        variables=_once(name for one in each for name in one.variables),
+        # Some start at an integration's folder, some at the installation's.
+        secret_files=_once(name for one in each for name in one.secret_files),
+        extras=tuple(name for name in EXTRAS if any(name in one.extras for one in each)),
+    )
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
 def _mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
 def _runtimes(place: Place) -> set[str]:
-    """Runtimes of the model versions that are there; none before the first."""
+    """Runtimes of the model versions that are there; none before the first, or where this machine may not see them."""
     if not has_state(place.home):
         return set()
-    state = open_state(place.home)
+    try:
+        state = open_state(place.home)
+    except StoreError:
+        return set()
     try:
         return {one.runtime for one in ShelfReader(state, "model", ModelVersion).all().values()}
     finally:
@@ -164,7 +210,7 @@ def _unit(facts: Facts) -> str:
     return f"""\
 {_how(facts)}
 [Unit]
-Description=Mainstay: {facts.integration}
+Description=Mainstay: {facts.integration}{_and_who(facts)}
 Documentation={_DOCS}
 Wants=network-online.target
 After=network-online.target
@@ -178,11 +224,20 @@ WantedBy=multi-user.target
 """
 
 
+def _what(facts: Facts) -> str:
+    return f"integration {facts.integration}" if facts.file else f"installation {facts.integration}{_and_who(facts)}"
+
+
+def _and_who(facts: Facts) -> str:
+    """The integrations of an installation, by the names of their folders."""
+    return f" ({', '.join(Path(file).parent.name for file in facts.members)})" if facts.members else ""
+
+
 def _how(facts: Facts) -> str:
     name, user = facts.integration, facts.user
     home = facts.home if facts.home is not None else f"/var/lib/mainstay/{name}"
     return f"""\
-# Mainstay {facts.version}, integration {name}: written by `mainstay export systemd`. See {_DOCS}
+# Mainstay {facts.version}, {_what(facts)}: written by `mainstay export systemd`. See {_DOCS}
 #
 #   useradd --system --home-dir / --shell /usr/sbin/nologin {user}
 #   install -D -m 600 mainstay-{name}.env /etc/mainstay/{name}.env
@@ -190,13 +245,19 @@ def _how(facts: Facts) -> str:
 #   systemctl enable --now mainstay-{name}
 #
 # Commands of a person run as the same user, on the same home, with the same variables:
-#   sudo -u {user} MAINSTAY_HOME={home} {facts.python} -m mainstay status --file {facts.folder / facts.file}
+#   {_by_hand(facts, home)}
 """
 
 
+def _by_hand(facts: Facts, home: Path | str) -> str:
+    command = f"sudo -u {facts.user} MAINSTAY_HOME={home} {facts.python} -m mainstay status"
+    return f"{command} --file {facts.folder / facts.file}" if facts.file else f"cd {facts.folder} && {command}"
+
+
 def _started(facts: Facts) -> str:
-    """What is started, as whom, with what."""
-    words = (facts.python, "-m", "mainstay", "up", "--file", str(facts.folder / facts.file))
+    """What is started, as whom, with what. All integrations of an installation are found in the working folder."""
+    which = ("--file", str(facts.folder / facts.file)) if facts.file else ()
+    words = (facts.python, "-m", "mainstay", "up", *which)
     kept = _word(f"MAINSTAY_HOME={facts.home}")
     if facts.home is None:
         kept = f"MAINSTAY_HOME=%S/mainstay/{facts.integration}"
@@ -263,19 +324,26 @@ def docker(facts: Facts) -> dict[str, str]:
 
 def _dockerfile(facts: Facts) -> str:
     name, at = facts.integration, f"/srv/{facts.integration}"
-    ledger = Path(facts.file).with_name("erasures.jsonl").as_posix()
+    ledgers = [Path(file).with_name("erasures.jsonl").as_posix() for file in facts.members or (facts.file,)]
+    mounts = "".join(f' -v "$PWD/{one}:{at}/{one}"' for one in ledgers)
+    ports = facts.ports or (facts.port,)
+    published = " ".join(f"-p 127.0.0.1:{port}:{port}" for port in ports)
+    if facts.file:
+        which, alive = f"MAINSTAY_FILE={at}/{facts.file} \\\n    MAINSTAY_PORT={facts.port} \\\n    ", _ALIVE
+    else:
+        which, alive = "", _ANY_ALIVE.format(ports=" ".join(map(str, ports)))
     extras = f"[{','.join(facts.extras)}]" if facts.extras else ""
     given = "".join(f" -e {one}" for one in facts.variables)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return f"""\
-# Mainstay {facts.version}, integration {name}: written by `mainstay export docker`. See {_DOCS}
+# Mainstay {facts.version}, {_what(facts)}: written by `mainstay export docker`. See {_DOCS}
 #
 #   mainstay apply                      # once, so that contracts/ is there; commit it
-#   touch {ledger} && chown {_UID} {ledger}
+#   touch {" ".join(ledgers)} && chown {_UID} {" ".join(ledgers)}
 #   docker build -t {name} .
 #   docker run -d --init --name {name} --restart unless-stopped --read-only --tmpfs /tmp --cap-drop ALL \\
-#     --security-opt no-new-privileges -p 127.0.0.1:{facts.port}:{facts.port}{given} \\
-#     -v {name}-state:/var/lib/mainstay -v "$PWD/{ledger}:{at}/{ledger}" {name}
+#     --security-opt no-new-privileges {published}{given} \\
+#     -v {name}-state:/var/lib/mainstay{mounts} {name}
 #
 # Secrets come at run time, by the environment or as mounted files; none is in the image. State is on a local disk.
 # A load balancer asks /health/ready; the health check below asks whether the process lives, because a source
@@ -289,20 +357,18 @@ RUN pip install --no-cache-dir "mainstay{extras}=={facts.version}"
 WORKDIR {at}
 COPY . {at}
 
-ENV MAINSTAY_FILE={at}/{facts.file} \\
-    MAINSTAY_HOME=/var/lib/mainstay \\
+ENV {which}MAINSTAY_HOME=/var/lib/mainstay \\
     MAINSTAY_HOST=0.0.0.0 \\
-    MAINSTAY_PORT={facts.port} \\
     MAINSTAY_LOG_FORMAT=json \\
     PYTHONUNBUFFERED=1 \\
     PYTHONDONTWRITEBYTECODE=1
 
 USER {_UID}
 VOLUME /var/lib/mainstay
-EXPOSE {facts.port}
+EXPOSE {" ".join(map(str, ports))}
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \\
-  CMD ["python", "-c", "{_ALIVE}"]
+  CMD ["python", "-c", "{alive}"]
 ENTRYPOINT ["mainstay"]
 CMD ["up"]
 """
@@ -310,6 +376,8 @@ CMD ["up"]
 
 def _dockerignore(facts: Facts) -> str:
     inside = [path for path in facts.secret_files if not path.startswith(("/", ".."))]
+    if facts.members:
+        inside = [f"**/{path}" for path in inside] + ["**/secrets"]
     groups = {
         "state and its backups": (".mainstay", "*.tar", "*.tar.gz", "*.tgz", "**/erasures.jsonl"),
         "secrets": (".env", "*.env", "**/.env", "**/*.env", "**/*.pem", "**/*.key", "secrets", *inside),

@@ -45,7 +45,9 @@ def clashes(integrations: Mapping[str, Integration]) -> Iterator[Finding]:
             yield Finding(check="installation.ports", verdict=Verdict.FAIL, sentence=sentence, mend=mend)
 
 
-def up_all(files: Sequence[Path], root: Path, *, owner: str, say: Callable[[str], None]) -> int:
+def up_all(
+    files: Sequence[Path], root: Path, *, owner: str, say: Callable[[str], None], host: str | None = None
+) -> int:
     """One `mainstay up` for each integration, until SIGTERM or SIGINT: one that ends is started again, alone.
 
     Args:
@@ -53,6 +55,7 @@ def up_all(files: Sequence[Path], root: Path, *, owner: str, say: Callable[[str]
         root: The home that they share.
         owner: Who we are, for whoever finds the installation up already.
         say: Where lines for the operator go.
+        host: Address of every API; None: as each file says.
 
     Raises Refused when the installation is up already.
     """
@@ -61,6 +64,7 @@ def up_all(files: Sequence[Path], root: Path, *, owner: str, say: Callable[[str]
         Child(
             name=file.parent.name,
             argv=(sys.executable, "-m", "mainstay", "up", "--file", str(file.absolute()), "--home", str(root)),
+            env={} if host is None else {"MAINSTAY_HOST": host},
         )
         for file in files
     ]

@@ -28,6 +28,8 @@ def systemd(
 ) -> None:
     """Write a hardened systemd unit, and an example of its environment file. State: /var/lib/mainstay, or `--home`.
 
+    In the folder of an installation: one unit for all its integrations, which share one guard.
+
     Example: mainstay export systemd --out /tmp/units
     """
     from mainstay.app import export
@@ -41,6 +43,8 @@ def systemd(
 @app.command("docker")
 def docker(ctx: typer.Context, *, out: Out = None, force: Force = False) -> None:
     """Write a Dockerfile and its .dockerignore: no root, no secret, a health check.
+
+    In the folder of an installation: one image for all its integrations.
 
     Example: mainstay export docker
     """
@@ -56,7 +60,11 @@ def _facts(session: Session, user: str) -> Facts:
     from mainstay.app import export
     from mainstay.app.place import locate
 
-    place = locate(session.find_file().absolute(), session.find_home())
+    files = [file.absolute() for file in session.find_files()]
+    if len(files) > 1:
+        places = [locate(file, session.find_home(file)) for file in files]
+        return export.look_whole(places, home=session.said_home, user=user)
+    place = locate(files[0], session.find_home())
     return export.look(place, home=session.said_home, user=user)
 
 

@@ -46,20 +46,20 @@ def up(
     say = logs.sayer(os.environ, SystemClock(), sys.stderr)
     files = session.find_files()
     if len(files) > 1:
-        alone = (workers, host or None, port, status_port) == (None, None, None, None)
-        return _all(session, files, say, alone=alone)
+        alone = (workers, port, status_port) == (None, None, None)
+        return _all(session, files, say, host=host or None, alone=alone)
     place = locate(session.find_file(), session.find_home())
     return run_up(place, workers=workers, host=host or None, port=port, status_port=status_port, say=say)
 
 
-def _all(session: Session, files: Sequence[Path], say: Callable[[str], None], *, alone: bool) -> int:
+def _all(session: Session, files: Sequence[Path], say: Callable[[str], None], *, host: str | None, alone: bool) -> int:
     from mainstay.app.installation import need_apart, up_all
     from mainstay.app.place import read_file, whoami
     from mainstay.core.errors import FileError, Refused
 
     if not alone:
-        mend = "write `settings: {workers: ..., host: ..., port: ...}` in each file, or name one: --file FOLDER"
-        options = "--workers, --host, --port and --status-port"
+        mend = "write `settings: {workers: ..., port: ...}` in each file, or name one: --file FOLDER"
+        options = "--workers, --port and --status-port"
         raise Refused(f"{options} are about one integration, and here are {len(files)}", mend=mend)
     read = {}
     for file in files:
@@ -67,4 +67,4 @@ def _all(session: Session, files: Sequence[Path], say: Callable[[str], None], *,
             read[file.parent.name] = read_file(file)
     need_apart(read)
     root = session.find_home(files[0])
-    return up_all(files, root, owner=whoami("mainstay up"), say=say)
+    return up_all(files, root, owner=whoami("mainstay up"), say=say, host=host)

@@ -38,7 +38,7 @@ def load(path: Path, *, kinds: Mapping[str, type[msgspec.Struct]], env: Mapping[
 
 
 def unresolved(path: Path) -> dict[str, Any]:
-    """The file's tree as it is written, shared sources in it, placeholders and all: for whoever must not know a secret.
+    """The file's tree as it is written, what is shared in it, placeholders and all: for whoever must not know a secret.
 
     Raises:
         FileError: when there is no tree. Other faults are for `load` to tell.
@@ -48,6 +48,7 @@ def unresolved(path: Path) -> dict[str, Any]:
     common = document.read(files[RELATIVE], faults) if files.get(RELATIVE) else None
     faults.raise_any()
     tree["sources"] = {**mapping((common or {}).get("sources")), **mapping(tree.get("sources"))}
+    tree.setdefault("stores", (common or {}).get("stores"))
     return tree
 
 
