@@ -194,7 +194,9 @@ def test_an_installation_without_integrations_says_how_to_begin(tmp_path: Path, 
 @contextmanager
 def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "up.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, "-m", "mainstay", "up"], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mainstay", "up", "--host", "127.0.0.2"], cwd=folder, stdout=log, stderr=log
+        )
     try:
         yield process
     finally:
@@ -211,7 +213,7 @@ def within(condition: Callable[[], bool], what: str) -> None:
 
 def ready(file: Path) -> bool:
     port = read_file(file).settings.port
-    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as reply:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.2:{port}/health/ready", timeout=5) as reply:
         return bool(json.load(reply)["ready"])
     return False
 

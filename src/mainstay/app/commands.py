@@ -337,7 +337,8 @@ def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND
             if applied_record(works.state) is not None:
                 sets.recover(works.desk)
                 erase_again(works)
-            return COMMANDS[command](works, args)
+            with works.trace.span(f"command {command}"):
+                return COMMANDS[command](works, args)
     except LeaseOwned as owned:
         request = Request(id=new_id("req"), command=command, args=args, by=by, at_us=SystemClock().now_us())
         return ask_owner(place, request, owned, timeout_us)
@@ -449,7 +450,8 @@ def _answer(works: Works, request: Request) -> Response:
         )
     works.by = request.by
     try:
-        return Response(id=request.id, ok=True, body=performer(works, request.args), at_us=now)
+        with works.trace.span(f"command {request.command}"):
+            return Response(id=request.id, ok=True, body=performer(works, request.args), at_us=now)
     except MainstayError as error:
         sentence = f"{error.where}: {error.sentence}" if error.where else error.sentence
         return Response(id=request.id, ok=False, error=sentence, mend=error.mend, exit_code=error.exit_code, at_us=now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,13 @@ import msgspec
 
 from mainstay.app.place import Place, need_applied
 from mainstay.app.stores import open_journal, open_online, open_state, take
+from mainstay.app.tracing import open_trace
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import StoreError
 from mainstay.core.nouns import Integration, SourceConfig
 from mainstay.core.ports import Journal, Lease, Online, Source, State
 from mainstay.core.records import Event
+from mainstay.core.trace import NoTrace, Trace
 from mainstay.models.registry import Registry
 from mainstay.pipelines.desk import Desk
 from mainstay.sources import open_source
@@ -40,6 +43,7 @@ class Works:
     registry: Registry
     by: str
     at: Callable[[str], None] = lambda _point: None
+    trace: Trace = field(default_factory=NoTrace)
     _desk: Desk | None = field(default=None, init=False)
     _online: Online | None = field(default=None, init=False)
     _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
@@ -90,6 +94,7 @@ class Works:
             secret=home.secret(),
             tell=self.tell,
             at=self.at,
+            trace=self.trace,
         )
         return self._desk
 
@@ -111,6 +116,7 @@ class Works:
         self.journal.close()
         self.lease.release()  # before state, where it may stand
         self.state.close()
+        self.trace.close()
 
 
 def open_sources(configs: Mapping[str, SourceConfig], place: Place, clock: Clock) -> dict[str, Source]:
@@ -160,6 +166,7 @@ def own(
         opened.callback(lease.release)
         journal = open_journal(home, clock)
         opened.callback(journal.close)
+        trace = open_trace(os.environ, integration=home.integration, process=by)
         works = Works(
             place=place,
             clock=clock,
@@ -171,6 +178,7 @@ def own(
             registry=Registry(state, token=lease.token),
             by=by,
             at=at if home.stores is None else _checked(check, at),
+            trace=trace,
         )
         opened.pop_all()  # from here on they are the works' to close
     try:

@@ -29,6 +29,9 @@ def up(
     status_port: Annotated[
         int | None, typer.Option(help="Port of the status page; as the file says when left out.")
     ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", envvar="MAINSTAY_TRACE", help="Send traces by OpenTelemetry (extra `otel`).")
+    ] = False,
 ) -> int:
     """Run the integration: the loop that keeps data current, and the API that answers.
 
@@ -37,11 +40,15 @@ def up(
 
     Example: mainstay up --workers 2
     """
-    from mainstay.app import logs
+    from mainstay.app import logs, tracing
     from mainstay.app.place import locate
     from mainstay.app.up import up as run_up
     from mainstay.core.clock import SystemClock
 
+    if trace:
+        tracing.need()
+        os.environ[tracing.TRACE] = "on"  # its processes inherit it
+        os.environ.pop(tracing.PARENT, None)  # what runs for months is not part of what started it
     session: Session = ctx.obj
     say = logs.sayer(os.environ, SystemClock(), sys.stderr)
     files = session.find_files()

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from mainstay.app import tracing
 from mainstay.app.supervisor import orphaned
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
+from mainstay.core.trace import Trace
 from mainstay.http.front import WAITING_MOST, forever, report
 from mainstay.http.protocol import PredictProtocol
 from mainstay.http.routes import application
+from mainstay.http.traced import Traced
 from mainstay.serving.view import REFRESH_US
 
 if TYPE_CHECKING:
@@ -42,14 +45,18 @@ class WorkerServer(uvicorn.Server):
     Args:
         worker: What answers.
         most: Requests begun or queued, above which new ones are refused.
+        trace: Where spans go, if they are asked for.
     """
 
-    def __init__(self, worker: Worker, most: int = WAITING_MOST) -> None:
+    def __init__(self, worker: Worker, most: int = WAITING_MOST, *, trace: Trace | None = None) -> None:
         self._worker = worker
         self._work: list[asyncio.Task[None]] = []
         self._leaving = False
         self._when = 0
         app: Any = application(worker.desk, lambda: len(self.server_state.tasks), most)
+        if trace is not None:
+            worker.desk.tell_of(trace)
+            app = Traced(app, trace)
         config = uvicorn.Config(
             app,
             loop="uvloop",
@@ -117,15 +124,20 @@ def run_worker(
     """Answers on `listening` until told to stop. Returns the exit code: 0, also after SIGTERM."""
     from mainstay.app.worker import open_worker
 
+    trace: Trace | None = None
     try:
+        if tracing.asked(os.environ):
+            trace = tracing.open_trace(os.environ, integration=integration, process=slot)
         worker = open_worker(root, integration, slot=slot, clock=clock or SystemClock(), env=os.environ)
     except MainstayError as error:
         report(f"{slot} cannot start: {error}")
         return error.exit_code
     try:
-        WorkerServer(worker).run(sockets=[listening])
+        WorkerServer(worker, trace=trace).run(sockets=[listening])
     finally:
         worker.close()
+        if trace is not None:
+            trace.close()
     return 0
 
 

@@ -11,6 +11,7 @@ from mainstay.core.clock import Clock
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import History, Landing, Online, Source, State, Write
 from mainstay.core.records import Backfill, BatchRecord, DatasetState, FeatureSetState, PublishPlan, Suppressed
+from mainstay.core.trace import NoTrace, Trace
 from mainstay.store.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Desk:
     """Records an event in the journal: kind and body."""
     at: Callable[[str], None] = lambda _point: None
     """Called at every commit point by name; fault tests kill the process there."""
+    trace: Trace = field(default_factory=NoTrace)
+    """Told of runs and their stages."""
     datasets: Shelf[DatasetState] = field(init=False)
     batches: Shelf[BatchRecord] = field(init=False)
     backfills: Shelf[Backfill] = field(init=False)

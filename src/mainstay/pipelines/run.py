@@ -29,6 +29,7 @@ from mainstay.pipelines.publish import finish_batch, publish_batch
 from mainstay.pipelines.rename import FirstRows, propose
 from mainstay.pipelines.stage import Shape, shape
 from mainstay.pipelines.suppression import suppress
+from mainstay.pipelines.told import told
 from mainstay.pipelines.whole import WholeChecks, blocks
 from mainstay.quality.checks import row_checks
 
@@ -78,6 +79,7 @@ class Runner:
         state, able = self.desk.dataset_state(self.dataset.name), self.source.capabilities
         return plan_run(self.dataset, state, self.desk.clock.now_us(), hours, able)
 
+    @told
     def run(self, *, dry: bool = False) -> RunResult:
         """One read, landed, judged and published. `dry` reads and judges, lands nothing, advances nothing."""
         state = self.desk.dataset_state(self.dataset.name)
@@ -92,6 +94,7 @@ class Runner:
             if again.columns == info.columns:
                 raise
             info, form = again, self._fit(state, again, dry=dry)
+        with self.desk.trace.span("read", dataset=self.dataset.name, mode=plan.mode):
             rows, read_cursor, began_source, checked = self._read(form, plan)
         noops = stage.drop_noops(self.desk.current, form)
         suppressed = suppress(self.desk, form)
@@ -153,10 +156,13 @@ class Runner:
         )
         judgement = gate.judge()
         batch = msgspec.structs.replace(batch, contract=self._contract_number())
+        with self.desk.trace.span("gate", dataset=batch.dataset, batch=batch.number):
+            judgement = gate.judge()
         if judgement.blocking:
             return self._block(form, batch, judgement)
         self._whole.note(judgement.findings, batch.began_us)
-        return publish_batch(self.desk, gate, judgement, batch)
+        with self.desk.trace.span("publish", dataset=batch.dataset, batch=batch.number):
+            return publish_batch(self.desk, gate, judgement, batch)
 
     def _contract_number(self) -> int:
         if self._contract is None:
@@ -333,7 +339,8 @@ class Runner:
     def _land(self, form: Shape, result: RunResult, manifest: Manifest, also: tuple[Write, ...] = ()) -> RunResult:
         desk, name = self.desk, self.dataset.name
         desk.at("before-landing")
-        landed = desk.landing.land(manifest, marked(stage.landing_reader(desk.current, form), form))
+        with desk.trace.span("land", dataset=name, batch=manifest.number, rows=manifest.rows):
+            landed = desk.landing.land(manifest, marked(stage.landing_reader(desk.current, form), form))
         desk.at("landed")
         queued = bool(desk.waiting(name))
         if queued:  # before state knows the batch: a crash between the two is repaired by `adopt_landed`

@@ -14,8 +14,10 @@ from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.core.ports import Journal, OnlineReader
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
+from mainstay.core.trace import Trace
 from mainstay.serving import keys
 from mainstay.serving.answer import Answering
+from mainstay.serving.answer_traced import TracedAnswering
 from mainstay.serving.card_tokens import CardTokens, Grant
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.meter import Meter
@@ -63,7 +65,7 @@ class Desk:
         self.meter = meter
         self.cards = cards
         self.meters = meters
-        self.answering = Answering(online, journal, clock, meter)
+        self.answering: Answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
         self.disk = disk
         self.draining = False
@@ -144,6 +146,10 @@ class Desk:
         if entry is not None:
             return msgspec.msgpack.decode(entry.payload, type=Receipt) if entry.kind == "receipt" else None
         return None if self._archive is None else self._archive(id)
+
+    def tell_of(self, trace: Trace) -> None:
+        """Spans for each stage of an answer from now on. For the time before the first request."""
+        self.answering = TracedAnswering(self.online, self._journal, self.clock, self.meter, trace)
 
     def save(self) -> None:
         """Writes this worker's counters where every worker finds them."""

@@ -1,0 +1,70 @@
+"""Answering that tells of its stages: lookup, model, receipt. Made only where traces are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainstay.core.clock import Clock
+from mainstay.core.ports import Journal, LoadedModel, OnlineReader
+from mainstay.core.trace import Trace
+from mainstay.serving.answer import Answering
+from mainstay.serving.inputs import InputPlan
+from mainstay.serving.meter import Meter
+from mainstay.serving.request import PredictRequest, Scalar
+from mainstay.serving.view import Snapshot
+from mainstay.serving.work import Call, Work
+
+
+class TracedAnswering(Answering):
+    """The same answers, with a span around each stage.
+
+    Args:
+        online: As of Answering.
+        journal: As of Answering.
+        clock: As of Answering.
+        meter: As of Answering.
+        trace: Where spans go.
+    """
+
+    def __init__(self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter, trace: Trace) -> None:
+        super().__init__(online, journal, clock, meter)
+        self._trace = trace
+
+    def _fetch(self, snap: Snapshot, plan: InputPlan, key: str | int, inputs: dict[str, Scalar] | None) -> Work:
+        with self._trace.span("lookup", keys=1) as span:
+            work = super()._fetch(snap, plan, key, inputs)
+            span.note(found=work.row is not None)
+            if work.unseen:
+                span.failed("the online store could not be read")
+            return work
+
+    def _all(
+        self, snap: Snapshot, plan: InputPlan, request: PredictRequest
+    ) -> tuple[list[Work], Sequence[str | int | None]]:
+        with self._trace.span("lookup") as span:
+            works, keys = super()._all(snap, plan, request)
+            span.note(keys=len(works), found=sum(work.row is not None for work in works))
+            return works, keys
+
+    def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
+        with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
+            super()._run(snap, model, works)
+            if any(work.error for work in works):
+                span.failed("the model did not answer")
+
+    async def _run_elsewhere(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
+        with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
+            await super()._run_elsewhere(snap, model, works)
+            if any(work.error for work in works):
+                span.failed("the model did not answer")
+
+    def _record(self, snap: Snapshot, work: Work, call: Call) -> str | None:
+        with self._trace.span("receipt") as span:
+            written = super()._record(snap, work, call)
+            if written is None:
+                span.failed("no receipt could be written")
+            else:
+                span.note(receipt=written)
+            if work.judged is not None:
+                span.note(verdict=work.judged.verdict.value, action=work.judged.action, reason=work.judged.reason)
+            return written
