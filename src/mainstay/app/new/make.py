@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import zoneinfo
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from mainstay.app.new.columns import propose
 from mainstay.app.new.datasets import choose_table, fed, main_dataset
 from mainstay.app.new.inputs import Matched
 from mainstay.app.new.looking import Address, address, open_look
+from mainstay.app.new.place import beside, remove_left, settle
 from mainstay.app.new.tables import singular, slug
 from mainstay.app.new.texts import DatasetPlan, Inline, Plan, files, scalar
 from mainstay.app.new.untrained import untrained
@@ -51,7 +49,8 @@ def make(wish: Wish, clock: Clock, *, person: Ask | None, say: Say) -> Made:
         raise Refused(f"{folder} is there already, and not empty", mend="name a new folder")
     at = address(wish.source, os.environ)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(folder) as place:
+    remove_left(folder.parent, say)
+    with beside(folder) as place:
         look = open_look(at, clock)
         try:
             work = Work(wish, look, Asker(wish.said, person=person, yes=wish.yes), say, clock, place / ".mainstay")
@@ -63,21 +62,8 @@ def make(wish: Wish, clock: Clock, *, person: Ask | None, say: Say) -> Made:
             _write(place / name, text, secret=name in secrets)
         read_file(place / "mainstay.yaml")
         shutil.rmtree(place / ".mainstay", ignore_errors=True)
-        if folder.exists():
-            folder.rmdir()
-        place.rename(folder)
+        settle(place, folder)
     return Made(folder=folder, plan=plan, outputs=outputs, paths=tuple(written))
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A place on the same disk that becomes the folder by one rename; gone when that did not happen."""
-    place = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        place.chmod(0o755)
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _write(path: Path, text: str, *, secret: bool) -> None:
