@@ -87,15 +87,15 @@ class Runner:
         form = self._fit(state, info, dry=dry)
         plan = self.plan()
         began = self.desk.clock.now_us()
-        try:
-            rows, read_cursor, began_source, checked = self._read(form, plan)
-        except SourceRefused:  # a column was renamed between the two looks at the table: look again, once
-            again = self.source.describe(self.dataset.table)
-            if again.columns == info.columns:
-                raise
-            info, form = again, self._fit(state, again, dry=dry)
         with self.desk.trace.span("read", dataset=self.dataset.name, mode=plan.mode):
-            rows, read_cursor, began_source, checked = self._read(form, plan)
+            try:
+                rows, read_cursor, began_source, checked = self._read(form, plan)
+            except SourceRefused:  # a column was renamed between the two looks at the table: look again, once
+                again = self.source.describe(self.dataset.table)
+                if again.columns == info.columns:
+                    raise
+                info, form = again, self._fit(state, again, dry=dry)
+                rows, read_cursor, began_source, checked = self._read(form, plan)
         noops = stage.drop_noops(self.desk.current, form)
         suppressed = suppress(self.desk, form)
         noops += suppressed.noops
@@ -154,10 +154,9 @@ class Runner:
             row_checks=self._row_checks,
             wider=lambda relation: self._whole.judge(relation, batch.began_us),
         )
-        judgement = gate.judge()
-        batch = msgspec.structs.replace(batch, contract=self._contract_number())
         with self.desk.trace.span("gate", dataset=batch.dataset, batch=batch.number):
             judgement = gate.judge()
+        batch = msgspec.structs.replace(batch, contract=self._contract_number())
         if judgement.blocking:
             return self._block(form, batch, judgement)
         self._whole.note(judgement.findings, batch.began_us)
