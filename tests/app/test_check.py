@@ -21,6 +21,7 @@ from mainstay.app.place import Place, read_file
 from mainstay.cli.main import run as run_command
 from mainstay.core.clock import HOUR, SECOND, SystemClock
 from mainstay.core.errors import FileError
+from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import Check, Field, InlineModel, Signature
 from mainstay.core.ports import Capabilities, SourceColumn, SourceHealth, SourceKind, TableInfo
 from mainstay.core.records import ModelVersion
@@ -505,9 +506,9 @@ def test_the_api_contract_in_git_is_kept(shop: Shop) -> None:
     from mainstay.serving import contract
 
     integration = read_file(shop.write(file_of("{kind: sqlite, path: crm.db}")))
-    features = describe_set(integration.features["customer"], integration.datasets)
+    features = ModelInput(sets=(describe_set(integration.features["customer"], integration.datasets),))
     outputs = Signature(inputs=(), outputs=(Field(name="churn_probability", type="string"),))
-    standing = contract.build(integration, features.columns, outputs, key_type=features.key_type)
+    standing = contract.build(integration, features.columns, outputs, keys=features.keys)
     findings, _ = judge_model(ModelFacts(integration, features, contract=standing))
     assert {one.check for one in findings if one.verdict is Verdict.FAIL} == {"api.outputs"}
 

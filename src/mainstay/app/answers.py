@@ -6,10 +6,10 @@ None of this needs the lease: it reads state, journal, landing and history as th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,6 +20,8 @@ from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock, iso, span
 from mainstay.core.errors import MainstayError, NotFound
 from mainstay.core.ports import JournalReader, State
+from mainstay.core.ports import State
+from mainstay.core.receipt import UsedRow
 from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load
@@ -27,7 +29,7 @@ from mainstay.models.verify import reproduce
 from mainstay.pipelines import archive, stage
 from mainstay.pipelines.currency import conversions
 from mainstay.pipelines.desk import batch_name
-from mainstay.serving import judge
+from mainstay.serving import judge, judge_views
 from mainstay.serving.reply import Answer, Batch, Refusal
 from mainstay.serving.request import PredictRequest
 from mainstay.serving.work import Call
@@ -123,7 +125,7 @@ def _verify_policy(one: Receipt) -> Finding:
         return Finding(
             check="receipt", verdict=Verdict.UNKNOWN, sentence="the facts of this judgement are not recorded"
         )
-    again = judge.rejudge(one.policy)
+    again = judge_views.rejudge_views(one.policy) if "views" in one.policy else judge.rejudge(one.policy)
     wanted = {"answered": ("answer", "flag"), "fallback": ("fallback",), "refused": ("refuse",)}[one.outcome]
     same = again.action in wanted and again.reason == one.reason and again.status == one.status
     return Finding(
@@ -148,9 +150,12 @@ def why(found: Readers, id: str) -> tuple[Link, ...]:
     """The chain of one answer, each link with its numbers; a link that is gone says when and why."""
     one = receipt(found, id)
     links: list[Link] = []
-    for dataset, (batch, ordinal) in sorted((name, tuple(at)) for name, at in one.positions.items()):
-        links.extend(_row_links(found, one, dataset, batch, ordinal))
-    if not one.positions:
+    for view in one.views:
+        links.append(_view_link(view))
+        links.extend(_source_links(found, one, view.positions))
+    if not one.views:
+        links.extend(_source_links(found, one, one.positions))
+    if not one.positions and not any(view.positions for view in one.views):
         links.append(_no_row(one))
     links.append(_features_link(one))
     links.append(_model_link(found, one))
@@ -158,6 +163,23 @@ def why(found: Readers, id: str) -> tuple[Link, ...]:
     events = archive.events_for(id, found.journal, found.history)
     links.extend(_event_links(events))
     return tuple(links)
+
+
+def _source_links(found: Readers, one: Receipt, positions: Mapping[str, Sequence[int]]) -> Iterator[Link]:
+    for dataset, (batch, ordinal) in sorted((name, tuple(at)) for name, at in positions.items()):
+        yield from _row_links(found, one, dataset, batch, ordinal)
+
+
+def _view_link(one: UsedRow) -> Link:
+    """The row of one feature view, before the source rows that it came from."""
+    row = f"publish plan {one.plan}" if one.plan else "no row was found for the key"
+    seen = f"; as of {iso(one.as_of_us)}" if one.as_of_us is not None else ""
+    key = "erased" if one.key is None else one.key
+    return Link(
+        what="view",
+        sentence=f"{one.view}: {row}{seen}; {one.verdict}" + (f": {one.sentence}" if one.sentence else ""),
+        details=((", ".join(one.columns) or "key", key), ("feature set", one.feature_set)),
+    )
 
 
 def _no_row(one: Receipt) -> Link:
@@ -324,11 +346,18 @@ def _features_link(one: Receipt) -> Link:
         if one.as_of_us
         else "given by the caller"
     )
+    if one.views:
+        sets = ", ".join(f"{row.view} {row.feature_set.removeprefix('sha256:')[:12]}" for row in one.views)
+        return Link(what="features", sentence=f"feature sets {sets}; {seen}", details=_named(one.inputs))
     return Link(
         what="features",
         sentence=f"feature set {one.feature_set.removeprefix('sha256:')[:12]}, publish plan {one.plan}; {seen}",
-        details=tuple((name, "" if value is None else str(value)) for name, value in one.inputs.items()),
+        details=_named(one.inputs),
     )
+
+
+def _named(inputs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, "" if value is None else str(value)) for name, value in inputs.items())
 
 
 def _model_link(found: Readers, one: Receipt) -> Link:

@@ -14,6 +14,7 @@ from mainstay.app.landing_names import landing_names, read_otherwise, unnamed, w
 from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
 from mainstay.core.errors import FileError, MainstayError, NotFound, Refused
+from mainstay.core.inputs import ModelInput, model_input
 from mainstay.core.nouns import Dataset, Field, Integration, Signature
 from mainstay.core.ports import Write
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion
@@ -57,6 +58,11 @@ def feature_state(integration: Integration, view_name: str) -> FeatureSetState:
     return sets.describe_set(integration.features[view_name], integration.datasets)
 
 
+def input_of(integration: Integration) -> ModelInput:
+    """What `model.input` means now. Raises Refused where its views cannot be the input of one model."""
+    return model_input([feature_state(integration, name) for name in integration.model.views])
+
+
 def plan(works: Works, new: Integration) -> Plan:
     """What applying `new` means here. Reads state, changes nothing.
 
@@ -64,7 +70,7 @@ def plan(works: Works, new: Integration) -> Plan:
     """
     applied = applied_record(works.state)
     old = _before(applied)
-    wanted = feature_state(new, new.model.input)
+    wanted = input_of(new)
     views = meant(new)
     first = [
         one for one in pins.unneeded(works.state, works.registry, views) if pins.lost(one, new.datasets)
@@ -77,11 +83,13 @@ def plan(works: Works, new: Integration) -> Plan:
         Step(kind="drop_dataset", name=name, sentence=f"stop reading {name}; what was stored stays")
         for name in sorted(dropped)
     )
-    known = works.state.get("feature_set", wanted.digest)
-    if known is None or msgspec.json.decode(known.body, type=FeatureSetState).retired:
-        beside = " beside the one that answers" if works.registry.answering() is not None else ""
-        sentence = f"build feature set {short(wanted.digest)}{beside}"
-        steps.append(Step(kind="add_feature_set", name=wanted.digest, sentence=sentence))
+    for one in wanted.sets:
+        known = works.state.get("feature_set", one.digest)
+        if known is None or msgspec.json.decode(known.body, type=FeatureSetState).retired:
+            of = f" of {one.view}" if wanted.several else ""
+            beside = " beside the one that answers" if works.registry.answering() is not None else ""
+            sentence = f"build feature set {short(one.digest)}{of}{beside}"
+            steps.append(Step(kind="add_feature_set", name=one.digest, sentence=sentence))
     made, used = _model_steps(works, new, wanted)
     steps.extend(made)
     promised, warnings = _contract_steps(works, old, new)
@@ -228,9 +236,9 @@ def _reclean(works: Works, new: Integration, step: Step) -> None:
     reclean(works.desk, Runner(works.desk, new.datasets[step.name]), Moment(moment.ours_us, moment.source_us))
 
 
-def _add_feature_set(works: Works, new: Integration, _step: Step) -> None:
-    added = sets.add(works.desk, feature_state(new, new.model.input))
-    sets.build(works.desk, added.digest)
+def _add_feature_set(works: Works, new: Integration, step: Step) -> None:
+    wanted = next(one for one in input_of(new).sets if one.digest == step.name)
+    sets.build(works.desk, sets.add(works.desk, wanted).digest)
 
 
 def _retire_feature_set(works: Works, _new: Integration, step: Step) -> None:
@@ -238,7 +246,7 @@ def _retire_feature_set(works: Works, _new: Integration, step: Step) -> None:
 
 
 def _new_version(works: Works, new: Integration, _step: Step) -> None:
-    works.registry.add(_draft(new, feature_state(new, new.model.input), works.clock.now_us(), works.by))
+    works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by))
 
 
 def _new_post(works: Works, new: Integration, _step: Step) -> None:
@@ -248,16 +256,16 @@ def _new_post(works: Works, new: Integration, _step: Step) -> None:
 
 
 def _use_version(works: Works, new: Integration, _step: Step) -> None:
-    version = works.registry.add(_draft(new, feature_state(new, new.model.input), works.clock.now_us(), works.by))
+    version = works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by))
     works.registry.use(version.number, by=works.by, at_us=works.clock.now_us())
 
 
 def _write_contract(works: Works, new: Integration, _step: Step) -> None:
     del works
-    wanted = feature_state(new, new.model.input)
+    wanted = input_of(new)
     api_contract.write(
         api_contract.path_of(new.folder, new.api),
-        api_contract.build(new, wanted.columns, inline_signature(new, wanted), key_type=wanted.key_type),
+        api_contract.build(new, wanted.columns, inline_signature(new, wanted), keys=wanted.keys),
     )
 
 
@@ -293,7 +301,7 @@ _PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
 }
 
 
-def _draft(new: Integration, wanted: FeatureSetState, at_us: int, by: str) -> ModelVersion:
+def _draft(new: Integration, wanted: ModelInput, at_us: int, by: str) -> ModelVersion:
     """The file's constant or rule as a version."""
     if new.model.inline is None:
         raise NotFound("the file has neither a constant nor a rule", mend="mainstay model add FILE")
@@ -302,6 +310,7 @@ def _draft(new: Integration, wanted: FeatureSetState, at_us: int, by: str) -> Mo
         name=new.model.name,
         inputs=_inline_inputs(wanted),
         feature_set=wanted.digest,
+        also=wanted.also,
         at_us=at_us,
         by=by,
         pre=new.model.pre,
@@ -324,7 +333,7 @@ def _reposted(works: Works, new: Integration) -> ModelVersion | None:
     return with_post(made, new.model.post)
 
 
-def inline_signature(new: Integration, wanted: FeatureSetState) -> Signature:
+def inline_signature(new: Integration, wanted: ModelInput) -> Signature:
     """The signature of a constant (no inputs) or a rule (every feature column that it may use), after `model.post`."""
     inline = new.model.inline
     if inline is None:
@@ -333,7 +342,7 @@ def inline_signature(new: Integration, wanted: FeatureSetState) -> Signature:
     return Signature(inputs=inputs, outputs=Post(new.model.post, inline.outputs).outputs)
 
 
-def _inline_inputs(wanted: FeatureSetState) -> tuple[Field, ...]:
+def _inline_inputs(wanted: ModelInput) -> tuple[Field, ...]:
     return tuple(Field(name=name, type=kind) for name, kind in wanted.columns)
 
 
@@ -394,7 +403,7 @@ def _dataset_steps(works: Works, before: Integration | None, after: Integration,
     return steps
 
 
-def _model_steps(works: Works, new: Integration, wanted: FeatureSetState) -> tuple[list[Step], list[Step]]:
+def _model_steps(works: Works, new: Integration, wanted: ModelInput) -> tuple[list[Step], list[Step]]:
     """Steps that make the file's constant or rule a version, and those that let it answer.
 
     It answers at once where nothing answers yet, or where what answers came from the file and its features are ready.
@@ -411,8 +420,8 @@ def _model_steps(works: Works, new: Integration, wanted: FeatureSetState) -> tup
     same = [
         one.number
         for one in works.registry.versions()
-        if (one.name, one.digest, one.feature_set, one.origin, one.retired_us)
-        == (draft.name, draft.digest, draft.feature_set, draft.origin, None)
+        if (one.name, one.digest, one.feature_sets, one.origin, one.retired_us)
+        == (draft.name, draft.digest, draft.feature_sets, draft.origin, None)
     ]
     answering = works.registry.answering()
     use = Step(kind="use_version", name=new.model.name, sentence=f"let the {kind} answer")
@@ -435,13 +444,13 @@ def _differ(one: ModelVersion, other: ModelVersion) -> bool:
     return content(one) != content(other) or one.retired_us is not None
 
 
-def _ready(works: Works, wanted: FeatureSetState) -> bool:
-    """Whether every dataset that the feature set reads was published once, so that building it makes it complete."""
+def _ready(works: Works, wanted: ModelInput) -> bool:
+    """Whether every dataset that its features read was published once, so that building them makes them complete."""
     states = ShelfReader(works.state, "dataset", DatasetState)
-    return all((found := states.get(name)) is not None and found.as_of_us is not None for name in wanted.mapping)
+    return all((found := states.get(name)) is not None and found.as_of_us is not None for name in wanted.datasets)
 
 
-def _contract_breaks(works: Works, new: Integration, wanted: FeatureSetState) -> list[Finding]:
+def _contract_breaks(works: Works, new: Integration, wanted: ModelInput) -> list[Finding]:
     path = api_contract.path_of(new.folder, new.api)
     if not path.is_file():
         return []
@@ -450,13 +459,13 @@ def _contract_breaks(works: Works, new: Integration, wanted: FeatureSetState) ->
     if new.model.inline is not None:
         signature = inline_signature(new, wanted)
         found.extend(
-            api_contract.breaks(standing, api_contract.build(new, wanted.columns, signature, key_type=wanted.key_type))
+            api_contract.breaks(standing, api_contract.build(new, wanted.columns, signature, keys=wanted.keys))
         )
     else:
         answering = works.registry.answering()
         if answering is not None:
             version = _reposted(works, new) or works.registry.get(answering.version)
-            now = api_contract.build(new, wanted.columns, version.signature, key_type=wanted.key_type)
+            now = api_contract.build(new, wanted.columns, version.signature, keys=wanted.keys)
             found.extend(api_contract.breaks(standing, now))
     return [
         msgspec.structs.replace(one, mend=f"raise `api: {new.api}` to {new.api + 1}, or take the change back")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -16,13 +17,15 @@ from mainstay import spec
 from mainstay.app.check_datasets import DatasetFacts, judge_dataset, misfits
 from mainstay.app.check_features import ViewFacts, compare, read_view
 from mainstay.app.check_model import ModelFacts, judge_answer, judge_model
-from mainstay.app.check_sample import Rehearsal, rehearse
+from mainstay.app.check_sample import SAMPLE_ROWS, Rehearsal, rehearse
 from mainstay.app.check_sources import SourceFacts, judge_source
 from mainstay.app.place import Place, applied_record
 from mainstay.app.stores import has_state, open_state
 from mainstay.app.wiring import open_sources
+from mainstay.core import inputs
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError
+from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import Dataset, Integration
 from mainstay.core.ports import Source
 from mainstay.core.records import DatasetState, ModelVersion
@@ -30,6 +33,7 @@ from mainstay.core.verdicts import Finding, Verdict, worst
 from mainstay.models.registry import RegistryReader
 from mainstay.serving import contract as api_contract
 from mainstay.serving.contract import ApiContract
+from mainstay.serving.pairs import combinations
 from mainstay.store.shelf import ShelfReader
 
 
@@ -96,7 +100,7 @@ def check(place: Place, integration: Integration, clock: Clock) -> Report:
             "purpose": _purpose(integration),
             "sources": [one for source in facts.values() for one in judge_source(source)],
             "datasets": [one for dataset in datasets.values() for one in judge_dataset(dataset)],
-            "features": [one for view in views.values() for one in view.findings],
+            "features": [one for view in views.values() for one in view.findings] + _together(integration, views),
             "model": model,
             "answer": list(judge_answer(integration, candidate)),
         },
@@ -203,15 +207,51 @@ def _with_sample(facts: DatasetFacts, rehearsal: Rehearsal) -> DatasetFacts:
     )
 
 
+def _together(integration: Integration, views: Mapping[str, ViewFacts]) -> list[Finding]:
+    """Whether the views of `model.input` can be the input of one model; nothing to say where there is but one."""
+    mine = [views[name] for name in integration.model.views]
+    if len(mine) == 1:
+        return []
+    there = [view.state for view in mine if view.state is not None]
+    found = list(inputs.misfits(there))
+    if found or len(there) < len(mine):
+        return found
+    given = ModelInput(sets=tuple(there))
+    asked = ", ".join(field.name for field in given.keys)
+    sentence = f"{len(mine)} views give {len(given.columns)} columns; a request names {asked}"
+    tried = all(view.by_key for view in mine)
+    if tried and not _rows(mine):
+        mend = "see that the views' keys mean the same, and that their datasets hold the same keys"
+        return [
+            Finding(
+                check="model.views",
+                verdict=Verdict.WARN,
+                sentence=f"{sentence}; no rows of the sample meet",
+                mend=mend,
+            )
+        ]
+    return [Finding(check="model.views", verdict=Verdict.PASS, sentence=sentence)]
+
+
 def _model_facts(integration: Integration, views: Mapping[str, ViewFacts], known: Known) -> ModelFacts:
-    view = views[integration.model.input]
+    mine = [views[name] for name in integration.model.views]
+    there = [view.state for view in mine if view.state is not None]
+    joins = len(there) == len(mine) and not any(inputs.misfits(there))
     return ModelFacts(
         integration=integration,
-        features=view.state,
+        features=ModelInput(sets=tuple(there)) if joins else None,
         answering=known.answering,
         contract=_standing(integration),
-        rows=view.rows,
+        rows=_rows(mine),
     )
+
+
+def _rows(views: Sequence[ViewFacts]) -> list[list[Any]]:
+    """The sample's rows as the model would be given them: of several views, rows of pairs that exist."""
+    if len(views) == 1:
+        return views[0].rows
+    parts = [(view.state, view.by_key) for view in views if view.state is not None]
+    return [[value for row in one.rows for value in row] for one in combinations(parts, SAMPLE_ROWS)]
 
 
 def _standing(integration: Integration) -> ApiContract | None:

@@ -33,6 +33,8 @@ class ViewFacts:
     """None: its SQL cannot be served, and the findings say why."""
     rows: list[list[Any]] = field(default_factory=list)
     """Feature rows of the sample, values in the order of the columns."""
+    by_key: dict[str, list[Any]] = field(default_factory=dict)
+    """The same by key."""
 
 
 def read_view(view: FeatureView, datasets: Mapping[str, Dataset]) -> ViewFacts:
@@ -93,7 +95,8 @@ def compare(facts: ViewFacts, rehearsal: Rehearsal) -> Iterator[Finding]:
 
 def _compared(check: str, facts: ViewFacts, state: FeatureSetState, rehearsal: Rehearsal) -> Finding:
     full = _computed(rehearsal, state, None)
-    facts.rows = [values for values in full.values() if values is not None]
+    facts.by_key = {key: values for key, values in full.items() if values is not None}
+    facts.rows = list(facts.by_key.values())
     keys = sorted(full)
     if len(keys) < 2:
         sentence = f"cannot be told from the {len(keys)} keys of the sample"

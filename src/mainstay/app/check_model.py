@@ -13,8 +13,9 @@ import msgspec
 
 from mainstay.app.check_pre import eaten, judge_pre
 from mainstay.core.errors import ModelError, ModelRefused
+from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
-from mainstay.core.records import FeatureSetState, ModelVersion
+from mainstay.core.records import ModelVersion
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.fitting import fits
 from mainstay.models.inputs import null
@@ -31,8 +32,8 @@ class ModelFacts:
     """What is known of the model."""
 
     integration: Integration
-    features: FeatureSetState | None
-    """The feature set that `model.input` means; None: its SQL cannot be served."""
+    features: ModelInput | None
+    """The feature sets that `model.input` means; None: the SQL of one cannot be served, or they cannot be joined."""
     answering: ModelVersion | None = None
     """The version that answers now; None: none does."""
     contract: ApiContract | None = None
@@ -62,6 +63,7 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
                 name=facts.integration.model.name,
                 inputs=tuple(Field(name=name, type=kind) for name, kind in columns),
                 feature_set=facts.features.digest,
+                also=facts.features.also,
                 at_us=0,
                 by="",
                 pre=facts.integration.model.pre,
@@ -119,7 +121,7 @@ def _fitting(facts: ModelFacts, candidate: Candidate, columns: Sequence[tuple[st
     yield from fits([*given, *facts.integration.model.request_inputs], candidate.signature.outputs, candidate.signature)
     if facts.contract is None or facts.features is None:
         return
-    now = api_contract.build(facts.integration, columns, candidate.signature, key_type=facts.features.key_type)
+    now = api_contract.build(facts.integration, columns, candidate.signature, keys=facts.features.keys)
     broken = api_contract.breaks(facts.contract, now)
     api = facts.integration.api
     for one in broken:

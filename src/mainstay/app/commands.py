@@ -16,6 +16,7 @@ import msgspec
 from mainstay.app import apply as applying
 from mainstay.app import backfills, erasures
 from mainstay.app.mapping import values_of
+from mainstay.app.people import must_be_clear, names, texts_of
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
 from mainstay.app.restore import mark_later
@@ -26,10 +27,11 @@ from mainstay.core.clock import HOUR, SECOND, SystemClock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.ports import State, Write
-from mainstay.core.records import Receipt, Request, Response, Seal, Suppressed
+from mainstay.core.records import Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
+from mainstay.pipelines.suppression import person_of
 from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
 
@@ -144,7 +146,8 @@ def _erase(works: Works, args: Body) -> Body:
     key, reason = args["key"], args["reason"]
     if not reason.strip():
         raise Refused("an erasure says why", mend="add --reason '...'")
-    if key in reason:
+    must_be_clear(works.desk, key)
+    if key in reason or person_of(works.desk, key).key in reason:
         raise Refused("the reason names the person, and reasons are kept", mend="say why without the key")
     return _erase_key(works, key, reason)
 
@@ -187,7 +190,7 @@ def erase_again(works: Works) -> int:
         return keyed_hash(works.desk.secret, text) in marked
 
     keys = erase.present(works.desk, named)
-    keys |= archive_erase.people(works.journal, works.history, named)
+    keys |= archive_erase.people(works.journal, works.history, lambda one: texts_of(works.desk, one), named)
     for key in sorted(keys):
         _erase_key(works, key, marked[keyed_hash(works.desk.secret, key)].reason)
     works.state.commit([Write(space="erase_again", name=name, body=None) for name in marked], token=works.lease.token)
@@ -219,13 +222,6 @@ def _forget_responses(works: Works, key: str) -> None:
     works.state.commit(gone, token=works.lease.token)
 
 
-def names(works: Works, receipt: Receipt, key: str) -> bool:
-    """Whether a receipt is about the person: by its key, or by the key among inputs that came with the request."""
-    view = works.desk.integration.features.get(works.desk.integration.model.input)
-    given = None if view is None or receipt.inputs is None else receipt.inputs.get(view.key)
-    return receipt.key == key or (given is not None and str(given) == key)
-
-
 def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
     """Erases in journal and history. Segments that a live worker writes are sealed by it first, on request."""
     at_us = works.clock.now_us()
@@ -235,7 +231,7 @@ def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
     deadline = time.monotonic() + SEAL_S
     while True:
         done = archive_erase.erase_receipts(
-            works.journal, works.history, key_matches=lambda receipt: names(works, receipt, key), at_us=at_us
+            works.journal, works.history, key_matches=lambda receipt: names(works.desk, receipt, key), at_us=at_us
         )
         if not done.open:
             return done
@@ -251,7 +247,7 @@ def _verify(works: Works, args: Body) -> Body:
     key = args["key"]
     traces = list(erase.traces(works.desk, key))
     traces += archive_erase.receipt_traces(
-        works.journal, works.history, key_matches=lambda receipt: names(works, receipt, key)
+        works.journal, works.history, key_matches=lambda receipt: names(works.desk, receipt, key)
     )
     traces += [f"state: backfill {one.id}" for one in backfills.naming(works, key)]
     traces += [f"state: answer {name} to a command" for name in _naming(works, key)]

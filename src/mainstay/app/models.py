@@ -21,6 +21,8 @@ from mainstay.app.stores import has_state, open_journal, open_online, open_state
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
 from mainstay.core.nouns import Field, Integration, PreStep, Signature
+from mainstay.core.inputs import ModelInput
+from mainstay.core.nouns import Integration, Signature
 from mainstay.core.ports import Row, State
 from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
@@ -36,6 +38,7 @@ from mainstay.models.runtimes.python import listening
 from mainstay.quality.checks import freshness_finding
 from mainstay.serving import contract as api_contract
 from mainstay.serving.inputs import InputPlan
+from mainstay.serving.pairs import paired_rows
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.shelf import ShelfReader
 
@@ -97,8 +100,9 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
     there.
     """
     integration = need_applied(at.state)
-    wanted = applying.feature_state(integration, integration.model.input)
-    if ShelfReader(at.state, "feature_set", FeatureSetState).get(wanted.digest) is None:
+    wanted = applying.input_of(integration)
+    built = ShelfReader(at.state, "feature_set", FeatureSetState)
+    if any(built.get(one.digest) is None for one in wanted.sets):
         raise Refused("the feature set of the file is not built here yet", mend="mainstay apply, then mainstay run")
     with handed(wish.file, wish.example) as given:
         made = _draft(at, integration, wanted, wish=msgspec.structs.replace(wish, file=given.file), given=given, by=by)
@@ -107,7 +111,7 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
     return version, made.told
 
 
-def _draft(at: Shop, integration: Integration, wanted: FeatureSetState, *, wish: Wish, given: Handed, by: str) -> Draft:
+def _draft(at: Shop, integration: Integration, wanted: ModelInput, *, wish: Wish, given: Handed, by: str) -> Draft:
     """The version that the file would be, proved on the current rows and measured."""
     pre, post = integration.model.pre, integration.model.post
     columns = columns_of(integration, wanted)
@@ -171,6 +175,9 @@ def _pinned(steps: Sequence[PreStep]) -> Iterator[str]:
         if step.pinned:
             value, count = step.pinned["value"], step.pinned["rows"]
             yield f"{step.args['with']} of {step.args['of']}: {value}, of {count:,} current rows; it stays so"
+    version = msgspec.structs.replace(made.version, also=wanted.also, cost=_cost(at, made.version, rows))
+    told = (*given.notes, *made.told, *_priced(version.cost))
+    return Draft(version=with_post(version, post), told=told)
 
 
 def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[Cost, ...]:
@@ -190,22 +197,24 @@ def _priced(cost: Sequence[Cost]) -> Iterator[str]:
         yield f"costs {one.us:,} µs for a row alone and {last.us / last.rows:,.1f} µs a row for {last.rows:,} at once"
 
 
-def _misfits(integration: Integration, wanted: FeatureSetState, signature: Signature) -> list[Finding]:
+def _misfits(integration: Integration, wanted: ModelInput, signature: Signature) -> list[Finding]:
     path = api_contract.path_of(integration.folder, integration.api)
     standing = (
         api_contract.read(path)
         if path.is_file()
-        else api_contract.build(integration, wanted.columns, signature, key_type=wanted.key_type)
+        else api_contract.build(integration, wanted.columns, signature, keys=wanted.keys)
     )
-    found = fits((*standing.columns, *standing.inputs, standing.key), standing.outputs, signature)
+    found = fits((*standing.columns, *standing.inputs, *standing.key_columns), standing.outputs, signature)
     return [one for one in found if one.verdict is Verdict.FAIL]
 
 
-def current_rows(at: Shop, wanted: FeatureSetState, integration: Integration, signature: Signature) -> list[Row]:
-    """Every current feature row, as the model would be given it."""
+def current_rows(at: Shop, wanted: ModelInput, integration: Integration, signature: Signature) -> list[Row]:
+    """Every current feature row, as the model would be given it; of several views a sample of pairs that exist."""
     online = open_online(at.place.home, writable=False)
     plan = InputPlan(signature, wanted.columns, integration.model.request_inputs)
     try:
+        if wanted.several:
+            return [plan.row(values) for values in paired_rows(online, wanted)]
         rows: list[Row] = []
         keys = list(online.keys(wanted.digest))
         for start in range(0, len(keys), 1_000):
@@ -225,12 +234,13 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     version = at.registry.get(number)
     path = api_contract.path_of(integration.folder, integration.api)
     sets = ShelfReader(at.state, "feature_set", FeatureSetState)
-    state = sets.get(version.feature_set)
-    if state is not None and not path.is_file():
-        made = api_contract.build(integration, state.columns, version.signature, key_type=state.key_type)
+    pinned = [one for digest in version.feature_sets if (one := sets.get(digest)) is not None]
+    if pinned and not path.is_file():
+        given = ModelInput(sets=tuple(pinned))
+        made = api_contract.build(integration, given.columns, version.signature, keys=given.keys)
         api_contract.write(path, made)
-    elif state is not None:
-        _keep_outputs(integration, state, version)
+    elif pinned:
+        _keep_outputs(integration, ModelInput(sets=tuple(pinned)), version)
     await_host(at, version)
     answering = at.registry.use(
         number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
@@ -239,7 +249,7 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     return answering
 
 
-def _keep_outputs(integration: Integration, wanted: FeatureSetState, version: ModelVersion) -> None:
+def _keep_outputs(integration: Integration, wanted: ModelInput, version: ModelVersion) -> None:
     """Callers get what the API contract promises them, also by a version with other steps of `model.post`."""
     misfits = [one for one in _misfits(integration, wanted, version.signature) if one.check == "model.output"]
     if misfits:
@@ -278,19 +288,27 @@ def await_host(at: Shop, version: ModelVersion, *, patience_us: int = HOST_US) -
 
 def hindrance(at: Shop, integration: Integration, version: ModelVersion) -> str:
     """Why a version's features are not ready: not complete, or past their freshness; empty when they are."""
-    if not version.feature_set:
-        return ""
-    state = ShelfReader(at.state, "feature_set", FeatureSetState).get(version.feature_set)
-    if state is None or state.retired:
-        return "its feature set is not kept current; apply the file that has it"
-    if not state.complete and version.signature.inputs:
-        return "its feature set is not complete yet"
+    sets = ShelfReader(at.state, "feature_set", FeatureSetState)
+    for digest in version.feature_sets:
+        state = sets.get(digest)
+        which = f"its feature set of {state.view}" if state is not None and version.also else "its feature set"
+        if state is None or state.retired:
+            return f"{which} is not kept current; apply the file that has it"
+        if not state.complete and version.signature.inputs:
+            return f"{which} is not complete yet"
+        late = _late(at, integration, state) if version.signature.inputs else ""
+        if late:
+            return late
+    return ""
+
+
+def _late(at: Shop, integration: Integration, state: FeatureSetState) -> str:
     now = at.clock.now_us()
     datasets = ShelfReader(at.state, "dataset", DatasetState)
     for name in state.mapping:
         dataset = integration.datasets.get(name)
         found = datasets.get(name)
-        if dataset is None or found is None or not version.signature.inputs:
+        if dataset is None or found is None:
             continue
         age = None if found.as_of_us is None else now - found.as_of_us
         finding = freshness_finding(dataset.freshness, age, None)

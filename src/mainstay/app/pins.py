@@ -30,8 +30,9 @@ def pins(registry: RegistryReader, *, switched: bool = False) -> dict[str, tuple
     kept = set() if answering is None else {answering.version, None if switched else answering.previous}
     found: dict[str, tuple[int, ...]] = {}
     for version in registry.versions():
-        if version.feature_set and (version.retired_us is None or version.number in kept):
-            found[version.feature_set] = (*found.get(version.feature_set, ()), version.number)
+        if version.retired_us is None or version.number in kept:
+            for digest in version.feature_sets:
+                found[digest] = (*found.get(digest, ()), version.number)
     return found
 
 
@@ -44,7 +45,7 @@ def unneeded(
 
 
 def readers_of(state: StateReader, registry: RegistryReader, dataset: str) -> tuple[int, ...]:
-    """Versions whose feature set reads the dataset."""
+    """Versions whose feature sets read the dataset."""
     needed = pins(registry)
     numbers = {number for one in live_sets(state) if dataset in one.mapping for number in needed.get(one.digest, ())}
     return tuple(sorted(numbers))

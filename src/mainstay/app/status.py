@@ -435,9 +435,11 @@ def _model_findings(facts: Facts) -> list[Finding]:
                 mend="mainstay model add FILE, then mainstay model use N",
             )
         ]  # fmt: skip
-    pinned = {one.digest: one for one in facts.feature_sets}.get(facts.version.feature_set)
-    if pinned is not None and pinned.warn:
-        return [Finding(check="features", verdict=Verdict.WARN, sentence=f"every answer carries WARN: {pinned.warn}")]
+    warns = [one.warn for one in facts.feature_sets if one.digest in facts.version.feature_sets and one.warn]
+    if warns:
+        return [
+            Finding(check="features", verdict=Verdict.WARN, sentence=f"every answer carries WARN: {'; '.join(warns)}")
+        ]
     return []
 
 

@@ -5,7 +5,7 @@ The lease is needed only to bring history up to date first, by whoever owns it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from mainstay.app.place import Place, need_applied
 from mainstay.core.clock import SECOND, SystemClock
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.ids import keyed_hash
+from mainstay.core.inputs import person_texts
 from mainstay.core.nouns import Integration
 from mainstay.core.records import Answering, BatchRecord, DatasetState, Event, FeatureSetState, ModelVersion
 from mainstay.pipelines import archive, stage
@@ -23,6 +24,7 @@ from mainstay.pipelines.fit import kinds_of_landed
 from mainstay.pipelines.history import writer_of
 from mainstay.pipelines.publish import COMPUTED
 from mainstay.pipelines.retention import HISTORY_US
+from mainstay.retraining.joined import Part, make_joined
 from mainstay.retraining.labels import LabelFile
 from mainstay.retraining.placing import Evaluation
 from mainstay.retraining.training_set import Facts, Options, Progress, TrainingSet, make
@@ -58,7 +60,11 @@ def training_set(
         follow(place, timeout_us)
     with readers(place) as found:
         integration = need_applied(found.state)
-        state, version = feature_set(found, integration, wanted.version)
+        states, version = feature_sets(found, integration, wanted.version)
+        options = Options(out=wanted.out, memory=wanted.memory)
+        if len(states) > 1:
+            return make_joined(_parts(found, integration, states, version, wanted), options, progress)
+        (state,) = states
         labels = LabelFile(
             path=wanted.labels,
             key=wanted.key or state.key,
@@ -69,9 +75,39 @@ def training_set(
         return make(
             facts_of(found, integration, state, version),
             labels,
-            Options(out=wanted.out, memory=wanted.memory),
+            options,
             progress,
         )
+
+
+def _parts(
+    found: Readers,
+    integration: Integration,
+    states: Sequence[FeatureSetState],
+    version: ModelVersion | None,
+    wanted: Wanted,
+) -> list[Part]:
+    """Each view with the column of the label file that has its key, called as the key is."""
+    names = [state.key for state in states]
+    if wanted.key is not None and set(names) != {wanted.key}:
+        raise Refused(
+            f"the model answers on several views, whose keys are {', '.join(dict.fromkeys(names))}",
+            mend="leave --key out, and call the label file's key columns so",
+        )
+    return [
+        Part(
+            facts=facts_of(found, integration, state, version),
+            wanted=LabelFile(
+                path=wanted.labels,
+                key=state.key,
+                at=wanted.at,
+                key_type=state.key_type,
+                timezone=wanted.timezone,
+                leave=tuple(name for name in dict.fromkeys(names) if name != state.key),
+            ),
+        )
+        for state in states
+    ]
 
 
 def follow(place: Place, timeout_us: int) -> None:
@@ -90,12 +126,12 @@ def behind(place: Place) -> dict[str, int]:
     return {name: batches for name, batches in late.items() if batches > 0}
 
 
-def feature_set(
+def feature_sets(
     found: Readers, integration: Integration, number: int | None
-) -> tuple[FeatureSetState, ModelVersion | None]:
-    """The feature set of a model version: the one asked for, else the one that answers; and that version.
+) -> tuple[tuple[FeatureSetState, ...], ModelVersion | None]:
+    """The feature sets of a model version: the one asked for, else the one that answers; and that version.
 
-    For a version that reads no features: the newest set of the model's view.
+    For a version that reads no features: the newest set of each of the model's views.
     """
     answering = ShelfReader(found.state, "answering", Answering).get("champion")
     wanted = number or (answering.version if answering else 0)
@@ -103,14 +139,16 @@ def feature_set(
     if number is not None and version is None:
         raise NotFound(f"there is no model version {number}", mend="mainstay model list")
     sets = ShelfReader(found.state, "feature_set", FeatureSetState)
-    if version is not None and version.feature_set:
-        pinned = sets.get(version.feature_set)
-        if pinned is not None:
-            return pinned, version
-    mine = [one for one in sets.all().values() if one.view == integration.model.input and not one.retired]
-    if not mine:
-        raise NotFound("no feature set was ever made here", mend="mainstay apply, then mainstay run")
-    return max(mine, key=lambda one: (one.complete, one.plan)), version
+    pinned = [sets.get(digest) for digest in version.feature_sets] if version is not None else []
+    if pinned and None not in pinned:
+        return tuple(one for one in pinned if one is not None), version
+    newest = []
+    for view in integration.model.views:
+        mine = [one for one in sets.all().values() if one.view == view and not one.retired]
+        if not mine:
+            raise NotFound("no feature set was ever made here", mend="mainstay apply, then mainstay run")
+        newest.append(max(mine, key=lambda one: (one.complete, one.plan)))
+    return tuple(newest), version
 
 
 def facts_of(found: Readers, integration: Integration, state: FeatureSetState, version: ModelVersion | None) -> Facts:
@@ -131,7 +169,7 @@ def facts_of(found: Readers, integration: Integration, state: FeatureSetState, v
         now_us=now_us,
         kept_since_us=now_us - integration.settings.retention_us.get("history", HISTORY_US),
         numbers=frozenset(field.name for field in inputs if field.type == "number"),
-        erased=_erased(found),
+        erased=_erased(found, state),
     )
 
 
@@ -165,9 +203,9 @@ def _evaluations(found: Readers, digest: str) -> list[Evaluation]:
     return told
 
 
-def _erased(found: Readers) -> Callable[[str], bool] | None:
+def _erased(found: Readers, state: FeatureSetState) -> Callable[[str], bool] | None:
     names = frozenset(item.name for item in found.state.scan("suppressed"))
     if not names:
         return None
     secret = found.place.home.secret()
-    return lambda key: keyed_hash(secret, key) in names
+    return lambda key: any(keyed_hash(secret, text) in names for text in person_texts(key, state.key_names))

@@ -127,7 +127,8 @@ def show(ctx: typer.Context, *, number: Number) -> None:
     session.out.say(f"artifact {one.digest}")
     if one.original_digest and one.original_digest != one.digest:
         session.out.say(f"original {one.original_digest}")
-    session.out.say(f"feature set {one.feature_set}")
+    for digest in one.feature_sets or ("",):
+        session.out.say(f"feature set {digest}")
     rows: list[tuple[str, ...]] = [
         ("in", f.name, f.type, f.unit, f"{len(f.categories)} categories" if f.categories else "")
         for f in one.signature.inputs

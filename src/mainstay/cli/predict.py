@@ -14,6 +14,10 @@ def predict(
     ctx: typer.Context,
     *,
     keys: Annotated[list[str] | None, typer.Argument(help="One business key, or several.")] = None,
+    named: Annotated[
+        list[str] | None,
+        typer.Option("--key", "-k", help="A key by its columns: customer_id=C1,product_id=7. Again for another."),
+    ] = None,
     row: Annotated[str | None, typer.Option(help="Model inputs as a JSON object, instead of a key.")] = None,
 ) -> int:
     """Answer for a key as the API would: same row, same policies, with a receipt. Exits 1 when it is refused.
@@ -24,12 +28,14 @@ def predict(
     from mainstay.app.place import locate
     from mainstay.core.errors import Refused
     from mainstay.serving.reply import Batch, item
-    from mainstay.serving.request import PredictRequest
+    from mainstay.serving.request import Key, PredictRequest
+    from mainstay.serving.view_rows import shown_key
 
     session: Session = ctx.obj
-    if (row is None) == (not keys):
+    asked: list[Key] = [*(keys or []), *(columns_of(one) for one in named or [])]
+    if (row is None) == (not asked):
         raise Refused("wanted a key, or --row with model inputs", mend="mainstay predict KEY")
-    request = PredictRequest(rows=[_object(row)]) if row is not None else PredictRequest(keys=list(keys or []))
+    request = PredictRequest(rows=[_object(row, "--row")]) if row is not None else PredictRequest(keys=asked)
     place = locate(session.find_file(), session.find_home())
     reply = answer(place, request)
     results = reply.results if isinstance(reply, Batch) else [item(reply)]
@@ -37,20 +43,35 @@ def predict(
     for one in results:
         said = ", ".join(f"{name} = {value}" for name, value in (one.output or {}).items()) or f"refused, {one.status}"
         age = "" if one.age_seconds is None else f", {one.age_seconds:.1f} s old"
-        session.out.say(f"{one.key if one.key is not None else 'row'}: {said}  ({one.verdict}{age})", style="bold")
+        session.out.say(
+            f"{shown_key(one.key) if one.key is not None else 'row'}: {said}  ({one.verdict}{age})", style="bold"
+        )
         if one.sentence:
             session.out.say(f"  {one.sentence}")
         session.out.say(f"  receipt {one.receipt}")
     return 0 if all(one.status == 200 for one in results) else 1
 
 
-def _object(text: str) -> dict[str, Any]:
+def columns_of(text: str) -> dict[str, Any]:
+    """A key by its columns: `customer_id=C1,product_id=7`, or a JSON object where a value has a comma."""
     from mainstay.core.errors import Refused
 
+    if text.startswith("{"):
+        return _object(text, "--key")
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(name and equals for name, equals, _ in parts):
+        raise Refused("--key wants a value for each column of the key", mend="--key customer_id=C1,product_id=7")
+    return {name.strip(): value for name, _, value in parts}
+
+
+def _object(text: str, option: str) -> dict[str, Any]:
+    from mainstay.core.errors import Refused
+
+    mend = f"""{option} '{{"tenure": 3}}'"""
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise Refused(f"--row is not JSON: {error}", mend="""--row '{"tenure": 3}'""") from None
+        raise Refused(f"{option} is not JSON: {error}", mend=mend) from None
     if not isinstance(found, dict):
-        raise Refused("--row wants a JSON object", mend="""--row '{"tenure": 3}'""")
+        raise Refused(f"{option} wants a JSON object", mend=mend)
     return found

@@ -83,7 +83,8 @@ def _tell(out: Output, made: TrainingSet) -> None:
 
     verb = f"→ {made.out}" if made.out else "would have a feature row, as far as the plan can tell"
     out.say(f"{made.rows:,} of {made.labels:,} labels {verb}", style="bold")
-    out.say(f"{len(made.features)} features of {made.feature_set.removeprefix('sha256:')[:12]}")
+    sets = ", ".join(one.removeprefix("sha256:")[:12] for one in (made.feature_set, *made.also))
+    out.say(f"{len(made.features)} features of {sets}")
     out.say(f"{made.states:,} distinct rows in {made.runs:,} runs of the SQL")
     for reason, count in made.left_out.items():
         lines = ", ".join(map(str, made.lines[reason]))

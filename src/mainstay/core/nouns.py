@@ -259,10 +259,13 @@ class InlineModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model answers, and on which feature view."""
+    """Which model answers, and on which feature views."""
 
     name: str
     input: str
+    """The feature view, or the first of several."""
+    also: tuple[str, ...] = ()
+    """The other feature views, where there are several."""
     inline: InlineModel | None = None
     request_inputs: tuple[Field, ...] = ()
     """Inputs that the caller may send beside the key."""
@@ -271,6 +274,11 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Of every version that is made from now on, from inputs to what the model eats."""
     post: tuple[PostStep, ...] = ()
     """Of every version that is made from now on; a version keeps the steps it was made with."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Every feature view that the model answers on, in the file's order."""
+        return (self.input, *self.also)
 
 
 Policy = Literal["refuse", "flag", "fallback"]

@@ -36,6 +36,8 @@ import msgspec
 
 from mainstay.core.nouns import ColumnType, Field, PostStep, PreStep, Signature
 from mainstay.core.ports import SourceKind
+from mainstay.core.receipt import Receipt as Receipt  # noqa: PLC0414 - found here by everybody
+from mainstay.core.receipt import ReceiptOutcome as ReceiptOutcome  # noqa: PLC0414 - the same
 from mainstay.core.verdicts import Finding, Verdict
 
 
@@ -276,6 +278,16 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     retired: bool = False
 
+    @property
+    def key_columns(self) -> tuple[tuple[str, ColumnType], ...]:
+        """The columns that name a row, each with its type."""
+        return ((self.key, self.key_type),)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of the key columns."""
+        return tuple(name for name, _ in self.key_columns)
+
 
 class Cost(msgspec.Struct, frozen=True):
     """What one call of a model took."""
@@ -308,7 +320,9 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     raw: tuple[Field, ...] = ()
     """The model's own outputs, where `post` makes others of them."""
     feature_set: str = ""
-    """The digest it pins; empty for a version that reads no features."""
+    """The digest it pins, that of its first feature view; empty for a version that reads no features."""
+    also: tuple[str, ...] = ()
+    """The digests of its other feature views, in the order of `model.input`."""
     origin: Literal["file", "imported"]
     created_us: int
     created_by: str = ""
@@ -319,6 +333,11 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     build: str = ""
     """The runtime's libraries and versions, for `receipt verify`."""
     retired_us: int | None = None
+
+    @property
+    def feature_sets(self) -> tuple[str, ...]:
+        """Every digest it pins; none for a version that reads no features."""
+        return (self.feature_set, *self.also) if self.feature_set else ()
 
     @property
     def given(self) -> Signature:

@@ -27,6 +27,7 @@ from mainstay.serving.desk import Desk
 from mainstay.serving.reply import Answer, Refusal
 from mainstay.serving.request import DecisionRequest, PredictRequest, read_card_decision
 from mainstay.serving.view import Snapshot
+from mainstay.serving.view_rows import shown_key
 from mainstay.serving.work import Call
 
 SCRIPT = Path(__file__).parent / "card.js"
@@ -155,7 +156,7 @@ class CardDoor:
             raise TypeError("one key has one answer")
         inline = snap.integration.model.inline
         outputs = called(snap.version.signature.outputs, inline.outputs if inline is not None else ())
-        return Told(200, _encode(reading(reply, outputs, snap.terms, key=grant.key, user=grant.user)))
+        return Told(200, _encode(reading(reply, outputs, snap.terms, key=shown_key(grant.key), user=grant.user)))
 
     def _decided(self, grant: Grant, body: bytes) -> Told:
         asked = read_card_decision(body)

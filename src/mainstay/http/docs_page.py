@@ -10,6 +10,7 @@ from mainstay.core.nouns import Field
 from mainstay.http import openapi
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
+from mainstay.serving.request import Key
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6b7e; --line: #dfe4ea; --paper: #fff; --tint: #f5f7f9;
@@ -47,8 +48,10 @@ def page(contract: ApiContract, examples: openapi.Examples, base: str) -> str:
         parts += [f"<p>{escape(example['summary'])}</p>", _code(openapi.curl(base, predict, example["value"]))]
     parts += ["<p>What comes back:</p>", _code(json.dumps(_reply(contract), indent=2))]
     parts += [_table("Outputs", contract.outputs), _table("Request-time inputs", contract.inputs)]
+    if contract.keys:
+        parts.append(_table("Columns of the key", contract.keys))
     parts.append(_table("Columns that rows may carry", contract.columns))
-    parts += _feedback(name, base)
+    parts += _feedback(name, base, examples.key)
     parts += ["<h2>Problems</h2>", "<p>Errors are RFC 9457 problems: a type, a title, a sentence, and what to do.</p>"]
     rows = "".join(
         f'<tr id="{escape(code)}"><td><code>{escape(code)}</code><td>{escape(text)}' for code, text in TITLES.items()
@@ -61,7 +64,7 @@ def page(contract: ApiContract, examples: openapi.Examples, base: str) -> str:
     )
 
 
-def _feedback(name: str, base: str) -> list[str]:
+def _feedback(name: str, base: str, key: Key) -> list[str]:
     decision = {"receipt": "RECEIPT", "decision": "overridden", "reason": "called last week", "by": "j.doe"}
     outcome = {"receipt": "RECEIPT", "outcome": True, "observed_at": "2026-01-31T12:00:00Z"}
     return [
@@ -70,7 +73,7 @@ def _feedback(name: str, base: str) -> list[str]:
         _route("POST", f"/v1/{name}/outcomes", "What came true."),
         _code(openapi.curl(base, f"/v1/{name}/outcomes", outcome)),
         _route("POST", f"/v1/{name}/card-tokens", "A token for the decision card: for one key and one user."),
-        _code(openapi.curl(base, f"/v1/{name}/card-tokens", {"key": "KEY", "user": "j.doe", "ttl": 900})),
+        _code(openapi.curl(base, f"/v1/{name}/card-tokens", {"key": key, "user": "j.doe", "ttl": 900})),
         _route("GET", "/v1/receipts/{id}", "The whole record of an answer: for its caller, or with role operate."),
         _code(f"curl -s '{base}/v1/receipts/RECEIPT' -H \"Authorization: Bearer $MAINSTAY_KEY\""),
         _route("GET", "/health/ready", "Whether this worker can answer. Open without an API key."),

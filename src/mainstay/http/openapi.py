@@ -13,7 +13,7 @@ from mainstay.http import openapi_card
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.feedback import DECISIONS
-from mainstay.serving.request import KEYS_MOST, ROWS_MOST
+from mainstay.serving.request import KEYS_MOST, ROWS_MOST, Key
 
 Schema = dict[str, Any]
 
@@ -32,7 +32,7 @@ _TYPES: dict[str, Schema] = {
 class Examples(msgspec.Struct, frozen=True, kw_only=True):
     """Values that work when pasted: a key that exists and its row."""
 
-    key: str | int = "KEY"
+    key: Key = "KEY"
     row: dict[str, Any] = {}
     output: dict[str, Any] = {}
 
@@ -98,7 +98,7 @@ def _object(fields: tuple[Field, ...], *, exact: bool = True) -> Schema:
 
 
 def _predict(contract: ApiContract, examples: Examples) -> Schema:
-    key: Schema = {"type": ["string", "integer"] if contract.key.type == "integer" else "string"}
+    key = openapi_card.key_schema(contract)
     row = _object((*contract.columns, *contract.inputs))
     sent = {"inputs": _object(contract.inputs)} if contract.inputs else {}
     forms: list[Schema] = [

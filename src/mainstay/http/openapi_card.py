@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.nouns import Field
 from mainstay.serving.card_tokens import TTL_MOST
 from mainstay.serving.card_words import Reading
 from mainstay.serving.contract import ApiContract
@@ -39,6 +40,22 @@ def schemas() -> Schema:
     return dict(found)
 
 
+def key_schema(contract: ApiContract) -> Schema:
+    """The JSON Schema of a business key: its value, or an object with its columns."""
+    columns = contract.key_columns
+    given: Schema = {
+        "type": "object",
+        "required": [field.name for field in columns],
+        "properties": {field.name: _key_column(field) for field in columns},
+        "additionalProperties": False,
+    }
+    return given if len(columns) > 1 else {"oneOf": [_key_column(columns[0]), given]}
+
+
+def _key_column(field: Field) -> Schema:
+    return {"type": ["string", "integer"] if field.type == "integer" else "string"}
+
+
 def _json(schema: Schema) -> Schema:
     return {"content": {"application/json": {"schema": schema}}}
 
@@ -49,7 +66,7 @@ def _tokens(contract: ApiContract, problem: Problem, statuses: dict[str, str]) -
         "required": ["key", "user"],
         "additionalProperties": False,
         "properties": {
-            "key": {"type": ["string", "integer"] if contract.key.type == "integer" else "string"},
+            "key": key_schema(contract),
             "user": {"type": "string", "description": "Whose decisions these will be"},
             "ttl": {"type": "integer", "minimum": 1, "maximum": TTL_MOST, "description": "Seconds"},
             "inputs": {"type": ["object", "null"], "description": "Request-time inputs"},

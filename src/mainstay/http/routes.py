@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainstay.core.clock import iso
 from mainstay.core.errors import NotFound
+from mainstay.core.inputs import ModelInput
 from mainstay.core.records import ApiKey
 from mainstay.http import docs_page, metrics, openapi, problems
 from mainstay.http.body import read_body
@@ -20,8 +21,10 @@ from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Front
 from mainstay.serving import contract, keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
-from mainstay.serving.request import read_card_token, read_decision, read_outcome
+from mainstay.serving.pairs import an_example
+from mainstay.serving.request import Key, read_card_token, read_decision, read_outcome
 from mainstay.serving.view import Snapshot
+from mainstay.serving.view_rows import Keyed
 
 _encode = msgspec.json.Encoder().encode
 ROUTE = "mainstay.route"
@@ -139,6 +142,8 @@ class _Inner:
         """A key that exists and its row, so that the examples work when pasted."""
         if snap.feature_set is None or snap.plan is None:
             return openapi.Examples()
+        if snap.keyed is not None:
+            return self._several(snap, snap.keyed)
         digest = snap.feature_set.digest
         for key in self._desk.online.keys(digest):
             row = self._desk.online.get(digest, key)
@@ -151,6 +156,18 @@ class _Inner:
             )
         return openapi.Examples()
 
+    def _several(self, snap: Snapshot, how: Keyed) -> openapi.Examples:
+        """The same for a key of several columns, of rows that exist together."""
+        found = an_example(self._desk.online, ModelInput(sets=tuple(one.feature_set for one in how.views)))
+        if found is None:
+            return openapi.Examples(key={field.name: openapi.sample(field) for field in how.keys})
+        key: Key = {
+            field.name: int(found[0][field.name]) if field.type == "integer" else found[0][field.name]
+            for field in how.keys
+        }
+        names = [name for name, _ in snap.columns]
+        return openapi.Examples(key=key, row=dict(zip(names, msgspec.json.decode(found[1]), strict=False)))
+
 
 def _caller(request: Request) -> ApiKey:
     caller: ApiKey = request.scope[CALLER]
@@ -160,8 +177,7 @@ def _caller(request: Request) -> ApiKey:
 def _contract(snap: Snapshot) -> contract.ApiContract:
     if snap.version is None:
         raise NotReady("no model version answers yet")
-    columns = snap.feature_set.columns if snap.feature_set else ()
-    return contract.build(snap.integration, columns, snap.version.signature, key_type=snap.key_type)
+    return contract.build(snap.integration, snap.columns, snap.version.signature, keys=snap.key_columns)
 
 
 def _json(record: object, status: int = 200) -> Response:

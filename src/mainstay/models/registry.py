@@ -151,6 +151,7 @@ def inline_draft(
     at_us: int,
     by: str,
     pre: tuple[PreStep, ...] = (),
+    also: tuple[str, ...] = (),
     post: tuple[PostStep, ...] = (),
 ) -> ModelVersion:
     """A constant or rule as a version, loaded once to see that it works. A constant reads no features.
@@ -174,6 +175,7 @@ def inline_draft(
         options=options,
         signature=signature,
         feature_set=feature_set,
+        also=also,
         origin="file",
         created_us=at_us,
         created_by=by,
@@ -263,6 +265,6 @@ def content(version: ModelVersion) -> tuple[Any, ...]:
         msgspec.json.encode(version.pre, order="deterministic"),
         version.fed,
         msgspec.json.encode(version.post, order="deterministic"),
-        version.feature_set,
+        version.feature_sets,
         version.origin,
     )

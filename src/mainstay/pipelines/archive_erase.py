@@ -56,10 +56,15 @@ def receipt_traces(journal: Journal, history: History, *, key_matches: Callable[
     ]
 
 
-def people(journal: Journal, history: History, matches: Callable[[str], bool]) -> set[str]:
-    """Keys in receipts for which `matches` says so."""
-    keys = (decoded(payload, None, Receipt).key for _, _, payload in _all(journal, history, RECEIPTS))
-    return {key for key in keys if key is not None and matches(key)}
+def people(
+    journal: Journal,
+    history: History,
+    texts: Callable[[Receipt], Iterator[str]],
+    matches: Callable[[str], bool],
+) -> set[str]:
+    """What names people in receipts for which `matches` says so; `texts` gives all that names somebody in one."""
+    every = (decoded(payload, None, Receipt) for _, _, payload in _all(journal, history, RECEIPTS))
+    return {text for receipt in every for text in texts(receipt) if matches(text)}
 
 
 Change = Callable[[str, bytes], bytes | None]
@@ -124,11 +129,14 @@ def _receipt(id: str, old: bytes, wanted: frozenset[str], at_us: int) -> bytes |
     if id not in wanted:
         return None
     record = msgspec.msgpack.decode(old)
-    if record.get("key") is None and record.get("inputs") is None and record.get("erased_us"):
+    named = record.get("key") is not None or any(one.get("key") is not None for one in record.get("views") or ())
+    if not named and record.get("inputs") is None and record.get("erased_us"):
         return None
     record.update(key=None, inputs=None, erased_us=at_us)
     for name in ("fed", "imputed"):
         record.pop(name, None)
+    if record.get("views"):
+        record["views"] = [{**one, "key": None} for one in record["views"]]
     new = msgspec.msgpack.encode(record)
     if len(new) > len(old):  # a short key and no inputs: fields that say nothing make room
         fields = {field.name: field for field in msgspec.structs.fields(Receipt)}

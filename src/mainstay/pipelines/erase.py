@@ -13,7 +13,7 @@ import msgspec
 
 from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import Dataset
-from mainstay.core.records import BatchRecord, Suppressed
+from mainstay.core.records import BatchRecord, FeatureSetState, Suppressed
 from mainstay.core.sql import literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
@@ -21,7 +21,16 @@ from mainstay.pipelines.features import ALL, Moment, known_to_sql
 from mainstay.pipelines.history import fates_of
 from mainstay.pipelines.publish import current_facts, record_plan, resume, settle_counts
 from mainstay.pipelines.run import Runner
-from mainstay.pipelines.suppression import mapping_of, seen_as, suppressed_keys
+from mainstay.pipelines.suppression import (
+    belongs_sql,
+    named_by,
+    online_key,
+    owners_of,
+    owns_itself,
+    person_of,
+    seen_as,
+    suppressed_keys,
+)
 from mainstay.store.current import schema_of
 
 if TYPE_CHECKING:
@@ -48,17 +57,26 @@ def erase(desk: Desk, key: str, *, reason: str, by: str) -> Erased:
         seen.update(_known(desk, dataset, key))
     if before is None or seen != before.seen:
         desk.suppressed.put(name, msgspec.structs.replace(mark, seen=seen), token=desk.token)
-    shown = [one.digest for one in desk.feature_sets.all().values() if desk.online.get(one.digest, key) is not None]
+    shown = [(one.digest, its) for one, its in _rows_of(desk, key) if desk.online.get(one.digest, its) is not None]
     total = Erased()
     for dataset in desk.integration.datasets.values():
         part = _erase_dataset(desk, dataset, key)
         total = Erased(**{f: getattr(total, f) + getattr(part, f) for f in Erased.__struct_fields__})
-    for digest in shown:  # those of sets that are no longer kept current; the others went with their datasets' rows
-        if desk.online.get(digest, key) is not None:
+    for digest, its in shown:  # those of sets no longer kept current; the others went with their datasets' rows
+        if desk.online.get(digest, its) is not None:
             number, take = desk.next_plan()
             desk.state.commit([take], token=desk.token)
-            desk.online.remove(digest, [key], plan=number, token=desk.token)
+            desk.online.remove(digest, [its], plan=number, token=desk.token)
     return msgspec.structs.replace(total, online=len(shown))
+
+
+def _rows_of(desk: Desk, key: str) -> Iterator[tuple[FeatureSetState, str]]:
+    """Feature sets in which the person may have a row, each with the row's key."""
+    person = person_of(desk, key)
+    for one in desk.feature_sets.all().values():
+        its = online_key(person, one.key_names)
+        if its is not None:
+            yield one, its
 
 
 def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
@@ -87,10 +105,9 @@ def _erase_dataset(desk: Desk, dataset: Dataset, key: str) -> Erased:
 
 def _keys(desk: Desk, dataset: Dataset, key: str) -> set[str]:
     """The dataset's keys in current that are the person's."""
-    schema, person, mapping = schema_of(dataset.name), literal(key), mapping_of(desk, dataset)
+    schema, theirs = schema_of(dataset.name), belongs_sql(desk, dataset, person_of(desk, key))
     found = desk.current.sql(
-        f"SELECT _k FROM {schema}.rows WHERE {mapping} = {person} OR _k = {person} UNION "
-        f"SELECT _k FROM {schema}.quarantine WHERE {mapping} = {person} OR _k = {person}"
+        f"SELECT _k FROM {schema}.rows WHERE {theirs} UNION SELECT _k FROM {schema}.quarantine WHERE {theirs}"
     )
     return {str(k) for (k,) in found}
 
@@ -109,10 +126,11 @@ def present(desk: Desk, matches: Callable[[str], bool]) -> set[str]:
     """Keys of people for whom `matches` says so, wherever the datasets' rows still are: current, landing, history."""
     found: set[str] = set()
     for dataset in desk.integration.datasets.values():
-        schema, mapping = schema_of(dataset.name), mapping_of(desk, dataset)
+        schema, owners = schema_of(dataset.name), owners_of(desk, dataset)
+        asked = ", ".join(owner.sql for owner in owners)
         for table in ("rows", "quarantine"):
-            for row in desk.current.sql(f"SELECT DISTINCT {mapping}, _k FROM {schema}.{table}"):
-                found.update(str(text) for text in row if text is not None and matches(str(text)))
+            for keys in desk.current.sql(f"SELECT DISTINCT {asked} FROM {schema}.{table}"):
+                found.update(filter(matches, named_by(owners, keys)))
         runner = Runner(desk, dataset)
         for number in desk.landing.numbers(dataset.name):
             batch = desk.batches.get(batch_name(dataset.name, number))
@@ -121,7 +139,8 @@ def present(desk: Desk, matches: Callable[[str], bool]) -> set[str]:
         listed = ", ".join(literal(path) for path in desk.history.files(dataset.name))
         if listed:
             rows = desk.current.sql(f"SELECT DISTINCT key FROM read_parquet([{listed}], union_by_name => true)")
-            found.update(str(key) for (key,) in rows if key is not None and matches(str(key)))
+            for keys in rows:
+                found.update(filter(matches, named_by(owners[-1:], keys)))
     return found
 
 
@@ -230,12 +249,10 @@ def traces(desk: Desk, key: str) -> Iterator[str]:
     for dataset in desk.integration.datasets.values():
         runner = Runner(desk, dataset)
         schema = schema_of(dataset.name)
-        person = literal(key)
-        mapping = mapping_of(desk, dataset)
+        person = person_of(desk, key)
+        theirs = belongs_sql(desk, dataset, person)
         for table in ("rows", "quarantine"):
-            if desk.current.one(f"SELECT count(*) FROM {schema}.{table} WHERE _k = {person} OR {mapping} = {person}")[
-                0
-            ]:
+            if desk.current.one(f"SELECT count(*) FROM {schema}.{table} WHERE {theirs}")[0]:
                 yield f"current: {dataset.name}.{table}"
         for number in desk.landing.numbers(dataset.name):
             batch = desk.batches.get(batch_name(dataset.name, number))
@@ -243,10 +260,12 @@ def traces(desk: Desk, key: str) -> Iterator[str]:
                 form = runner.load(batch)
                 if suppressed_keys(desk, form, lambda one: one == key):
                     yield f"landing: {dataset.name}/{number}"
-        for file in [file for table in _tables(dataset) for file in desk.history.files(table)]:
-            found = desk.current.one(f"SELECT count(*) FROM read_parquet({literal(file)}) WHERE key = {person}")[0]
+        kept = _tables(dataset) if owns_itself(desk, dataset, person) else ()
+        for file in [file for table in kept for file in desk.history.files(table)]:
+            of = f"FROM read_parquet({literal(file)}) WHERE key = {literal(person.key)}"
+            found = desk.current.one(f"SELECT count(*) {of}")[0]
             if found:
                 yield f"history: {dataset.name}"
-    for one in desk.feature_sets.all().values():
-        if desk.online.get(one.digest, key) is not None:
+    for one, its in _rows_of(desk, key):
+        if desk.online.get(one.digest, its) is not None:
             yield f"online: feature set {one.view}"

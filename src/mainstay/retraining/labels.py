@@ -40,6 +40,8 @@ class LabelFile(msgspec.Struct, frozen=True, kw_only=True):
     key_type: ColumnType
     timezone: str | None = None
     """The zone of instants that carry none; None: such an instant is a fault."""
+    leave: tuple[str, ...] = ()
+    """Columns that are no labels: the keys of other feature views."""
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +224,7 @@ def _csv(reading: _Reading) -> Iterator[Piece]:
         names = [name.strip() for name in next(rows, [])]
         _places(wanted, names)
         key, at = names.index(wanted.key), names.index(wanted.at)
-        others = [place for place, name in enumerate(names) if place not in (key, at)]
+        others = [p for p, name in enumerate(names) if p not in (key, at) and name not in wanted.leave]
         for lines, chunk in _chunks(rows, reading, len(names)):
             labels = {names[place]: pa.array([row[place] or None for row in chunk], pa.string()) for place in others}
             yield lines, [row[key].strip() for row in chunk], [row[at] for row in chunk], pa.table(labels)
@@ -280,7 +282,8 @@ def _parquet(reading: _Reading) -> Iterator[Piece]:
             lines = range(done + 1, done + 1 + table.num_rows)
             done += table.num_rows
             keys = table[wanted.key].to_pylist()
-            yield lines, keys, at.to_pylist(), table.drop_columns([wanted.key, wanted.at])
+            gone = [wanted.key, wanted.at, *(name for name in wanted.leave if name in names)]
+            yield lines, keys, at.to_pylist(), table.drop_columns(gone)
 
 
 def _infer(db: duckdb.DuckDBPyConnection, columns: int) -> None:

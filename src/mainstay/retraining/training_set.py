@@ -67,6 +67,7 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     """What was made. labels = rows + the sum of `left_out`."""
 
     feature_set: str
+    """Of several feature views, the first one's."""
     labels: int
     rows: int
     left_out: dict[str, int]
@@ -79,6 +80,8 @@ class TrainingSet(msgspec.Struct, frozen=True, kw_only=True):
     """Runs of the SQL."""
     features: tuple[tuple[str, ColumnType], ...]
     label_columns: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    """The feature sets of the other views."""
     findings: tuple[Finding, ...] = ()
     out: str = ""
     left_out_file: str = ""
@@ -92,6 +95,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     memory: str = "512MB"
     """What DuckDB may hold before it spills."""
     threads: int = 2
+    numbered: bool = False
+    """Whether each row tells the number of its label, for a join."""
     keys_per_run: int = KEYS_PER_RUN
 
 
@@ -153,12 +158,14 @@ def _make(facts: Facts, wanted: LabelFile, options: Options, progress: Progress,
         maker.settle()
         findings = leakage.look(db, leakage.Seen(labels, maker.features, facts.now_us, maker.versions))
         left = writing.left_out_path(options.out)
-        output = writing.output_sql(wanted, labels, maker.state, maker.features, maker.versions)
+        output = writing.output_sql(
+            wanted, labels, maker.state, maker.features, maker.versions, numbered=options.numbered
+        )
         notes = {"feature_set": maker.state.digest, "made_us": facts.now_us, "features": maker.features}
         writing.write(db, output, options.out, notes)
         told = maker.told(runs, performed=True)
         if told.left_out:
-            writing.write(db, writing.left_out_sql(wanted), left, {})
+            writing.write(db, writing.left_out_sql(wanted, numbered=options.numbered), left, {})
         else:
             left.unlink(missing_ok=True)
         return msgspec.structs.replace(

@@ -34,6 +34,8 @@ SUFFIXES = (".parquet", ".csv")
 LINES = 5
 """Lines of the label file that are named for each reason."""
 ROWS = 20_000
+NUMBER = "_label_number"
+"""The column of a label's number, where parts are to be joined."""
 
 REASONS = {
     "future": "the instant lies in the future",
@@ -135,6 +137,8 @@ def output_sql(
     state: FeatureSetState,
     features: Sequence[tuple[str, ColumnType]],
     versions: Sequence[Versions],
+    *,
+    numbered: bool = False,
 ) -> str:
     """The training set, in the order of the label file."""
     taken = {name.lower() for name, _ in features}
@@ -156,6 +160,7 @@ def output_sql(
         ]
         told.add(n, one.dataset.name)
     parts += told.columns(uses_as_of=state.uses_as_of)
+    parts += [f"l.n AS {NUMBER}"] if numbered else []
     return (
         f"SELECT {', '.join(parts)} FROM training.labels l JOIN training.placed p USING (n) "
         f"JOIN training.states s USING (sid) JOIN training.results r USING (sid) {' '.join(joins)} ORDER BY l.n"
@@ -191,12 +196,13 @@ class _Told:
         ]
 
 
-def left_out_sql(wanted: LabelFile) -> str:
+def left_out_sql(wanted: LabelFile, *, numbered: bool = False) -> str:
     """The labels without a feature row, each with its reason."""
+    number = f", l.n AS {NUMBER}" if numbered else ""
     told = " ".join(f"WHEN {literal(reason)} THEN {literal(sentence)}" for reason, sentence in REASONS.items())
     return (
         f"SELECT m.line, l.k AS {identifier(wanted.key)}, make_timestamp(l.at_us) AS {identifier(wanted.at)}, "
-        f"m.reason, CASE m.reason {told} END AS sentence FROM training.missed m "
+        f"m.reason, CASE m.reason {told} END AS sentence{number} FROM training.missed m "
         "JOIN training.labels l USING (n) ORDER BY n"
     )
 

@@ -20,11 +20,13 @@ from mainstay.serving import judge as judging
 from mainstay.serving.asking import LATE, ask, ask_one, fail
 from mainstay.serving.inputs import InputPlan, key_text
 from mainstay.serving.judge import Judgement
+from mainstay.serving.judge_views import judge_views
 from mainstay.serving.meter import Meter
 from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
-from mainstay.serving.request import PredictRequest, Scalar
+from mainstay.serving.request import Key, PredictRequest, Scalar
 from mainstay.serving.view import Snapshot
+from mainstay.serving.view_rows import as_one, key_texts, named, seen_of
 from mainstay.serving.work import Call, Work
 
 CHUNK = 100
@@ -128,8 +130,10 @@ class Answering:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, snap: Snapshot, plan: InputPlan, key: str | int, inputs: dict[str, Scalar] | None) -> Work:
+    def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
         sent = plan.check_sent(inputs) if inputs or plan.request else None
+        if snap.keyed is not None or isinstance(key, dict):
+            return self._prepared(snap, plan, [self._named(snap, key, "key")], sent)[0]
         text = key if snap.key_type == "string" and type(key) is str else key_text(key, snap.key_type)
         work = Work(text)
         if snap.feature_set is not None:
@@ -140,9 +144,7 @@ class Answering:
         self._prepare(snap, plan, work, sent)
         return work
 
-    def _all(
-        self, snap: Snapshot, plan: InputPlan, request: PredictRequest
-    ) -> tuple[list[Work], Sequence[str | int | None]]:
+    def _all(self, snap: Snapshot, plan: InputPlan, request: PredictRequest) -> tuple[list[Work], Sequence[Key | None]]:
         """A work for every key or row of the request, each validated before any is judged."""
         if request.rows is not _UNSET:
             works = []
@@ -151,26 +153,48 @@ class Answering:
                 work.inputs = plan.given(given, f"rows[{place}]")
                 works.append(work)
             return works, [None] * len(works)
-        keys: list[str | int] = [] if request.keys is _UNSET else list(request.keys)
+        keys: list[Key] = [] if request.keys is _UNSET else list(request.keys)
         sent = plan.check_sent(request.inputs)
-        texts = [key_text(key, snap.key_type, f"keys[{place}]") for place, key in enumerate(keys)]
-        works = [Work(text) for text in texts]
-        if snap.feature_set is not None:
-            try:
-                rows = self._online.get_many(snap.feature_set.digest, texts)
+        works = [self._named(snap, key, f"keys[{place}]") for place, key in enumerate(keys)]
+        return self._prepared(snap, plan, works, sent), keys
+
+    @staticmethod
+    def _named(snap: Snapshot, key: Key, where: str) -> Work:
+        """A work for the key, in the text that stores use. Raises BadRequest."""
+        if snap.keyed is None:
+            (text,) = key_texts(key, snap.key_columns, where)
+            return Work(text)
+        found = named(key, snap.keyed, where)
+        work = Work(found.whole)
+        work.keys = found.keys
+        return work
+
+    def _prepared(self, snap: Snapshot, plan: InputPlan, works: list[Work], sent: dict[str, Any] | None) -> list[Work]:
+        """Fetches the rows of all of them, a look-up for each view, and lays each out for the model."""
+        try:
+            if snap.keyed is not None:
+                for place, view in enumerate(snap.keyed.views):
+                    rows = self._online.get_many(view.feature_set.digest, [work.keys[place] for work in works])
+                    for work in works:
+                        work.rows = (*work.rows, rows.get(work.keys[place]))
+                for work in works:
+                    work.row = as_one(work.key or "", work.rows)
+            elif snap.feature_set is not None:
+                rows = self._online.get_many(snap.feature_set.digest, [work.key or "" for work in works])
                 for work in works:
                     work.row = rows.get(work.key or "")
-            except StoreError as error:
-                self._unseen(snap, works, error)
+        except StoreError as error:
+            self._unseen(snap, works, error)
         for work in works:
             self._prepare(snap, plan, work, sent)
-        return works, keys
+        return works
 
     def _unseen(self, snap: Snapshot, works: Sequence[Work], error: StoreError) -> None:
         """The online store could not be asked: ERROR, which is not the same as no row."""
         self.online_problem = error.sentence
         now_us = self._clock.now_us()
         for work in works:
+            work.rows, work.row = (), None
             work.unseen = _UNSEEN
             work.now_us = now_us
             work.judged = judging.judge_unseen(snap.terms, _UNSEEN, now_us)
@@ -182,7 +206,7 @@ class Answering:
         now_us = self._clock.now_us()
         row = work.row
         if not judging.calm(row, snap.terms, now_us):
-            judged = judging.judge(row, snap.terms, now_us)
+            judged = judging.judge(row, snap.terms, now_us) if snap.keyed is None else _together(snap, work, now_us)
             if judged.action in ("refuse", "fallback"):
                 work.judged = judged
                 work.now_us = now_us
@@ -223,6 +247,12 @@ class Answering:
         if judged is None:
             now_us = work.now_us = self._clock.now_us()
             judged = judging.judge_given(terms, now_us) if work.key is None else judging.judge(work.row, terms, now_us)
+            if work.key is None:
+                judged = judging.judge_given()
+            elif snap.keyed is None:
+                judged = judging.judge(work.row, terms, now_us)
+            else:
+                judged = _together(snap, work, now_us)
             failed = work.output is None
             if failed and judged.action in ("answer", "flag"):
                 work.error = work.error or "the model did not answer"
@@ -279,6 +309,11 @@ class Answering:
             return None
         self.journal_problem = ""
         return written
+
+
+def _together(snap: Snapshot, work: Work, now_us: int) -> Judgement:
+    assert snap.keyed is not None
+    return judge_views(seen_of(snap.keyed, work.rows), snap.terms, now_us)
 
 
 def _usable(snap: Snapshot) -> tuple[InputPlan, LoadedModel]:

@@ -19,7 +19,7 @@ from mainstay.core.errors import MainstayError
 from mainstay.core.ids import Random, new_id, system_random
 from mainstay.core.records import ApiKey
 from mainstay.serving import keys
-from mainstay.serving.request import BadRequest, CardTokenRequest, Scalar
+from mainstay.serving.request import BadRequest, CardTokenRequest, Key, Scalar
 
 PREFIX = b"mct_"
 TTL_MOST = 15 * 60
@@ -44,7 +44,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     id: str
     """`card-...`; the request of every receipt given to this token begins with it."""
     integration: str
-    key: str | int
+    key: Key
     user: str
     caller: str
     """The id of the API key that asked for the token."""
@@ -65,7 +65,8 @@ class CardTokens:
             raise BadRequest(f"`ttl`: wanted 1 to {TTL_MOST} seconds", where="ttl")
         if not request.user.strip():
             raise BadRequest("`user` is empty: a decision is somebody's", where="user")
-        for name, text in (("user", request.user), ("key", str(request.key))):
+        keys = request.key.values() if isinstance(request.key, dict) else [request.key]
+        for name, text in (("user", request.user), *(("key", str(key)) for key in keys)):
             if len(text) > TEXT_MOST:
                 raise BadRequest(f"`{name}` is longer than {TEXT_MOST} characters", where=name)
         grant = Grant(

@@ -19,12 +19,19 @@ class ApiContract(msgspec.Struct, frozen=True, kw_only=True):
     integration: str
     api: int
     key: Field
-    """The business key: its name in the feature view and its type."""
+    """The business key: its name in the feature view and its type; of several columns, the first."""
+    keys: tuple[Field, ...] = ()
+    """Every key column that a request gives, where there are several."""
     inputs: tuple[Field, ...] = ()
     """Request-time inputs."""
     columns: tuple[Field, ...] = ()
     """The columns of `model.input`, which `rows` may carry."""
     outputs: tuple[Field, ...]
+
+    @property
+    def key_columns(self) -> tuple[Field, ...]:
+        """The key columns that a request gives, in order."""
+        return self.keys or (self.key,)
 
 
 def path_of(folder: str | Path, api: int) -> Path:
@@ -37,14 +44,18 @@ def build(
     columns: Sequence[tuple[str, ColumnType]],
     signature: Signature,
     *,
-    key_type: ColumnType = "string",
+    keys: Sequence[Field] = (),
 ) -> ApiContract:
-    """The API contract that the first version to answer writes. `columns` are the feature columns in SQL order."""
+    """The API contract that the first version to answer writes.
+
+    `columns` are the feature columns in SQL order, `keys` the key columns; without them the key is text.
+    """
     view = integration.features.get(integration.model.input)
     return ApiContract(
         integration=integration.name,
         api=integration.api,
-        key=Field(name=view.key if view else "key", type=key_type, required=True),
+        key=keys[0] if keys else Field(name=view.key if view else "key", type="string", required=True),
+        keys=tuple(keys) if len(keys) > 1 else (),
         inputs=integration.model.request_inputs,
         columns=tuple(Field(name=name, type=kind) for name, kind in columns),
         outputs=tuple(_promised(field) for field in signature.outputs),
@@ -65,7 +76,10 @@ def _promised(field: Field) -> Field:
 def write(path: Path, contract: ApiContract) -> None:
     """Writes the API contract, indented for people who read it in git."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(contract), indent=2) + b"\n")
+    told: dict[str, object] = msgspec.to_builtins(contract)
+    if not contract.keys:
+        del told["keys"]
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
 
 
 def read(path: Path) -> ApiContract:
@@ -81,12 +95,27 @@ def read(path: Path) -> ApiContract:
 def breaks(old: ApiContract, new: ApiContract) -> tuple[Finding, ...]:
     """What a caller of `old` could no longer do or rely on under `new`; empty when nothing breaks."""
     found: list[Finding] = []
-    if old.key.type != new.key.type:
-        found.append(_break("api.key", f"the key was {old.key.type} and becomes {new.key.type}"))
+    found += _keys(old.key_columns, new.key_columns)
     for kind, before, after in (("input", old.inputs, new.inputs), ("column", old.columns, new.columns)):
         found += _inputs(kind, before, after)
     found += _outputs(old.outputs, new.outputs)
     return tuple(found)
+
+
+def _keys(before: Sequence[Field], after: Sequence[Field]) -> list[Finding]:
+    if len(before) == len(after) == 1:  # its name is not asked of callers
+        if before[0].type == after[0].type:
+            return []
+        return [_break("api.key", f"the key was {before[0].type} and becomes {after[0].type}")]
+    known = {field.name: field for field in after}
+    found = []
+    for field in before:
+        now = known.pop(field.name, None)
+        if now is None:
+            found.append(_break("api.key", f"the key column `{field.name}` is gone"))
+        elif now.type != field.type:
+            found.append(_break("api.key", f"the key column `{field.name}` was {field.type} and becomes {now.type}"))
+    return [*found, *(_break("api.key", f"the key column `{name}` is new") for name in known)]
 
 
 def _inputs(kind: str, before: Sequence[Field], after: Sequence[Field]) -> list[Finding]:

@@ -12,6 +12,7 @@ import msgspec
 
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
+from mainstay.core.keys import joined_key
 from mainstay.core.ports import Journal, OnlineReader
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
 from mainstay.core.trace import Trace
@@ -21,7 +22,9 @@ from mainstay.serving.answer_traced import TracedAnswering
 from mainstay.serving.card_tokens import CardTokens, Grant
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.meter import Meter
+from mainstay.serving.request import BadRequest, Key
 from mainstay.serving.view import Snapshot, WorkerView
+from mainstay.serving.view_rows import key_texts
 
 T = TypeVar("T")
 _MET_MOST = 1_000
@@ -137,9 +140,19 @@ class Desk:
         """The receipt of an answer that was given to this very token. Raises NotFound, also for any other."""
         found = self._find(id)
         given = found is not None and found.caller == grant.caller and found.request.startswith(f"{grant.id}.")
-        if found is None or not given or found.key != str(grant.key):
+        if found is None or not given or found.key != self._text(grant.key):
             raise NotFound("this card was given no such answer", mend="use the `receipt` of its own answer")
         return found
+
+    def _text(self, key: Key) -> str | None:
+        """The key as receipts have it; None where it no longer names what a request must name."""
+        snap = self.view.now
+        if not isinstance(key, dict):
+            return str(key)
+        try:
+            return None if snap is None else joined_key(key_texts(key, snap.key_columns, "key"))
+        except BadRequest:
+            return None
 
     def _find(self, id: str) -> Receipt | None:
         entry = self._journal.get(id)

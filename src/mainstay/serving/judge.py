@@ -191,12 +191,12 @@ def judge(row: OnlineRow | None, standing: Terms, now_us: int) -> Judgement:
     age = None if instant is None else now_us - instant
     if calm(row, standing, now_us):
         return Judgement("answer", Verdict.PASS, "", "", 200, instant, age, None)
-    return _decide(_concerns(row, standing, now_us), standing, now_us, instant, age)
+    return decide(_concerns(row, standing, now_us), standing, now_us, instant, age)
 
 
 def judge_error(before: Judgement, standing: Terms, sentence: str, now_us: int) -> Judgement:
     """The judgement once the model has failed. Nothing can be flagged then: there is no output."""
-    after = _decide([Concern("on_error", Verdict.ERROR, sentence)], standing, now_us, before.as_of_us, before.age_us)
+    after = decide([Concern("on_error", Verdict.ERROR, sentence)], standing, now_us, before.as_of_us, before.age_us)
     joined = "; ".join(part for part in (sentence, before.sentence) if part)
     verdict = worst((before.verdict, Verdict.ERROR))
     return msgspec.structs.replace(after, verdict=verdict, sentence=joined)
@@ -210,9 +210,9 @@ def judge_given(standing: Terms, now_us: int) -> Judgement:
 
 
 def _concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[Concern]:
-    found = _row_concerns(row, standing, now_us)
+    found = row_concerns(row, standing, now_us)
     for part in standing.datasets:
-        found += _freshness(part, now_us)
+        found += freshness_concerns(part, now_us)
     if not standing.datasets:
         found.append(Concern("on_stale", Verdict.UNKNOWN, "no feature set is published for this model version"))
     if standing.unread:
@@ -222,7 +222,8 @@ def _concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[Conce
     return found
 
 
-def _row_concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[Concern]:
+def row_concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[Concern]:
+    """What is not as promised about the row itself."""
     if row is not None and row.held:
         return _held(row, standing, now_us)
     if row is not None and row.deleted:
@@ -256,7 +257,7 @@ def _held(row: OnlineRow, standing: Terms, now_us: int) -> list[Concern]:
         fail_us=_least(part.freshness.fail_us for part in standing.datasets),
     )
     part = DatasetTerms(name="the held row", as_of_us=row.held_as_of_us, freshness=tightest)
-    found += _freshness(part, now_us)
+    found += freshness_concerns(part, now_us)
     if standing.uses_as_of:
         found += _refresh(row, standing, now_us)
     return found
@@ -276,7 +277,7 @@ def _overdue(evaluated_us: int, standing: Terms, now_us: int) -> bool:
     return standing.refresh_us is not None and now_us - evaluated_us > standing.refresh_us + standing.run_us
 
 
-def _freshness(part: DatasetTerms, now_us: int) -> list[Concern]:
+def freshness_concerns(part: DatasetTerms, now_us: int) -> list[Concern]:
     """What one dataset's promises on age and newest say at this instant."""
     if part.as_of_us is None:
         return [Concern("on_stale", Verdict.UNKNOWN, f"{part.name} was never published")]
@@ -308,9 +309,10 @@ def _newest(part: DatasetTerms, promised_us: int, now_us: int) -> list[Concern]:
     return [Concern("on_stale", Verdict.FAIL, text)]
 
 
-def _decide(
+def decide(
     concerns: Sequence[Concern], standing: Terms, now_us: int, instant: int | None, age: int | None
 ) -> Judgement:
+    """What all concerns together come to."""
     if not concerns:
         return Judgement("answer", Verdict.PASS, "", "", 200, instant, age, None)
 
@@ -363,7 +365,7 @@ def judge_unseen(standing: Terms, sentence: str, now_us: int) -> Judgement:
     """When the row could not be looked up: ERROR, handled by `on_stale`."""
     instant = standing.as_of_us
     age = None if instant is None else now_us - instant
-    return _decide([Concern("on_stale", Verdict.ERROR, sentence, no_row=True)], standing, now_us, instant, age)
+    return decide([Concern("on_stale", Verdict.ERROR, sentence, no_row=True)], standing, now_us, instant, age)
 
 
 def facts(
@@ -379,21 +381,9 @@ def facts(
         unseen: Why the row could not be looked up; empty when it could.
         given: Whether the inputs came with the request.
     """
-    seen: dict[str, Any] | None = None
-    if row is not None:
-        seen = {
-            "plan": row.plan,
-            "values": row.values is not None,
-            "verdict": str(row.verdict),
-            "sentence": row.sentence,
-            "held": row.held,
-            "held_as_of_us": row.held_as_of_us,
-            "deleted": row.deleted,
-            "evaluated_us": row.evaluated_us,
-        }
     return {
         "now_us": now_us,
-        "row": seen,
+        "row": row_facts(row),
         "terms": msgspec.to_builtins(standing),
         "error": error,
         "unseen": unseen,
@@ -401,26 +391,46 @@ def facts(
     }
 
 
+def row_facts(row: OnlineRow | None) -> dict[str, Any] | None:
+    """What a row was judged by, without key or values."""
+    if row is None:
+        return None
+    return {
+        "plan": row.plan,
+        "values": row.values is not None,
+        "verdict": str(row.verdict),
+        "sentence": row.sentence,
+        "held": row.held,
+        "held_as_of_us": row.held_as_of_us,
+        "deleted": row.deleted,
+        "evaluated_us": row.evaluated_us,
+    }
+
+
+def row_of_facts(seen: Mapping[str, Any] | None) -> OnlineRow | None:
+    """A row that is judged as the recorded one was."""
+    if seen is None:
+        return None
+    return OnlineRow(
+        key="",
+        plan=seen["plan"],
+        values=b"" if seen["values"] else None,
+        event_us=None,
+        landed_us=0,
+        verdict=Verdict(seen["verdict"]),
+        sentence=seen["sentence"],
+        held=seen["held"],
+        held_as_of_us=seen["held_as_of_us"],
+        deleted=seen["deleted"],
+        evaluated_us=seen["evaluated_us"],
+        positions=b"{}",
+    )
+
+
 def rejudge(recorded: Mapping[str, Any]) -> Judgement:
     """Judges again from recorded facts; equal facts give the equal judgement."""
     standing = msgspec.convert(recorded["terms"], Terms)
-    seen = recorded["row"]
-    row: OnlineRow | None = None
-    if seen is not None:
-        row = OnlineRow(
-            key="",
-            plan=seen["plan"],
-            values=b"" if seen["values"] else None,
-            event_us=None,
-            landed_us=0,
-            verdict=Verdict(seen["verdict"]),
-            sentence=seen["sentence"],
-            held=seen["held"],
-            held_as_of_us=seen["held_as_of_us"],
-            deleted=seen["deleted"],
-            evaluated_us=seen["evaluated_us"],
-            positions=b"{}",
-        )
+    row = row_of_facts(recorded["row"])
     now_us = recorded["now_us"]
     if recorded["unseen"]:
         return judge_unseen(standing, recorded["unseen"], now_us)

@@ -13,7 +13,9 @@ import msgspec
 from mainstay.core.records import Receipt, ReceiptOutcome
 from mainstay.serving import judge as judging
 from mainstay.serving.judge import Terms
+from mainstay.serving.judge_views import view_facts
 from mainstay.serving.view import Snapshot
+from mainstay.serving.view_rows import newest_positions, seen_of, used_rows
 from mainstay.serving.work import Call, Work
 
 _OUTCOME: dict[str, ReceiptOutcome] = {
@@ -57,7 +59,10 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
     """The record of one judged key, with the id it is `given`."""
     judged = work.judged or judging.judge_given(snap.terms, work.now_us)
     version, model, plan, feature_set, row = snap.version, snap.model, snap.plan, snap.feature_set, work.row
-    erased = row is None and work.key is not None and snap.erased(work.key)
+    views = used_rows(snap.keyed, work.keys, work.rows, work.now_us, snap.erased) if snap.keyed and work.keys else ()
+    erased = any(one.key is None for one in views)
+    if not views:
+        erased = row is None and work.key is not None and snap.erased(work.key, feature_set)
     return Receipt(
         id=given,
         at_us=work.now_us,
@@ -75,9 +80,10 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
         fed=_fed(snap, work),
         imputed=work.fed.imputed if work.fed else {},
+        views=views,
         feature_set=feature_set.digest if feature_set and work.key is not None else "",
         plan=row.plan if row else 0,
-        positions=_positions.decode(row.positions) if row else {},
+        positions=_positions.decode(row.positions) if row else newest_positions(work.rows),
         as_of_us=judged.as_of_us,
         age_us=judged.age_us,
         event_us=row.event_us if row else None,
@@ -101,6 +107,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
     if judged is None or row is None or plan is None or work.inputs is None or judged.status != 200 or work.error:
         return _encode(receipt_of(given, snap, work, call, latency_us))
     if judged.action == "fallback" or work.fed is not None:
+    if judged.action == "fallback" or work.rows:
         return _encode(receipt_of(given, snap, work, call, latency_us))
     own = _encode(
         _Own(
@@ -148,3 +155,9 @@ def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:
     if work.key is None:
         terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=(), unread=terms.unread)
     return judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=work.key is None)
+        terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=())
+    given = work.key is None
+    told = judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=given)
+    if snap.keyed is not None and not given:
+        told |= {"row": None, "views": view_facts(seen_of(snap.keyed, work.rows)) if work.rows else []}
+    return told

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.verdicts import Verdict
+from mainstay.serving.request import Key
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -46,7 +47,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """One key of `keys`, or one of `rows`: its own status, and an answer's or a refusal's fields."""
 
     status: int
-    key: str | int | None = None
+    key: Key | None = None
     output: dict[str, Any] | None = None
     receipt: str | None = None
     model_version: int | None = None
@@ -67,7 +68,7 @@ class Batch(msgspec.Struct, frozen=True):
     results: list[Item]
 
 
-def item(reply: Answer | Refusal, key: str | int | None = None) -> Item:
+def item(reply: Answer | Refusal, key: Key | None = None) -> Item:
     """The reply as one of several."""
     if isinstance(reply, Answer):
         return Item(

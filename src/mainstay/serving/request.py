@@ -11,6 +11,8 @@ import msgspec
 from mainstay.core.errors import MainstayError
 
 Scalar = str | int | float | bool | None
+Key = str | int | dict[str, Scalar]
+"""A business key: its value, or an object with a value for each key column."""
 KEYS_MOST = 1000
 ROWS_MOST = 1000
 DEPTH_MOST = 32
@@ -30,8 +32,8 @@ class BadRequest(MainstayError):
 class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Exactly one of `key`, `keys` and `rows`. Nesting ends with the types, so no body can be too deep."""
 
-    key: str | int | msgspec.UnsetType = msgspec.UNSET
-    keys: list[str | int] | msgspec.UnsetType = msgspec.UNSET
+    key: Key | msgspec.UnsetType = msgspec.UNSET
+    keys: list[Key] | msgspec.UnsetType = msgspec.UNSET
     rows: list[dict[str, Scalar]] | msgspec.UnsetType = msgspec.UNSET
     inputs: dict[str, Scalar] | None = None
     """Request-time inputs, where the file allows them; they go to every key of the request."""
@@ -48,7 +50,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CardTokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a backend asks a card's token for."""
 
-    key: str | int
+    key: Key
     user: str
     """Whose decisions these will be."""
     ttl: int = 900
@@ -74,8 +76,8 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _WANTED = {
-    "key": "a string or an integer",
-    "keys": "a list of strings or integers",
+    "key": "a string, an integer or an object with the key's columns",
+    "keys": "a list of strings, integers or objects with the key's columns",
     "rows": "a list of objects with plain values",
     "inputs": "an object with plain values",
     "receipt": "a string",
@@ -197,11 +199,11 @@ def _misfit(raw: Mapping[str, Any], error: Exception) -> BadRequest:
 
 
 def _item(name: str) -> str:
-    return "a string or an integer" if name == "keys" else "an object with plain values"
+    return f"{_WANTED['key']}" if name == "keys" else "an object with plain values"
 
 
 def _plain(item: object, name: str) -> bool:
-    if name == "keys":
+    if name == "keys" and not isinstance(item, dict):
         return isinstance(item, str | int) and not isinstance(item, bool)
     return isinstance(item, dict) and not any(isinstance(value, dict | list) for value in item.values())
 

@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay.core.clock import SECOND, Clock, iso
 from mainstay.core.errors import MainstayError, ModelAway
+from mainstay.core.inputs import ModelInput, person_texts
 from mainstay.core.nouns import ColumnType, Field, Integration
 from mainstay.core.ports import LoadedModel, StateReader, Versioned
 from mainstay.core.records import (
@@ -29,6 +30,8 @@ from mainstay.models.post import Post, post_of
 from mainstay.models.pre import Pre, pre_of
 from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
+from mainstay.serving.judge_views import joint_terms
+from mainstay.serving.view_rows import Keyed, keyed
 
 REFRESH_US = 200_000
 BLIND_US = 800_000
@@ -43,7 +46,7 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
-def _nobody(_key: str) -> bool:
+def _nobody(_key: str, _of: FeatureSetState | None) -> bool:
     return False
 
 
@@ -56,9 +59,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: ModelVersion | None
     model: LoadedModel | None
     feature_set: FeatureSetState | None
+    """Of several views, the first one's."""
     key_type: ColumnType
     terms: judge.Terms
     plan: InputPlan | None
+    columns: tuple[tuple[str, ColumnType], ...] = ()
+    """The feature columns of every view."""
+    key_columns: tuple[Field, ...] = ()
+    """What a request's key may name."""
+    keyed: Keyed | None = None
+    """Where there are several views, or a key of several columns; None: a key is its row's own text."""
     keys: Mapping[str, ApiKey]
     cleaning: str
     as_of_text: str | None
@@ -77,8 +87,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The model's own inputs, where `model.pre` makes them of others."""
     pre: Pre | None = None
     post: Post | None = None
-    erased: Callable[[str], bool] = _nobody
-    """Whether a key is on the suppression list: receipts about it do not name it."""
+    erased: Callable[[str, FeatureSetState | None], bool] = _nobody
+    """Whether a key of a feature set is on the suppression list: receipts about it do not name it."""
 
 
 class _Asked:
@@ -200,17 +210,17 @@ class WorkerView:
             return None
         integration = self._integration(applied)
         version, model = self._answering(at_us)
-        feature_set = self._feature_set(integration, version)
+        sets = self._feature_sets(integration, version)
+        feature_set = sets[0] if sets else None
         states = {name: state for name in integration.datasets if (state := self._one("dataset", name, DatasetState))}
         keys = {item.name: self._cached(item, ApiKey) for item in self._state.scan("api_key")}
-        terms = judge.terms(
-            integration.answer, feature_set, states, integration.datasets, has_fallback=integration.fallback is not None
-        )
+        terms, several = _terms(integration, sets, states)
+        given_by = ModelInput(sets=sets)
         plan = None
         signature = None
         if version is not None:
             signature = version.signature
-            plan = InputPlan(signature, feature_set.columns if feature_set else (), integration.model.request_inputs)
+            plan = InputPlan(signature, given_by.columns, integration.model.request_inputs)
         outputs = signature.outputs if signature else ()
         given = version.given.outputs if version else ()
         return Snapshot(
@@ -220,6 +230,9 @@ class WorkerView:
             model=model,
             feature_set=feature_set,
             key_type=feature_set.key_type if feature_set else "string",
+            columns=given_by.columns,
+            key_columns=given_by.keys,
+            keyed=several,
             terms=terms,
             plan=plan,
             keys=keys,
@@ -227,6 +240,7 @@ class WorkerView:
             as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
             shared_receipt=_shared(integration, version, feature_set, _cleaning(states)),
             quick=model is not None
+            and several is None
             and not model.capabilities.blocking
             and integration.settings.durability == "process",
             outputs=tuple(field.name for field in outputs),
@@ -239,12 +253,16 @@ class WorkerView:
             numbers=_numbers(outputs),
         )
 
-    def _suppression(self) -> Callable[[str], bool]:
+    def _suppression(self) -> Callable[[str, FeatureSetState | None], bool]:
         name_of = self._name_of
         names = frozenset(item.name for item in self._state.scan("suppressed"))
         if name_of is None or not names:
             return _nobody
-        return lambda key: name_of(key) in names
+
+        def erased(key: str, of: FeatureSetState | None) -> bool:
+            return any(name_of(text) in names for text in person_texts(key, of.key_names if of else ()))
+
+        return erased
 
     def _integration(self, applied: Applied) -> Integration:
         if self._file is not None and self._file[0] == applied.digest:
@@ -292,13 +310,18 @@ class WorkerView:
         while self._leaving and self._leaving[0][0] <= at_us:
             self._leaving.pop(0)[1].close()
 
-    def _feature_set(self, integration: Integration, version: ModelVersion | None) -> FeatureSetState | None:
-        """The set that the version pins; for one that reads no features, the newest of the model's view."""
+    def _feature_sets(self, integration: Integration, version: ModelVersion | None) -> tuple[FeatureSetState, ...]:
+        """The sets that the version pins; for one that reads no features, the newest of each of the model's views."""
         if version is not None and version.feature_set:
-            return self._one("feature_set", version.feature_set, FeatureSetState)
+            pinned = [self._one("feature_set", digest, FeatureSetState) for digest in version.feature_sets]
+            there = tuple(one for one in pinned if one is not None)
+            return there if len(there) == len(pinned) else ()  # one without the other would answer from half a row
         sets = [self._cached(item, FeatureSetState) for item in self._state.scan("feature_set")]
-        mine = [each for each in sets if each.view == integration.model.input and not each.retired]
-        return max(mine, key=lambda each: (each.complete, each.plan), default=None)
+        found = []
+        for view in integration.model.views:
+            mine = [each for each in sets if each.view == view and not each.retired]
+            found += [max(mine, key=lambda each: (each.complete, each.plan))] if mine else []
+        return tuple(found)
 
     def _one(self, space: str, name: str, kind: type[Record]) -> Record | None:
         item = self._state.get(space, name)
@@ -314,6 +337,19 @@ class WorkerView:
         record = msgspec.json.decode(item.body, type=kind)
         self._records[place] = (item.version, record)
         return record
+
+
+def _terms(
+    integration: Integration, sets: Sequence[FeatureSetState], states: Mapping[str, DatasetState]
+) -> tuple[judge.Terms, Keyed | None]:
+    """What rows are judged by; and the views, where there are several or a key has several columns."""
+    policy, has_fallback = integration.answer, integration.fallback is not None
+    parts = [
+        judge.terms(policy, one, states, integration.datasets, has_fallback=has_fallback) for one in sets or (None,)
+    ]
+    if len(ModelInput(sets=tuple(sets)).keys) < 2 and len(sets) < 2:
+        return parts[0], None
+    return joint_terms(policy, parts, has_fallback=has_fallback), keyed(sets, parts)
 
 
 def _numbers(outputs: Sequence[Field]) -> tuple[int, ...]:

@@ -39,11 +39,19 @@ class Work:
         "row",
         "unseen",
     )
+        "answer", "batch", "error", "inputs", "judged", "key", "keys", "now_us", "output", "raw", "row", "rows",
+        "unseen",
+    )  # fmt: skip
 
     def __init__(self, key: str | None) -> None:
         self.key = key
         """None for a row that came with the request."""
         self.row: OnlineRow | None = None
+        """Of several views, their rows as one; None where a view has none."""
+        self.keys: tuple[str, ...] = ()
+        """Each view's key, where there are several."""
+        self.rows: tuple[OnlineRow | None, ...] = ()
+        """Each view's row, where there are several."""
         self.unseen = ""
         """Why the row could not be looked up."""
         self.judged: Judgement | None = None

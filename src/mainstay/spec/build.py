@@ -265,7 +265,8 @@ def _model(part: shape.ModelPart) -> nouns.ModelConfig:
     inputs = part.request_inputs.items()
     return nouns.ModelConfig(
         name=part.name,
-        input=part.feature,
+        input=part.views[0],
+        also=tuple(part.views[1:]),
         inline=_inline(part),
         request_inputs=tuple(_field(name, each, each.type, required=each.required) for name, each in inputs),
         timeout_us=part.timeout,

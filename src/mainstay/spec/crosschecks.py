@@ -150,9 +150,7 @@ def sql_path(sql: str) -> str:
 
 
 def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> None:
-    feature = text(model.get("input"))
-    if feature and feature not in features:
-        faults.at(("model", "input"), "a feature view of this file", shown(feature), close(feature, features))
+    _input(model.get("input"), features, faults)
     if "constant" in model and "rule" in model:
         faults.at(("model", "rule"), "one model", "a constant and a rule", "delete one of the two", key=True)
     cross_check_pre(("model", "pre"), sequence(model.get("pre")), model, faults)
@@ -170,6 +168,14 @@ def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> N
     if "reason" in names:
         where = ("model", "constant" if "reason" in values else "rule", "reason")
         faults.at(where, "another name: `reason` says why in `fallback:`", "'reason'", "rename it", key=True)
+
+
+def _input(said: object, features: dict[str, Any], faults: Faults) -> None:
+    given = sequence(said) if isinstance(said, list) else [said]
+    for place, name in enumerate(given):
+        if text(name) and name not in features:
+            where = ("model", "input", place) if isinstance(said, list) else ("model", "input")
+            faults.at(where, "a feature view of this file", shown(name), close(str(name), features))
 
 
 def _output(field: dict[str, Any], name: str, values: dict[str, Any], faults: Faults) -> None:

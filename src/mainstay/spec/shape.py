@@ -32,6 +32,7 @@ from mainstay.spec.values import (
     SourceNames,
     Span,
     UnitName,
+    Views,
     Word,
     WordOrNull,
     Zone,
@@ -344,7 +345,9 @@ class RequestInput(FieldPart):
 
 class ModelPart(Part):
     name: Name = Field(examples=["churn"])
-    feature: str = Field(alias="input", description="The feature view that it answers on.", examples=["customer"])
+    views: Views = Field(
+        alias="input", description="The feature view that it answers on, or a list of them.", examples=["customer"]
+    )
     constant: dict[Identifier, Scalar] | None = Field(default=None, min_length=1, description="Output -> value.")
     rule: dict[Identifier, str] | None = Field(default=None, min_length=1, description="Output -> SQL expression.")
     outputs: dict[Identifier, FieldPart] = Field(default={}, description="What a constant's or rule's outputs are.")

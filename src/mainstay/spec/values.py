@@ -84,6 +84,14 @@ def _source_names(value: object) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _views(value: object) -> list[str]:
+    given = value if isinstance(value, list) else [value]
+    names = [_text(each, "a feature view's name, or a list of them") for each in given]
+    if not names or len(set(names)) < len(names):
+        raise fault("a feature view, or several different ones", "write [first, second], or the one without brackets")
+    return names
+
+
 def _unit(value: object) -> str:
     text = _text(value, "a unit")
     if text not in UNITS:
@@ -255,6 +263,12 @@ SourceNames = Annotated[
     _schema(["string", "array"], minLength=1, items={"type": "string", "minLength": 1}, minItems=1, uniqueItems=True),
 ]
 """A column's name in the source, or several; always a tuple."""
+Views = Annotated[
+    list[str],
+    BeforeValidator(_views),
+    _schema(["string", "array"], items={"type": "string"}, minItems=1, examples=["customer"]),
+]
+"""One feature view's name, or a list of different ones."""
 UnitName = Annotated[str, BeforeValidator(_unit), _schema("string", enum=list(UNITS))]
 Country = Annotated[str, BeforeValidator(_country), _schema("string", pattern="^[A-Z]{2}$")]
 Language = Annotated[str, BeforeValidator(_language), _schema("string")]
