@@ -271,6 +271,19 @@ def test_check_tries_the_rule_on_pairs(offers: Offers) -> None:
     assert found["api.contract"].verdict is Verdict.PASS
 
 
+def test_check_warns_where_no_rows_meet(tmp_path: Path) -> None:
+    made = Offers(tmp_path)
+    elsewhere = "SELECT s.sale_id AS id, s.amount FROM sales s"
+    made.write(
+        customer="SELECT c.tenure AS id, c.tenure FROM customers c", product=elsewhere, model='rule: {score: "tenure"}'
+    )
+    text = made.file.read_text().replace("key: customer_id\n    sql", "key: id\n    from: {customers: tenure}\n    sql")
+    made.file.write_text(text.replace("key: product_id\n    sql", "key: id\n    from: {sales: sale_id}\n    sql"))
+    report = check(made.place, read_file(made.file), SystemClock())
+    (found,) = (one for area in report.areas for one in area.findings if one.check == "model.views")
+    assert (found.verdict, "no rows of the sample meet" in found.sentence) == (Verdict.WARN, True)
+
+
 def test_a_new_view_breaks_the_api_contract(tmp_path: Path) -> None:
     made = Offers(tmp_path)
     made.begin(inputs="customer", model='rule: {score: "tenure"}')
@@ -342,6 +355,29 @@ def test_trees_are_proved_on_pairs_of_rows(tmp_path: Path) -> None:
     assert 0 < score(reply) < 1
     with readers(made.place) as found:
         assert verify(found, reply.receipt or "").verdict is Verdict.PASS
+
+
+def test_a_column_of_a_key_may_be_an_input(tmp_path: Path) -> None:
+    import numpy as np
+    import xgboost
+
+    made = Offers(tmp_path)
+    made.begin(model="constant: {score: 0.5}")
+    rows = np.array([[float(n), float(tenure)] for n in range(5, 11) for tenure in range(10, 70, 10)])
+    data = xgboost.DMatrix(rows, rows[:, 0] % 2, feature_names=["product_id", "tenure"])
+    booster = xgboost.train({"objective": "binary:logistic", "base_score": 0.5, "min_child_weight": 0}, data, 9)
+    booster.save_model(tmp_path / "offer.ubj")
+    with shop(made.place) as at:
+        version, _ = add_model(at, Wish(file=tmp_path / "offer.ubj", outputs=("score=predict_proba[1]",)), by="anna")
+        use_model(at, version.number, by="anna")
+    report = check(made.place, read_file(made.file), SystemClock())
+    assert not [one for area in report.areas for one in area.findings if one.check.startswith("model.input")]
+    odd, even = made.predict(), made.predict({"customer_id": "C1", "product_id": 8})
+    assert score(odd) > 0.5 > score(even)
+    with readers(made.place) as found:
+        one = receipt_in(found, odd.receipt or "")
+        assert one.inputs == {"product_id": 7.0, "tenure": 10.0}
+        assert verify(found, one.id).verdict is Verdict.PASS
 
 
 # --- receipts --------------------------------------------------------------------------------------------------------

@@ -117,6 +117,7 @@ def _columns(facts: ModelFacts) -> tuple[tuple[str, ColumnType], ...]:
 
 def _fitting(facts: ModelFacts, candidate: Candidate, columns: Sequence[tuple[str, ColumnType]]) -> Iterator[Finding]:
     given = [Field(name=name, type=kind) for name, kind in columns]
+    given += [] if facts.features is None else facts.features.keys
     # Outputs are held against the API contract below.
     yield from fits([*given, *facts.integration.model.request_inputs], candidate.signature.outputs, candidate.signature)
     if facts.contract is None or facts.features is None:

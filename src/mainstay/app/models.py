@@ -211,18 +211,25 @@ def _misfits(integration: Integration, wanted: ModelInput, signature: Signature)
 def current_rows(at: Shop, wanted: ModelInput, integration: Integration, signature: Signature) -> list[Row]:
     """Every current feature row, as the model would be given it; of several views a sample of pairs that exist."""
     online = open_online(at.place.home, writable=False)
-    plan = InputPlan(signature, wanted.columns, integration.model.request_inputs)
+    plan = InputPlan(signature, wanted.columns, integration.model.request_inputs, wanted.keys)
     try:
         if wanted.several:
-            return [plan.row(values) for values in paired_rows(online, wanted)]
+            return [_filled(plan, values, key) for key, values in paired_rows(online, wanted)]
         rows: list[Row] = []
         keys = list(online.keys(wanted.digest))
         for start in range(0, len(keys), 1_000):
             found = online.get_many(wanted.digest, keys[start : start + 1_000]).values()
-            rows.extend(plan.row(row.values) for row in found if row.values is not None)
+            rows.extend(_filled(plan, row.values, row.key) for row in found if row.values is not None)
         return rows
     finally:
         online.close()
+
+
+def _filled(plan: InputPlan, values: bytes, key: str) -> Row:
+    row = plan.row(values)
+    if plan.keyed:
+        plan.fill(row, key)
+    return row
 
 
 def use_model(at: Shop, number: int, *, by: str) -> Answering:

@@ -214,6 +214,8 @@ class Answering:
         if row is None or row.values is None:
             return
         work.inputs = plan.row(row.values, sent)
+        if plan.keyed:
+            plan.fill(work.inputs, row.key)
         absent = plan.absent(work.inputs)
         if absent:
             work.error = f"the model requires `{absent}` and the row has none"

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.keys import parted_key
 from mainstay.core.nouns import ColumnType, Field, Signature
 from mainstay.serving.request import BadRequest, came, unknown_field
 
@@ -25,10 +26,15 @@ class InputPlan:
         signature: The model's.
         columns: The feature set's columns in SQL order.
         request_inputs: What the file lets a caller send beside the key.
+        keys: The key columns, which a model may take as inputs too.
     """
 
     def __init__(
-        self, signature: Signature, columns: Sequence[tuple[str, ColumnType]], request_inputs: Sequence[Field] = ()
+        self,
+        signature: Signature,
+        columns: Sequence[tuple[str, ColumnType]],
+        request_inputs: Sequence[Field] = (),
+        keys: Sequence[Field] = (),
     ) -> None:
         self.names = tuple(field.name for field in signature.inputs)
         self.request = {field.name: field for field in request_inputs}
@@ -39,8 +45,14 @@ class InputPlan:
         # Absent columns point one past the end, where `row` puts a null.
         self._absent = len(columns)
         order = [places.get(name, self._absent) for name in self.names]
-        self.unfed = tuple(name for name in self.names if name not in places and name not in self.request)
-        """Inputs that neither the feature set nor the request can give: null for every key."""
+        named = {field.name: place for place, field in enumerate(keys)}
+        self.keyed = tuple(
+            (at, named[field.name], field.type)
+            for at, field in enumerate(signature.inputs)
+            if field.name in named and field.name not in places and field.name not in self.request
+        )
+        """Inputs that are columns of the key: place of each, of its column, and its type."""
+        self._key_columns = len(keys)
         self._pick = itemgetter(*order) if len(order) > 1 else None
         self._order = order
         self._numbers = tuple(place for place, field in enumerate(signature.inputs) if field.type == "number")
@@ -62,6 +74,13 @@ class InputPlan:
                 if name in given:
                     picked[place] = given[name]
         return picked
+
+    def fill(self, row: list[Any], key: str) -> None:
+        """Puts the columns of the key, in its canonical text, where the model takes them."""
+        texts = parted_key(key, self._key_columns)
+        for at, place, kind in self.keyed:
+            text = texts[place]
+            row[at] = int(text) if kind == "integer" else float(text) if kind == "number" else text
 
     def absent(self, row: Sequence[Any]) -> str:
         """The first required input that is null; empty when none is."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from mainstay.core.inputs import ModelInput
-from mainstay.core.keys import parted_key
+from mainstay.core.keys import joined_key, parted_key
 from mainstay.core.ports import OnlineReader
 from mainstay.core.records import FeatureSetState
 from mainstay.serving.view_rows import joined_values
@@ -76,11 +76,12 @@ def _crossed(
     return found
 
 
-def paired_rows(online: OnlineReader, wanted: ModelInput) -> Iterator[bytes]:
-    """The values of combined current rows, as one online row has them."""
+def paired_rows(online: OnlineReader, wanted: ModelInput) -> Iterator[tuple[str, bytes]]:
+    """The key and the values of combined current rows, as one online row has them."""
     parts = [(one, dict(_values(online, one.digest))) for one in wanted.sets]
+    names = [field.name for field in wanted.keys]
     for one in combinations(parts):
-        yield joined_values(one.rows)
+        yield joined_key([one.key[name] for name in names]), joined_values(one.rows)
 
 
 def an_example(online: OnlineReader, wanted: ModelInput) -> tuple[dict[str, str], bytes] | None:

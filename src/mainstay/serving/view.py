@@ -220,7 +220,7 @@ class WorkerView:
         signature = None
         if version is not None:
             signature = version.signature
-            plan = InputPlan(signature, given_by.columns, integration.model.request_inputs)
+            plan = InputPlan(signature, given_by.columns, integration.model.request_inputs, given_by.keys)
         outputs = signature.outputs if signature else ()
         given = version.given.outputs if version else ()
         return Snapshot(
