@@ -12,11 +12,14 @@ import pytest
 
 from mainstay.app.answers import readers, verify, why
 from mainstay.app.answers import receipt as receipt_in
+from mainstay.app.backup import backup
 from mainstay.app.check import check
 from mainstay.app.commands import ask
 from mainstay.app.models import Wish, add_model, hindrance, shop, use_model
 from mainstay.app.place import read_file
+from mainstay.app.restore import restore
 from mainstay.app.stores import open_state
+from mainstay.app.up import apply_at_start
 from mainstay.cli.main import run as run_command
 from mainstay.core.clock import HOUR, SystemClock
 from mainstay.core.errors import FileError, MainstayError, Refused
@@ -532,3 +535,19 @@ def test_who_was_erased_before_there_were_two_views_stays_erased(tmp_path: Path)
 def _versions(offers: Offers) -> list[ModelVersion]:
     with shop(offers.place) as at:
         return list(at.registry.versions())
+
+
+def test_a_restored_backup_brings_nobody_back(offers: Offers) -> None:
+    clock = SystemClock()
+    offers.predict()
+    file = offers.folder / "backup.tar"
+    backup(offers.place.home.root, file, clock=clock)
+    erased(offers, "product_id=7")
+    assert restore(file, offers.place.home.root, clock=clock, force=True).erased_since == {"offers": 1}
+    said: list[str] = []
+    apply_at_start(offers.place, said.append)
+    assert said[0].startswith("erased again")
+    assert ask(offers.place, "erase.verify", {"key": "product_id=7"})["clean"]
+    refused = offers.predict()
+    assert isinstance(refused, Refusal)
+    assert refused.sentence == "product: there is no row with this product_id"
