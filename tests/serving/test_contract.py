@@ -48,6 +48,20 @@ def test_what_breaks_a_caller_is_found(changes: dict[str, object], words: str) -
     assert words in finding.sentence
 
 
+def test_key_columns_that_come_and_go_break_callers() -> None:
+    two = (Field(name="customer_id", type="string", required=True), Field(name="product_id", type="integer"))
+    pairs = msgspec.structs.replace(CONTRACT, key=two[0], keys=two)
+    other = (two[0], Field(name="product_id", type="string"))
+    for old, new, words in (
+        (CONTRACT, pairs, "the key column `product_id` is new"),
+        (pairs, CONTRACT, "the key column `product_id` is gone"),
+        (pairs, msgspec.structs.replace(pairs, keys=other), "`product_id` was integer and becomes string"),
+    ):
+        (finding,) = breaks(old, new)
+        assert words in finding.sentence
+    assert breaks(pairs, msgspec.structs.replace(pairs, keys=two[::-1])) == ()
+
+
 def test_more_columns_and_optional_inputs_break_nobody() -> None:
     new = msgspec.structs.replace(
         CONTRACT,

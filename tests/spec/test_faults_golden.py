@@ -422,6 +422,16 @@ FAULTS = [
         "relative",
     ),
     ("  input: customer", "  input: custmer", "model.input", "a feature view", "did you mean `customer`?"),
+    (
+        "  input: customer",
+        "  input: [customer, custmer]",
+        "model.input[1]",
+        "a feature view",
+        "did you mean `customer`?",
+    ),
+    ("  input: customer", "  input: [customer, customer]", "model.input", "several different ones", "[first, second]"),
+    ("  input: customer", "  input: []", "model.input", "a feature view, or several", "[first, second]"),
+    ("  input: customer", "  input: [7]", "model.input", "a feature view's name, or a list", ""),
     ("  name: churn\n", "", "model.name", "the key `name`", "add `name: churn`"),
     ("  timeout: 500ms", "  rule: {x: a + b}", "model.rule", "one model", "delete one"),
     (
