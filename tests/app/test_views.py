@@ -20,12 +20,13 @@ from mainstay.app.place import read_file
 from mainstay.app.restore import restore
 from mainstay.app.stores import open_state
 from mainstay.app.up import apply_at_start
+from mainstay.app.wiring import own
 from mainstay.cli.main import run as run_command
 from mainstay.core.clock import HOUR, SystemClock
 from mainstay.core.errors import FileError, MainstayError, Refused
 from mainstay.core.keys import joined_key
 from mainstay.core.ports import Write
-from mainstay.core.records import DatasetState, FeatureSetState, ModelVersion, encode
+from mainstay.core.records import DatasetState, FeatureSetState, ModelVersion, Response, encode
 from mainstay.core.verdicts import Verdict
 from mainstay.serving.reply import Answer, Refusal
 from mainstay.store.shelf import ShelfReader
@@ -503,6 +504,19 @@ def test_a_bare_key_that_may_be_either_is_not_erased(offers: Offers) -> None:
     with pytest.raises(MainstayError, match="this key may be one of customer_id or product_id"):
         erased(offers, "7")
     assert isinstance(offers.predict(), Answer)
+
+
+def test_an_unfetched_answer_that_names_the_key_goes_too(offers: Offers) -> None:
+    ask(offers.place, "quarantine.list", {})
+    with own(offers.place, "a test") as works:
+        for name, key in (("r-1", "7"), ("r-2", "77")):
+            body = encode(Response(id=name, ok=True, body={"rows": [{"key": key}]}, at_us=0))
+            works.state.commit([Write(space="response", name=name, body=body)], token=works.lease.token)
+    assert ask(offers.place, "erase", {"key": "product_id=7", "reason": "request of 2027-01-17"})["clean"]
+    with own(offers.place, "a test") as works:
+        assert [item.name for item in works.state.scan("response")] == ["r-2"]
+    with pytest.raises(Refused, match="the reason names the person"):
+        ask(offers.place, "erase", {"key": "product_id=7", "reason": "no 7 any more"})
 
 
 def test_a_number_erased_for_one_view_is_not_for_the_other(tmp_path: Path) -> None:

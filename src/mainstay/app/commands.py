@@ -17,6 +17,7 @@ from mainstay.app import apply as applying
 from mainstay.app import backfills, erasures
 from mainstay.app.mapping import values_of
 from mainstay.app.people import must_be_clear, names, texts_of
+from mainstay.app.people import People, must_be_clear, named_in
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset
 from mainstay.app.restore import mark_later
@@ -31,7 +32,6 @@ from mainstay.core.records import Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
-from mainstay.pipelines.suppression import person_of
 from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
 
@@ -147,7 +147,7 @@ def _erase(works: Works, args: Body) -> Body:
     if not reason.strip():
         raise Refused("an erasure says why", mend="add --reason '...'")
     must_be_clear(works.desk, key)
-    if key in reason or person_of(works.desk, key).key in reason:
+    if named_in(works.desk, reason, key):
         raise Refused("the reason names the person, and reasons are kept", mend="say why without the key")
     return _erase_key(works, key, reason)
 
@@ -190,7 +190,7 @@ def erase_again(works: Works) -> int:
         return keyed_hash(works.desk.secret, text) in marked
 
     keys = erase.present(works.desk, named)
-    keys |= archive_erase.people(works.journal, works.history, lambda one: texts_of(works.desk, one), named)
+    keys |= archive_erase.people(works.journal, works.history, People(works.desk).texts_of, named)
     for key in sorted(keys):
         _erase_key(works, key, marked[keyed_hash(works.desk.secret, key)].reason)
     works.state.commit([Write(space="erase_again", name=name, body=None) for name in marked], token=works.lease.token)
@@ -214,7 +214,7 @@ def patiently(scrub: Callable[[], None]) -> None:
 
 def _naming(works: Works, key: str) -> list[str]:
     """Answers to commands that name the key and were not fetched."""
-    return [item.name for item in works.state.scan("response") if key.encode() in item.body]
+    return [item.name for item in works.state.scan("response") if named_in(works.desk, item.body.decode(), key)]
 
 
 def _forget_responses(works: Works, key: str) -> None:
@@ -224,14 +224,14 @@ def _forget_responses(works: Works, key: str) -> None:
 
 def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
     """Erases in journal and history. Segments that a live worker writes are sealed by it first, on request."""
-    at_us = works.clock.now_us()
+    at_us, people = works.clock.now_us(), People(works.desk)
     works.journal.seal()
     seals = Shelf(works.state, "seal", Seal)
     seals.put("wanted", Seal(at_us=at_us), token=works.lease.token)
     deadline = time.monotonic() + SEAL_S
     while True:
         done = archive_erase.erase_receipts(
-            works.journal, works.history, key_matches=lambda receipt: names(works.desk, receipt, key), at_us=at_us
+            works.journal, works.history, key_matches=lambda receipt: people.names(receipt, key), at_us=at_us
         )
         if not done.open:
             return done
@@ -244,10 +244,10 @@ def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
 
 
 def _verify(works: Works, args: Body) -> Body:
-    key = args["key"]
+    key, people = args["key"], People(works.desk)
     traces = list(erase.traces(works.desk, key))
     traces += archive_erase.receipt_traces(
-        works.journal, works.history, key_matches=lambda receipt: names(works.desk, receipt, key)
+        works.journal, works.history, key_matches=lambda receipt: people.names(receipt, key)
     )
     traces += [f"state: backfill {one.id}" for one in backfills.naming(works, key)]
     traces += [f"state: answer {name} to a command" for name in _naming(works, key)]

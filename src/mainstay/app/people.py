@@ -6,6 +6,7 @@ column: `customer_id=7`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mainstay.core.errors import Refused
@@ -16,22 +17,31 @@ from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.suppression import key_columns, person_of
 
 
-def names(desk: Desk, receipt: Receipt, key: str) -> bool:
-    """Whether a receipt is about the person: by a key, or by one among inputs that came with the request."""
-    return key in texts_of(desk, receipt)
+class People:
+    """Tells whom receipts are about; made once for many of them.
 
+    Args:
+        desk: Whose feature sets say what a key's columns are.
+    """
 
-def texts_of(desk: Desk, receipt: Receipt) -> Iterator[str]:
-    """Every text that names somebody whom the receipt is about."""
-    if receipt.key is not None:
-        of = None if receipt.views else desk.feature_sets.get(receipt.feature_set)
-        yield from person_texts(receipt.key, of.key_names if of else ())
-    for one in receipt.views:
-        yield from () if one.key is None else person_texts(one.key, one.columns)
-    given = receipt.inputs or {}
-    for columns in key_columns(desk):
-        if all(given.get(name) is not None for name in columns):
-            yield from person_texts(joined_key([str(given[name]) for name in columns]), columns)
+    def __init__(self, desk: Desk) -> None:
+        self._columns = {digest: one.key_names for digest, one in desk.feature_sets.all().items()}
+        self._asked = key_columns(desk)
+
+    def names(self, receipt: Receipt, person: str) -> bool:
+        """Whether a receipt is about the person: by a key, or by one among inputs that came with the request."""
+        return person in self.texts_of(receipt)
+
+    def texts_of(self, receipt: Receipt) -> Iterator[str]:
+        """Every text that names somebody whom the receipt is about."""
+        if receipt.key is not None:
+            yield from person_texts(receipt.key, () if receipt.views else self._columns.get(receipt.feature_set, ()))
+        for one in receipt.views:
+            yield from () if one.key is None else person_texts(one.key, one.columns)
+        given = receipt.inputs or {}
+        for columns in self._asked:
+            if all(given.get(name) is not None for name in columns):
+                yield from person_texts(joined_key([str(given[name]) for name in columns]), columns)
 
 
 def must_be_clear(desk: Desk, key: str) -> None:
@@ -44,3 +54,9 @@ def must_be_clear(desk: Desk, key: str) -> None:
             f"this key may be one of {' or '.join(columns)}",
             mend=f"name its column: --key {columns[0]}=...",
         )
+
+
+def named_in(desk: Desk, text: str, person: str) -> bool:
+    """Whether a text has the person's key in it; a number as a word of its own, for each date has a 7 somewhere."""
+    key = person_of(desk, person).key
+    return bool(re.search(rf"(?<!\d){re.escape(key)}(?!\d)", text)) if key.isdigit() else key in text
