@@ -16,6 +16,7 @@ from mainstay.app.commands import ask
 from mainstay.app.models import Wish, add_model, shop, use_model
 from mainstay.app.place import read_file
 from mainstay.core.errors import FileError, ModelRefused
+from mainstay.core.inputs import ModelInput
 from mainstay.core.records import FeatureSetState, ModelVersion
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import host_of, load
@@ -210,11 +211,13 @@ def test_check_tells_steps_of_the_file_that_the_answering_version_does_not_have(
     version, _ = added(world)
     with readers(world.place) as at:
         features = ShelfReader(at.state, "feature_set", FeatureSetState).get(version.feature_set)
+    assert features is not None
+    given = ModelInput(sets=(features,))
 
     def found(text: str) -> list[Finding]:
         world.file.write_text(text)
         rows = [(None, "Bonn")]
-        findings, _ = judge_model(ModelFacts(read_file(world.file), features, answering=version, rows=rows))
+        findings, _ = judge_model(ModelFacts(read_file(world.file), given, answering=version, rows=rows))
         return [one for one in findings if one.check.startswith("model.pre") or one.check.endswith(".required")]
 
     text = world.file.read_text()
@@ -234,7 +237,7 @@ def test_check_counts_the_rows_of_the_sample_that_have_no_answer(world: Shop) ->
     with readers(world.place) as at:
         (features,) = ShelfReader(at.state, "feature_set", FeatureSetState).all().values()
     rows = [(1, "Rome"), (2, "Bonn")]
-    findings, _ = judge_model(ModelFacts(read_file(world.file), features, rows=rows))
+    findings, _ = judge_model(ModelFacts(read_file(world.file), ModelInput(sets=(features,)), rows=rows))
     (found,) = [one for one in findings if one.check == "model.pre.rows"]
     assert found.verdict is Verdict.WARN
     assert "1 of 2 rows get no answer" in found.sentence

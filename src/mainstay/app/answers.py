@@ -20,7 +20,6 @@ from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock, iso, span
 from mainstay.core.errors import MainstayError, NotFound
 from mainstay.core.ports import JournalReader, State
-from mainstay.core.ports import State
 from mainstay.core.receipt import UsedRow
 from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict

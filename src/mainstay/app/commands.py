@@ -16,7 +16,6 @@ import msgspec
 from mainstay.app import apply as applying
 from mainstay.app import backfills, erasures
 from mainstay.app.mapping import values_of
-from mainstay.app.people import must_be_clear, names, texts_of
 from mainstay.app.people import People, must_be_clear, named_in
 from mainstay.app.place import Place, applied_record, whoami
 from mainstay.app.profile import profile_dataset

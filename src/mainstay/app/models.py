@@ -20,9 +20,8 @@ from mainstay.app.place import Place, need_applied
 from mainstay.app.stores import has_state, open_journal, open_online, open_state
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound, Refused
-from mainstay.core.nouns import Field, Integration, PreStep, Signature
 from mainstay.core.inputs import ModelInput
-from mainstay.core.nouns import Integration, Signature
+from mainstay.core.nouns import Field, Integration, PreStep, Signature
 from mainstay.core.ports import Row, State
 from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
@@ -147,12 +146,12 @@ def _draft(at: Shop, integration: Integration, wanted: ModelInput, *, wish: Wish
         by=by,
         clock=at.clock,
     )
-    version = msgspec.structs.replace(made.version, cost=_cost(at, made.version, rows))
+    version = msgspec.structs.replace(made.version, also=wanted.also, cost=_cost(at, made.version, rows))
     told = (*given.notes, *_pinned(kept), *prepared, *made.told, *_priced(version.cost))
     return Draft(version=with_post(with_pre(version, kept, columns), post), told=told)
 
 
-def columns_of(integration: Integration, wanted: FeatureSetState) -> tuple[Field, ...]:
+def columns_of(integration: Integration, wanted: ModelInput) -> tuple[Field, ...]:
     """What a row may carry: the feature columns and the request-time inputs."""
     return (*(Field(name=name, type=kind) for name, kind in wanted.columns), *integration.model.request_inputs)
 
@@ -175,9 +174,6 @@ def _pinned(steps: Sequence[PreStep]) -> Iterator[str]:
         if step.pinned:
             value, count = step.pinned["value"], step.pinned["rows"]
             yield f"{step.args['with']} of {step.args['of']}: {value}, of {count:,} current rows; it stays so"
-    version = msgspec.structs.replace(made.version, also=wanted.also, cost=_cost(at, made.version, rows))
-    told = (*given.notes, *made.told, *_priced(version.cost))
-    return Draft(version=with_post(version, post), told=told)
 
 
 def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[Cost, ...]:

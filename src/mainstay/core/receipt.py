@@ -53,7 +53,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     sentence: str = ""
     inputs: dict[str, Any] | None = None
-    """Model inputs by name; None where no row was found, and after erasure (see `erased_us`)."""
+    """Model inputs by name, before `model.pre`; None where no row was found, and after erasure (see `erased_us`)."""
+    fed: dict[str, Any] | None = None
+    """What the model itself ate, where `model.pre` made it of the inputs; None where it is the inputs themselves."""
+    imputed: dict[str, Any] = {}
+    """Inputs that were null and what `model.pre` put in their place."""
     feature_set: str = ""
     plan: int = 0
     """The feature row's position: the number of the publish plan that wrote it."""

@@ -460,61 +460,6 @@ class AgeHour(msgspec.Struct, frozen=True, kw_only=True):
     samples: tuple[AgeSample, ...] = ()
 
 
-ReceiptOutcome = Literal["answered", "fallback", "refused"]
-
-
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """The record of one judged key. Everything needed to give the same answer again, or to judge it again."""
-
-    v: int = 1
-    id: str
-    at_us: int
-    integration: str
-    api: int
-    key: str | None
-    """The business key; None for `rows`, and after erasure."""
-    caller: str
-    """The API key's id, never the key."""
-    request: str
-    outcome: ReceiptOutcome
-    status: int
-    reason: str = ""
-    """The policy that decided: `on_warn`, `on_stale`, `on_held`, `on_missing`, `on_deleted`, `on_error`; or empty."""
-    verdict: Verdict
-    sentence: str = ""
-    inputs: dict[str, Any] | None = None
-    """Model inputs by name, before `model.pre`; None where no row was found, and after erasure (see `erased_us`)."""
-    fed: dict[str, Any] | None = None
-    """What the model itself ate, where `model.pre` made it of the inputs; None where it is the inputs themselves."""
-    imputed: dict[str, Any] = {}
-    """Inputs that were null and what `model.pre` put in their place."""
-    feature_set: str = ""
-    plan: int = 0
-    """The feature row's position: the number of the publish plan that wrote it."""
-    positions: dict[str, list[int]] = {}
-    """Dataset -> [batch, ordinal] of its newest row in the feature row."""
-    as_of_us: int | None = None
-    age_us: int | None = None
-    event_us: int | None = None
-    landed_us: int | None = None
-    policy: dict[str, Any] = {}
-    """The facts a refusal or fallback was judged from, enough to judge again."""
-    version: int = 0
-    artifact: str = ""
-    runtime: str = ""
-    build: str = ""
-    cleaning: str = ""
-    output: dict[str, Any] | None = None
-    raw: dict[str, Any] | None = None
-    """The model's own outputs, where `model.post` made others of them; None where it is the output itself."""
-    arm: Literal["champion", "challenger", "holdout"] = "champion"
-    latency_us: int = 0
-    batch: int = 1
-    """Rows that the model was given at once, this one among them. Above 1, linear algebra may round the last bit
-    otherwise than for the row alone."""
-    erased_us: int | None = None
-
-
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Anything else the journal keeps: decisions, outcomes, audit lines and what the loop did."""
 

@@ -248,9 +248,8 @@ class Answering:
         judged = work.judged
         if judged is None:
             now_us = work.now_us = self._clock.now_us()
-            judged = judging.judge_given(terms, now_us) if work.key is None else judging.judge(work.row, terms, now_us)
             if work.key is None:
-                judged = judging.judge_given()
+                judged = judging.judge_given(terms, now_us)
             elif snap.keyed is None:
                 judged = judging.judge(work.row, terms, now_us)
             else:

@@ -10,7 +10,7 @@ from mainstay.core.trace import Trace
 from mainstay.serving.answer import Answering
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.meter import Meter
-from mainstay.serving.request import PredictRequest, Scalar
+from mainstay.serving.request import Key, PredictRequest, Scalar
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call, Work
 
@@ -30,7 +30,7 @@ class TracedAnswering(Answering):
         super().__init__(online, journal, clock, meter)
         self._trace = trace
 
-    def _fetch(self, snap: Snapshot, plan: InputPlan, key: str | int, inputs: dict[str, Scalar] | None) -> Work:
+    def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
         with self._trace.span("lookup", keys=1) as span:
             work = super()._fetch(snap, plan, key, inputs)
             span.note(found=work.row is not None)
@@ -38,9 +38,7 @@ class TracedAnswering(Answering):
                 span.failed("the online store could not be read")
             return work
 
-    def _all(
-        self, snap: Snapshot, plan: InputPlan, request: PredictRequest
-    ) -> tuple[list[Work], Sequence[str | int | None]]:
+    def _all(self, snap: Snapshot, plan: InputPlan, request: PredictRequest) -> tuple[list[Work], Sequence[Key | None]]:
         with self._trace.span("lookup") as span:
             works, keys = super()._all(snap, plan, request)
             span.note(keys=len(works), found=sum(work.row is not None for work in works))

@@ -205,7 +205,7 @@ def judge_error(before: Judgement, standing: Terms, sentence: str, now_us: int) 
 def judge_given(standing: Terms, now_us: int) -> Judgement:
     """Rows that the caller sends: nothing is known about their data, which is said, and no policy applies to it."""
     if standing.unread:  # which version answers is not known either
-        return _decide([Concern("on_stale", Verdict.ERROR, standing.unread)], standing, now_us, None, None)
+        return decide([Concern("on_stale", Verdict.ERROR, standing.unread)], standing, now_us, None, None)
     return Judgement("answer", Verdict.UNKNOWN, "the inputs came with the request", "", 200, None, None, None)
 
 

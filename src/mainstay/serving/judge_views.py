@@ -29,6 +29,7 @@ from mainstay.serving.judge import (
     row_concerns,
     row_facts,
     row_of_facts,
+    unread,
 )
 
 _NEVER = -1
@@ -59,17 +60,24 @@ def joint_terms(policy: AnswerPolicy, parts: Sequence[Terms], *, has_fallback: b
     return msgspec.structs.replace(derive(whole), calm_until_us=_NEVER)
 
 
+def joint_unread(standing: Terms, sentence: str) -> Terms:
+    """The joint terms while state cannot be asked, as the sentence says, or can be again where it is empty."""
+    return msgspec.structs.replace(unread(standing, sentence), calm_until_us=_NEVER)
+
+
 def judge_views(seen: Sequence[Seen], standing: Terms, now_us: int) -> Judgement:
     """The verdict on answering from these rows at `now_us`. Worst wins, strictest decides, the least as-of stands."""
     instant = least_as_of(seen)
     age = None if instant is None else now_us - instant
-    if all(calm(one.row, one.terms, now_us) for one in seen):
+    if not standing.unread and all(calm(one.row, one.terms, now_us) for one in seen):
         return Judgement("answer", Verdict.PASS, "", "", 200, instant, age, None)
     found = [concern for one in seen for concern in _own(one, now_us)]
     for part in standing.datasets:
         found += freshness_concerns(part, now_us)
     if not standing.datasets:
         found.append(Concern("on_stale", Verdict.UNKNOWN, "no feature set is published for this model version"))
+    if standing.unread:
+        found.append(Concern("on_stale", Verdict.ERROR, standing.unread))
     return decide(found, standing, now_us, instant, age)
 
 

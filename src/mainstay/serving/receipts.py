@@ -106,8 +106,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
     judged, row, plan = work.judged, work.row, snap.plan
     if judged is None or row is None or plan is None or work.inputs is None or judged.status != 200 or work.error:
         return _encode(receipt_of(given, snap, work, call, latency_us))
-    if judged.action == "fallback" or work.fed is not None:
-    if judged.action == "fallback" or work.rows:
+    if judged.action == "fallback" or work.fed is not None or work.rows:
         return _encode(receipt_of(given, snap, work, call, latency_us))
     own = _encode(
         _Own(
@@ -154,8 +153,6 @@ def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:
     terms = snap.terms
     if work.key is None:
         terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=(), unread=terms.unread)
-    return judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=work.key is None)
-        terms = Terms(policy=terms.policy, has_fallback=terms.has_fallback, datasets=())
     given = work.key is None
     told = judging.facts(work.row, terms, work.now_us, error=work.error, unseen=work.unseen, given=given)
     if snap.keyed is not None and not given:

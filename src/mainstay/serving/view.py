@@ -30,7 +30,7 @@ from mainstay.models.post import Post, post_of
 from mainstay.models.pre import Pre, pre_of
 from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
-from mainstay.serving.judge_views import joint_terms
+from mainstay.serving.judge_views import joint_terms, joint_unread
 from mainstay.serving.view_rows import Keyed, keyed
 
 REFRESH_US = 200_000
@@ -191,7 +191,8 @@ class WorkerView:
         with self._swap:
             snap = self.now
             if snap is not None and blind != bool(snap.terms.unread):
-                self.now = msgspec.structs.replace(snap, terms=judge.unread(snap.terms, BLIND if blind else ""))
+                told = judge.unread if snap.keyed is None else joint_unread
+                self.now = msgspec.structs.replace(snap, terms=told(snap.terms, BLIND if blind else ""))
 
     def close(self) -> None:
         """Closes every loaded model."""

@@ -33,15 +33,14 @@ class Work:
         "inputs",
         "judged",
         "key",
+        "keys",
         "now_us",
         "output",
         "raw",
         "row",
+        "rows",
         "unseen",
     )
-        "answer", "batch", "error", "inputs", "judged", "key", "keys", "now_us", "output", "raw", "row", "rows",
-        "unseen",
-    )  # fmt: skip
 
     def __init__(self, key: str | None) -> None:
         self.key = key
