@@ -208,7 +208,7 @@ def test_what_is_merely_doubtful_warns() -> None:
 def test_as_of_is_seen() -> None:
     text = "SELECT customer_id, date_diff('day', since, $as_of) AS days FROM customers"
     assert analyse(view(text), DATASETS).uses_as_of
-    assert describe(view(text), DATASETS) == ("integer", (("customer_id", "integer"), ("days", "integer")))
+    assert describe(view(text), DATASETS) == (("integer",), (("customer_id", "integer"), ("days", "integer")))
     assert not analyse(view("SELECT customer_id FROM customers"), DATASETS).uses_as_of
 
 
@@ -306,7 +306,7 @@ def test_types_of_the_result_are_named_in_our_words() -> None:
         FROM customers GROUP BY ALL
     """
     key, columns = describe(view(text), DATASETS)
-    assert key == "integer"
+    assert key == ("integer",)
     assert dict(columns) == {
         "customer_id": "integer",
         "email": "string",
@@ -324,7 +324,7 @@ def test_types_of_the_result_are_named_in_our_words() -> None:
 
 def test_describing_works_in_a_connection_handed_in() -> None:
     with duckdb.connect() as own:
-        assert describe(view("SELECT customer_id FROM customers"), DATASETS, own)[0] == "integer"
+        assert describe(view("SELECT customer_id FROM customers"), DATASETS, own)[0] == ("integer",)
         assert own.execute("SELECT 1").fetchone() == (1,)
 
 

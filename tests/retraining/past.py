@@ -92,7 +92,7 @@ def train(
     **changes: Any,
 ) -> tuple[TrainingSet, list[dict[str, Any]]]:
     remember(world)
-    wanted = LabelFile(path=labels, key="id", at="at", key_type=key_type, timezone=timezone)
+    wanted = LabelFile(path=labels, key="id", at="at", key_types=(key_type,), timezone=timezone)
     path = labels.parent / out
     made = make(facts_of(world, **changes), wanted, Options(out=path, keys_per_run=keys_per_run))
     return made, pq.read_table(path).to_pylist() if path.suffix == ".parquet" else []

@@ -316,7 +316,7 @@ def test_what_is_planned_is_what_is_performed(world: World) -> None:
     made, rows = train(world, labels, keys_per_run=2)
     assert (made.labels, made.states, made.runs) == (30, 15, 10)
     assert [row["tenure"] for row in rows] == [number for number in range(5) for _ in range(6)]
-    wanted = LabelFile(path=labels, key="id", at="at", key_type="integer")
+    wanted = LabelFile(path=labels, key="id", at="at", key_types=("integer",))
     planned = make(facts_of(world), wanted, Options(out=None, keys_per_run=2))
     assert (planned.labels, planned.states, planned.runs, planned.out) == (30, 15, 10, "")
 
@@ -402,7 +402,7 @@ def test_nothing_is_known_before_anything_was_published(world: World) -> None:
 
 def test_what_cannot_be_made_says_why(world: World) -> None:
     labels = write_labels(world.folder / "labels.csv", [(1, iso(world.clock.now_us()))])
-    wanted = LabelFile(path=labels, key="id", at="at", key_type="integer")
+    wanted = LabelFile(path=labels, key="id", at="at", key_types=("integer",))
     with pytest.raises(Refused, match="no amount of memory"):
         make(facts_of(world), wanted, Options(out=world.folder / "x.csv", memory="much"))
     with pytest.raises(StoreError, match="cannot be used"):

@@ -21,6 +21,8 @@ from mainstay.core.clock import SystemClock, iso, span
 from mainstay.core.errors import MainstayError, NotFound
 from mainstay.core.ports import JournalReader, State
 from mainstay.core.receipt import UsedRow
+from mainstay.core.keys import shown_key
+from mainstay.core.ports import State
 from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load
@@ -173,7 +175,7 @@ def _view_link(one: UsedRow) -> Link:
     """The row of one feature view, before the source rows that it came from."""
     row = f"publish plan {one.plan}" if one.plan else "no row was found for the key"
     seen = f"; as of {iso(one.as_of_us)}" if one.as_of_us is not None else ""
-    key = "erased" if one.key is None else one.key
+    key = "erased" if one.key is None else shown_key(one.columns or ("key",), one.key)
     return Link(
         what="view",
         sentence=f"{one.view}: {row}{seen}; {one.verdict}" + (f": {one.sentence}" if one.sentence else ""),

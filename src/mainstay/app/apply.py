@@ -15,6 +15,7 @@ from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
 from mainstay.core.errors import FileError, MainstayError, NotFound, Refused
 from mainstay.core.inputs import ModelInput, model_input
+from mainstay.core.keys import shown_names
 from mainstay.core.nouns import Dataset, Field, Integration, Signature
 from mainstay.core.ports import Write
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion
@@ -377,7 +378,7 @@ def _dataset_steps(works: Works, before: Integration | None, after: Integration,
         return [Step(kind="make_dataset", name=new.name, sentence=f"begin to read dataset {new.name}")]
     if old.key != new.key:
         raise Refused(
-            f"dataset {new.name} had the key {old.key} and would get {new.key}",
+            f"dataset {new.name} had the key {shown_names(old.key)} and would get {shown_names(new.key)}",
             where=f"datasets.{new.name}.key",
             mend="give it a new dataset name: what is stored under the old key stays true",
         )

@@ -10,6 +10,7 @@ import msgspec
 from mainstay.app.check_sources import SourceFacts, closed_us, not_looked
 from mainstay.core.clock import SECOND, span
 from mainstay.core.errors import MainstayError, Refused
+from mainstay.core.keys import joined_key, shown_names
 from mainstay.core.nouns import Check, Dataset
 from mainstay.core.ports import SourceColumn, SourceKind, TableInfo
 from mainstay.core.records import DatasetState
@@ -173,20 +174,22 @@ def _rows(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
 def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     dataset, sample = facts.dataset, facts.sample
     check, key = f"{dataset.name}.key", _in_source(dataset, info, dataset.key)
+    keys = tuple(stage.source_name(dataset, name) for name in dataset.key_names)
+    check, key = f"{dataset.name}.key", shown_names(joined_key(keys))
     if sample is not None and sample.superseded:
         decided = bool(dataset.duplicates.by)
         yield Finding(
             check=check,
             verdict=Verdict.PASS if decided else Verdict.WARN,
-            sentence=f"{sample.superseded:,} of {sample.rows:,} rows read repeat a {dataset.key}; "
+            sentence=f"{sample.superseded:,} of {sample.rows:,} rows read repeat a {shown_names(dataset.key)}; "
             f"the {dataset.duplicates.keep} one wins",
             failed=sample.superseded,
             total=sample.rows,
             mend="" if decided else "name what decides (`duplicates: {keep: last, by: COLUMN}`), or another key",
         )
-    if dataset.deletes.kind == "reconcile" and key not in {*info.indexed, *info.primary_key[:1]} and _large(facts):
-        yield _unindexed(check, info, key, "each reconciliation looks rows up by it")
-    elif info.primary_key == (key,):
+    if dataset.deletes.kind == "reconcile" and not {*info.indexed, *info.primary_key[:1]} & {*keys} and _large(facts):
+        yield _unindexed(check, info, keys[0], "each reconciliation looks rows up by it")
+    elif set(info.primary_key) == set(keys):
         yield _passed(check, f"{key} is the primary key")
     elif sample is None or not sample.superseded:
         seen = f"no value is repeated among the {sample.rows:,} rows read" if sample else "no rows were read"

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mainstay.core.errors import FileError, MainstayError, Refused
+from mainstay.core.keys import shown_names
 from mainstay.core.nouns import Dataset, FeatureView
 from mainstay.core.records import FeatureSetState
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines import feature_sql, sets
+from mainstay.pipelines.feature_sql import shown_mapping
 from mainstay.pipelines.features import FeatureWriter, Moment
 from mainstay.store.memory import MemoryOnline
 
@@ -54,8 +56,8 @@ def read_view(view: FeatureView, datasets: Mapping[str, Dataset]) -> ViewFacts:
     except Refused as error:
         facts.findings.append(_finding(check, Verdict.FAIL, error.sentence, error.mend))
     else:
-        mapping = ", ".join(f"{name} by {to}" for name, to in sorted(facts.state.mapping.items()))
-        sentence = f"{len(facts.state.columns)} columns, one row per {view.key}; rows map to it: {mapping}"
+        mapping = ", ".join(f"{name} by {shown_mapping(to)}" for name, to in sorted(facts.state.mapping.items()))
+        sentence = f"{len(facts.state.columns)} columns, one row per {shown_names(view.key)}; rows map to it: {mapping}"
         facts.findings.append(_finding(check, Verdict.PASS, sentence))
     return facts
 

@@ -31,6 +31,7 @@ from mainstay.core.records import Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
+from mainstay.pipelines.suppression import typed_person
 from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
 
@@ -97,6 +98,8 @@ def _quarantine_show(works: Works, args: Body) -> Body:
 def _quarantine_replay(works: Works, args: Body) -> Body:
     names = [args["dataset"]] if args.get("dataset") else list(works.desk.integration.datasets)
     ids = args.get("ids") or None
+    if args.get("key") and args.get("dataset"):
+        quarantine.need_key(works.desk, args["dataset"], args["key"])
     if ids:
         names = sorted({quarantine.parse_id(one)[0] for one in ids})
     results = {
@@ -142,11 +145,11 @@ def _batch_discard(works: Works, args: Body) -> Body:
 
 
 def _erase(works: Works, args: Body) -> Body:
-    key, reason = args["key"], args["reason"]
+    key, reason = typed_person(works.desk, args["key"]), args["reason"]
     if not reason.strip():
         raise Refused("an erasure says why", mend="add --reason '...'")
     must_be_clear(works.desk, key)
-    if named_in(works.desk, reason, key):
+    if args["key"] in reason or named_in(works.desk, reason, key):
         raise Refused("the reason names the person, and reasons are kept", mend="say why without the key")
     return _erase_key(works, key, reason)
 
@@ -243,7 +246,7 @@ def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
 
 
 def _verify(works: Works, args: Body) -> Body:
-    key, people = args["key"], People(works.desk)
+    key, people = typed_person(works.desk, args["key"]), People(works.desk)
     traces = list(erase.traces(works.desk, key))
     traces += archive_erase.receipt_traces(
         works.journal, works.history, key_matches=lambda receipt: people.names(receipt, key)

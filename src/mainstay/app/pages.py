@@ -20,6 +20,7 @@ from mainstay.app.status import DatasetLine, Status, read_status
 from mainstay.app.stores import has_state, open_state
 from mainstay.core.clock import SECOND, Clock, iso
 from mainstay.core.errors import NotFound, Refused
+from mainstay.core.keys import shown_names
 from mainstay.core.nouns import Dataset, Integration
 from mainstay.core.ports import State
 from mainstay.core.records import Answering, ApiKey, BatchRecord, DatasetState, ModelVersion
@@ -240,12 +241,18 @@ def _row_line(dataset: Dataset, columns: Sequence[str], row: Mapping[str, Any], 
     """Only columns that the contract knows not to be personal are shown to those who may not see the others."""
     plain = {one.source_name for one in dataset.columns if not one.pii}
     failed = {one.strip() for one in row["reasons"].split(",")}
-    blamed = {check.column for check in dataset.checks if check.name in failed}
+    blamed = {
+        column
+        for check in dataset.checks
+        if check.name in failed
+        for column in (check.column, *check.args.get("columns", ()))
+    }
     wrong = {one.source_name for one in dataset.columns if one.name in blamed}
-    key = dataset.column(dataset.key)
+    names = dataset.key_names
+    open_key = whole or not any(dataset.column(name).pii for name in names)
     return RowLine(
         id=row["id"],
-        key=_value(key.name, row["key"], shown=whole or not key.pii),
+        key=_value(shown_names(dataset.key), row["key"], shown=open_key),
         reasons=row["reasons"],
         state=row["state"],
         landed=row["landed"],

@@ -6,12 +6,13 @@ column: `customer_id=7`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 from mainstay.core.errors import Refused
 from mainstay.core.inputs import person_texts
-from mainstay.core.keys import joined_key
+from mainstay.core.keys import joined_key, shown_key
 from mainstay.core.records import Receipt
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.suppression import key_columns, person_of
@@ -58,5 +59,9 @@ def must_be_clear(desk: Desk, key: str) -> None:
 
 def named_in(desk: Desk, text: str, person: str) -> bool:
     """Whether a text has the person's key in it; a number as a word of its own, for each date has a 7 somewhere."""
-    key = person_of(desk, person).key
-    return bool(re.search(rf"(?<!\d){re.escape(key)}(?!\d)", text)) if key.isdigit() else key in text
+    columns, key = person_of(desk, person)
+    if key.isdigit():
+        return bool(re.search(rf"(?<!\d){re.escape(key)}(?!\d)", text))
+    forms = {key, shown_key(columns or ("",), key)}
+    # Within JSON, as responses are, a key of several columns stands with its quotes escaped.
+    return any(form in text or json.dumps(form, ensure_ascii=False)[1:-1] in text for form in forms)

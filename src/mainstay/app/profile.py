@@ -113,7 +113,7 @@ def _proposed(dataset: Dataset, column: Column, seen: ColumnProfile, has: set[st
     source = _source(column)
     if not column.pii and personal(source, seen):
         yield "pii: true"
-    if column.name == dataset.key:
+    if column.name in dataset.key_names:
         return
     if "required" not in has and seen.rows >= SETTLED and seen.present == seen.rows:
         yield "required: true"

@@ -17,6 +17,7 @@ from mainstay.core.clock import SECOND, SystemClock
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.ids import keyed_hash
 from mainstay.core.inputs import person_texts
+from mainstay.core.keys import joined_key, shown_names
 from mainstay.core.nouns import Integration
 from mainstay.core.records import Answering, BatchRecord, DatasetState, Event, FeatureSetState, ModelVersion
 from mainstay.pipelines import archive, stage
@@ -37,7 +38,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     labels: Path
     at: str
     key: str | None = None
-    """The label file's key column; None: it is called as the feature set's key."""
+    """The label file's key column, or columns with commas between; None: it is called as the feature set's key."""
     timezone: str | None = None
     version: int | None = None
     """The model version whose feature set is used; None: the one that answers."""
@@ -67,9 +68,9 @@ def training_set(
         (state,) = states
         labels = LabelFile(
             path=wanted.labels,
-            key=wanted.key or state.key,
+            key=_label_key(wanted.key, state),
             at=wanted.at,
-            key_type=state.key_type,
+            key_types=tuple(kind for _, kind in state.key_columns),
             timezone=wanted.timezone,
         )
         return make(
@@ -88,10 +89,10 @@ def _parts(
     wanted: Wanted,
 ) -> list[Part]:
     """Each view with the column of the label file that has its key, called as the key is."""
-    names = [state.key for state in states]
-    if wanted.key is not None and set(names) != {wanted.key}:
+    names = tuple(dict.fromkeys(name for state in states for name in state.key_names))
+    if wanted.key is not None and names != (wanted.key,):
         raise Refused(
-            f"the model answers on several views, whose keys are {', '.join(dict.fromkeys(names))}",
+            f"the model answers on several views, whose keys are {', '.join(names)}",
             mend="leave --key out, and call the label file's key columns so",
         )
     return [
@@ -101,13 +102,26 @@ def _parts(
                 path=wanted.labels,
                 key=state.key,
                 at=wanted.at,
-                key_type=state.key_type,
+                key_types=tuple(kind for _, kind in state.key_columns),
                 timezone=wanted.timezone,
-                leave=tuple(name for name in dict.fromkeys(names) if name != state.key),
+                leave=tuple(name for name in names if name not in state.key_names),
             ),
         )
         for state in states
     ]
+
+
+def _label_key(named: str | None, state: FeatureSetState) -> str:
+    """The label file's key columns: as `--key` says, in the key's order, else as the feature set's."""
+    if named is None:
+        return state.key
+    columns = [name.strip() for name in named.split(",")] if len(state.key_names) > 1 else [named]
+    if len(columns) != len(state.key_names):
+        raise Refused(
+            f"the key is {shown_names(state.key)}, and --key names {len(columns)} columns",
+            mend=f"name one for each, in this order: --key {','.join(state.key_names)}",
+        )
+    return joined_key(columns)
 
 
 def follow(place: Place, timeout_us: int) -> None:

@@ -55,13 +55,14 @@ def predict(
 def columns_of(text: str) -> dict[str, Any]:
     """A key by its columns: `customer_id=C1,product_id=7`, or a JSON object where a value has a comma."""
     from mainstay.core.errors import Refused
+    from mainstay.core.keys import typed_columns
 
-    if text.startswith("{"):
-        return _object(text, "--key")
-    parts = [part.partition("=") for part in text.split(",")]
-    if not all(name and equals for name, equals, _ in parts):
-        raise Refused("--key wants a value for each column of the key", mend="--key customer_id=C1,product_id=7")
-    return {name.strip(): value for name, _, value in parts}
+    try:
+        return dict(typed_columns(text))
+    except ValueError:
+        raise Refused(
+            "--key wants a value for each column of the key", mend="--key customer_id=C1,product_id=7"
+        ) from None
 
 
 def _object(text: str, option: str) -> dict[str, Any]:

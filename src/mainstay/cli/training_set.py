@@ -22,7 +22,10 @@ def training_set(
     *,
     labels: Annotated[Path, typer.Option(help="CSV or Parquet: a key, an instant and labels in each row.")],
     at: Annotated[str, typer.Option(help="Its column of instants: when the answer was needed.")],
-    key: Annotated[str | None, typer.Option("--key", "-k", help="Its key column; else as the feature set's.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", "-k", help="Its key column (a,b for a key of two); else as the feature set's."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where to; .parquet or .csv.")] = Path(
         "training-set.parquet"
     ),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainstay.core.keys import key_names
 from mainstay.core.verdicts import OnFail
 
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp", "json", "bytes"]
@@ -163,7 +164,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     table: str
     key: str
-    """The column whose value names the row."""
+    """The column whose value names the row; of several columns, `core.keys.joined_key` of their names."""
     columns: tuple[Column, ...]
     """Every column that is read into current, the key among them, in file order."""
     checks: tuple[Check, ...] = ()
@@ -185,6 +186,11 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(name)
 
     @property
+    def key_names(self) -> tuple[str, ...]:
+        """The key's columns."""
+        return key_names(self.key)
+
+    @property
     def parents(self) -> tuple[str, ...]:
         """The other datasets that its rows are judged by: whose keys `references` asks for, whose rates convert."""
         told = {"references": "dataset", "currency": "rates"}
@@ -197,12 +203,19 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     key: str
+    """The column that names a feature row; of several columns, `core.keys.joined_key` of their names."""
     mapping: dict[str, str] = {}
-    """dataset -> column, expression over that row, or `all`. Empty: to be inferred from the SQL."""
+    """dataset -> column, expression over that row, or `all`; for a key of several columns `joined_key` of one for each,
+    or `all`. Empty: to be inferred from the SQL."""
     sql: str
     path: str = ""
     """The file the SQL came from, for messages; empty when it stands in mainstay.yaml."""
     refresh_us: int | None = None
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The key's columns."""
+        return key_names(self.key)
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):

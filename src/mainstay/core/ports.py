@@ -107,7 +107,7 @@ class ReadRequest(msgspec.Struct, frozen=True, kw_only=True):
     lag_us: int = 0
     lag_number: int = 0
     keys: tuple[str, ...] = ()
-    """Key values as text."""
+    """Key values as text. Of a key of several columns, these and `key` are `core.keys.joined_key` of its parts."""
     part: Range | None = None
     parts: Parts = Parts()
     """For tables that lie in parts."""

@@ -38,6 +38,9 @@ from mainstay.core.nouns import ColumnType, Field, PostStep, PreStep, Signature
 from mainstay.core.ports import SourceKind
 from mainstay.core.receipt import Receipt as Receipt  # noqa: PLC0414 - found here by everybody
 from mainstay.core.receipt import ReceiptOutcome as ReceiptOutcome  # noqa: PLC0414 - the same
+from mainstay.core.keys import key_names
+from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
+from mainstay.core.used_row import UsedRow
 from mainstay.core.verdicts import Finding, Verdict
 
 
@@ -263,6 +266,8 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
     view: str
     key: str
     key_type: ColumnType
+    key_types: tuple[ColumnType, ...] = ()
+    """Of each key column, where there are several; `key_type` is then `string`, as their one text is."""
     sql: str
     mapping: dict[str, str]
     columns: tuple[tuple[str, ColumnType], ...]
@@ -281,7 +286,7 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key_columns(self) -> tuple[tuple[str, ColumnType], ...]:
         """The columns that name a row, each with its type."""
-        return ((self.key, self.key_type),)
+        return tuple(zip(key_names(self.key), self.key_types or (self.key_type,), strict=True))
 
     @property
     def key_names(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Pure, by SQLGlot; only `describe` asks DuckDB, on empty tables in memory. The ru
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import msgspec
 
 from mainstay.core.errors import FileError, Problem, Refused
 from mainstay.core.ids import digest_text
+from mainstay.core.keys import joined_key, key_names, shown_names
 from mainstay.core.nouns import ColumnType, Dataset, FeatureView
 from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.core.verdicts import Finding, Verdict
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 AS_OF = "as_of"
 """The one parameter of a feature view's SQL, `$as_of`: the instant that it is evaluated at, TIMESTAMP in UTC."""
+
+NAMING_TYPES = ("string", "integer", "boolean", "date", "timestamp")
+"""Types whose equal values have one text: what can be a column of a key of several."""
 
 _DIGEST_RULES = "1"
 
@@ -123,17 +127,35 @@ def _declared(
         if name not in tables:
             problems.append(_warn(view, f"`from:` names {name}, which the SQL does not read", f"remove {name}"))
             continue
+        if value == ALL:
+            mapping[name] = ALL
+            continue
+        parts = key_names(value)
         columns = {column.name.lower(): column.name for column in datasets[name].columns}
-        if value == ALL or value.lower() in columns:
-            mapping[name] = columns.get(value.lower(), ALL) if value != ALL else ALL
-            continue
-        try:
-            row_expression(datasets[name], value, f"from: {name}")
-        except Refused as error:
-            problems.append(_fail(view, f"`from: {{{name}: {value}}}`: {error.sentence}", error.mend))
-            continue
-        mapping[name] = value
+        faults = [_fault(view, datasets[name], part) for part in parts if part.lower() not in columns]
+        if len(parts) != len(view.key_names):
+            sentence = f"`from: {{{name}: {shown_mapping(value)}}}` has {len(parts)} for {shown_names(view.key)}"
+            faults.append(_fail(view, sentence, "write a column or an expression for each column of the key, or `all`"))
+        found = [fault for fault in faults if fault is not None]
+        problems += found
+        if not found:
+            mapping[name] = joined_key([columns.get(part.lower(), part) for part in parts])
     return mapping
+
+
+def _fault(view: FeatureView, dataset: Dataset, expression: str) -> Finding | None:
+    """Why an expression of `from:` cannot be asked of a row."""
+    try:
+        row_expression(dataset, expression, f"from: {dataset.name}")
+    except Refused as error:
+        return _fail(view, f"`from: {{{dataset.name}: {expression}}}`: {error.sentence}", error.mend)
+    return None
+
+
+def shown_mapping(value: str) -> str:
+    """What rows map to, as the file writes it."""
+    parts = key_names(value)
+    return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
 
 
 def _qualified(
@@ -171,56 +193,83 @@ def _complete(
 
     root = build_scope(qualified)
     outputs = [name.lower() for name in qualified.named_selects]
-    if root is None or view.key.lower() not in outputs:
-        problems.append(_fail(view, f"the SQL gives no column {view.key}", f"add the key {view.key} to its SELECT"))
+    lacking = [key for key in view.key_names if key.lower() not in outputs]
+    if root is None or lacking:
+        key = lacking[0] if lacking else shown_names(view.key)
+        problems.append(_fail(view, f"the SQL gives no column {key}", f"add the key {key} to its SELECT"))
         return dict(declared)
-    keys = Keys(root, view.key.lower(), {name.lower(): name for name in tables})
+    keys = [Keys(root, key.lower(), {name.lower(): name for name in tables}) for key in view.key_names]
     mapping = dict(declared)
     for name, value in declared.items():
-        if value.lower() in {column.name.lower() for column in datasets[name].columns}:
-            if not keys.joined(name, value):
-                sentence = f"`from:` says that {name}.{value} is {view.key}, which the SQL's joins do not show"
-                problems.append(_warn(view, sentence, f"join {name} by {value}, or map it to `all`"))
-            keys.declare(name, value)
+        problems += _unshown(view, keys, datasets[name], value)
     missing: dict[str, str] = {}
     for name in tables:
-        if name in mapping:
-            continue
-        columns = {column.name.lower(): column.name for column in datasets[name].columns}
-        found, unlinked = keys.candidates(name, datasets[name].key.lower())
-        if len(found) == 1 and not unlinked:
-            mapping[name] = columns[next(iter(found))]
-        else:
-            same_name = columns.get(view.key.lower())
-            missing[name] = same_name if same_name and not unlinked and same_name.lower() in found else ALL
+        if name not in mapping:
+            sure, proposed = _inferred(view, keys, datasets[name])
+            (mapping if sure else missing)[name] = proposed
     if missing:
         problems.append(_missing(view, {**mapping, **missing}, missing))
         return mapping
     problems += _mixed(view, mapping, datasets)
-    problems += [_fail(view, fault.sentence, fault.mend) for fault in feature_across.faults(keys, mapping, view.key)]
+    across = feature_across.faults(keys, mapping, ", ".join(view.key_names))
+    problems += [_fail(view, fault.sentence, fault.mend) for fault in across]
     return mapping
+
+
+def _unshown(view: FeatureView, keys: Sequence[Keys], dataset: Dataset, value: str) -> Iterator[Finding]:
+    """What `from:` says of columns and the SQL does not show; it is believed."""
+    names = {column.name.lower() for column in dataset.columns}
+    parts = () if value == ALL else zip(view.key_names, keys, key_names(value), strict=True)
+    for key, its, column in parts:
+        if column.lower() in names:
+            if not its.joined(dataset.name, column):
+                sentence = f"`from:` says that {dataset.name}.{column} is {key}, which the SQL's joins do not show"
+                yield _warn(view, sentence, f"join {dataset.name} by {column}, or map it to `all`")
+            its.declare(dataset.name, column)
+
+
+def _inferred(view: FeatureView, keys: Sequence[Keys], dataset: Dataset) -> tuple[bool, str]:
+    """Whether the SQL says which columns are the key, and these columns; else what to propose."""
+    columns = {column.name.lower(): column.name for column in dataset.columns}
+    sure, parts = True, []
+    for key, its in zip(view.key_names, keys, strict=True):
+        own = key.lower() if len(keys) > 1 else dataset.key.lower()
+        found, unlinked = its.candidates(dataset.name, own)
+        same_name = columns.get(key.lower())
+        if len(found) == 1 and not unlinked:
+            parts.append(columns[next(iter(found))])
+        elif same_name and not unlinked and same_name.lower() in found:
+            parts.append(same_name)
+            sure = False
+        else:
+            return False, ALL
+    return sure, joined_key(parts)
 
 
 def _mixed(view: FeatureView, mapping: Mapping[str, str], datasets: Mapping[str, Dataset]) -> list[Finding]:
     """Key columns of two types: 1 and '01' may join, and yet are two keys once they are text."""
-    types = {
-        name: column.type
-        for name, value in mapping.items()
-        for column in datasets[name].columns
-        if column.name == value
-    }
-    if len(set(types.values())) < 2:
-        return []
-    shown = ", ".join(f"{name}.{mapping[name]} is {kind}" for name, kind in sorted(types.items()))
-    return [_fail(view, f"the key has several types: {shown}", "declare one type for them in `columns:`")]
+    found = []
+    for place, key in enumerate(view.key_names):
+        types = {
+            f"{name}.{column.name}": column.type
+            for name, value in mapping.items()
+            for column in datasets[name].columns
+            if value != ALL and column.name == key_names(value)[place]
+        }
+        if len(set(types.values())) > 1:
+            what = "the key" if len(view.key_names) == 1 else f"the key's {key}"
+            shown = ", ".join(f"{column} is {kind}" for column, kind in sorted(types.items()))
+            found.append(_fail(view, f"{what} has several types: {shown}", "declare one type for them in `columns:`"))
+    return found
 
 
 def _missing(view: FeatureView, proposed: Mapping[str, str], missing: Mapping[str, str]) -> Finding:
-    line = ", ".join(f"{name}: {value}" for name, value in sorted(proposed.items()))
+    line = ", ".join(f"{name}: {shown_mapping(value)}" for name, value in sorted(proposed.items()))
     names = " and ".join(sorted(missing))
     return _fail(
         view,
-        f"cannot tell how a row of {names} maps to {view.key}: it is not joined by plain equality with the key",
+        f"cannot tell how a row of {names} maps to {shown_names(view.key)}: "
+        "it is not joined by plain equality with the key",
         f"write `from: {{{line}}}` (a column, an expression over its row, or `all`)",
     )
 
@@ -278,8 +327,8 @@ def read_columns(view: FeatureView, datasets: Mapping[str, Dataset]) -> dict[str
 
 def describe(
     view: FeatureView, datasets: Mapping[str, Dataset], connection: duckdb.DuckDBPyConnection | None = None
-) -> tuple[ColumnType, tuple[tuple[str, ColumnType], ...]]:
-    """The type of the key and the result's columns in order, the key among them, as DuckDB works them out.
+) -> tuple[tuple[ColumnType, ...], tuple[tuple[str, ColumnType], ...]]:
+    """The types of the key's columns and the result's columns in order, the key among them, as DuckDB works them out.
 
     Args:
         view: The feature view.
@@ -312,10 +361,16 @@ def describe(
     twice = sorted({name for name in names if [other.lower() for other in names].count(name.lower()) > 1})
     if twice:
         raise _problem(view, "each column once", f"{', '.join(twice)} more than once", "give each a name with AS")
-    key = next((kind for name, kind in found if name.lower() == view.key.lower()), None)
-    if key is None:
-        raise _problem(view, f"the key {view.key} among the columns", ", ".join(names), f"add {view.key} to the SELECT")
-    return key, tuple(found)
+    kinds = {name.lower(): kind for name, kind in found}
+    for key in view.key_names:
+        if key.lower() not in kinds:
+            raise _problem(view, f"the key {key} among the columns", ", ".join(names), f"add {key} to the SELECT")
+    types = tuple(kinds[key.lower()] for key in view.key_names)
+    for key, kind in zip(view.key_names, types, strict=True):
+        if len(types) > 1 and kind not in NAMING_TYPES:
+            wanted = f"a key of columns of type {', '.join(NAMING_TYPES)}"
+            raise _problem(view, wanted, f"{key} of type {kind}", f"cast it: CAST({key} AS VARCHAR), or AS BIGINT")
+    return types, tuple(found)
 
 
 def _describe(view: FeatureView, db: duckdb.DuckDBPyConnection) -> list[tuple[str, ColumnType]]:

@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay.core.clock import naive_utc
 from mainstay.core.errors import Refused
+from mainstay.core.keys import joined_sql, key_names, shown_names
 from mainstay.core.nouns import ColumnType, Dataset
 from mainstay.core.ports import Online, OnlineRow, PackedRow
 from mainstay.core.records import FeatureSetState
@@ -43,9 +44,10 @@ class Moment(msgspec.Struct, frozen=True):
 
 def mapping_sql(dataset: Dataset, mapping: str) -> str:
     """The feature key of a row of `dataset` as canonical text, over its cleaned columns."""
-    if mapping in {column.name for column in dataset.columns}:
-        return f"CAST({identifier(mapping)} AS VARCHAR)"
-    return f"CAST(({mapping}) AS VARCHAR)"
+    columns = {column.name for column in dataset.columns}
+    return joined_sql(
+        [f"CAST({identifier(part) if part in columns else f'({part})'} AS VARCHAR)" for part in key_names(mapping)]
+    )
 
 
 def affected_sql(dataset: Dataset, mapping: str, relation: str) -> str:
@@ -123,6 +125,7 @@ class FeatureWriter:
         self.online = online
         self.datasets = {name: datasets[name] for name in state.mapping}
         self.state = state
+        self._key = joined_sql([f"CAST({identifier(name)} AS VARCHAR)" for name in state.key_names])
         self.token = token
 
     def write(self, keys: pa.Table | None, *, plan: int, moment: Moment) -> int:
@@ -183,7 +186,7 @@ class FeatureWriter:
             "SELECT c.k, c.v, r._event AS event, coalesce(r._landed, 0) AS landed, r._warn AS warn, "
             f"CASE WHEN r._k IS NULL THEN '{{}}' ELSE {position} END AS positions "
             f"FROM computed c LEFT JOIN (SELECT * FROM {schema_of(dataset.name)}.rows "
-            f"WHERE NOT _deleted AND {identifier(dataset.key)} IS NOT NULL) r ON r._k = c.k "
+            f"WHERE NOT _deleted AND {mapping_sql(dataset, dataset.key)} IS NOT NULL) r ON r._k = c.k "
             "WHERE NOT EXISTS (SELECT 1 FROM affected a WHERE a.k = c.k) ORDER BY c.k",
             CHUNK,
         )
@@ -223,9 +226,8 @@ class FeatureWriter:
         try:
             self.current.sql(
                 "CREATE OR REPLACE TEMP TABLE computed AS "
-                f"SELECT CAST({identifier(self.state.key)} AS VARCHAR) AS k, "
-                f"{values_sql(self.state.columns)} AS v FROM ({self.state.sql}) "
-                f"WHERE {identifier(self.state.key)} IS NOT NULL",
+                f"SELECT {self._key} AS k, {values_sql(self.state.columns)} AS v FROM ({self.state.sql}) "
+                f"WHERE {self._key} IS NOT NULL",
                 parameters,
             )
         except duckdb.Error as error:  # its text may quote a value, which may be a person's
@@ -235,9 +237,10 @@ class FeatureWriter:
             ) from error
         twice = self.current.sql("SELECT count(*) FROM computed HAVING count(*) > count(DISTINCT k)")
         if twice:
+            key = shown_names(self.state.key)
             raise Refused(
-                f"the SQL of feature view {self.state.view} gives more than one row for a {self.state.key}",
-                mend=f"aggregate or filter so that each {self.state.key} has one row",
+                f"the SQL of feature view {self.state.view} gives more than one row for a {key}",
+                mend=f"aggregate or filter so that each {key} has one row",
             )
 
     def _facts(self, *, everything: bool) -> None:
@@ -365,5 +368,6 @@ def blind_mappings(current: Current, datasets: dict[str, Dataset], state: Featur
             f"ON q._k = h._k AND q._batch = h._batch AND q._ord = h._ord WHERE {key} IS NULL"
         )[0]
         if lost:
-            return f"{lost} quarantined row{'s' if lost != 1 else ''} of {name} cannot be mapped to a {state.key}"
+            rows = f"{lost} quarantined row{'s' if lost != 1 else ''}"
+            return f"{rows} of {name} cannot be mapped to a {shown_names(state.key)}"
     return ""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from mainstay.core.nouns import Check
+from mainstay.core.nouns import Check, Dataset
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.currency import converted, rated_sql, rates_in_current
@@ -28,8 +28,8 @@ from mainstay.quality.checks import (
     judge_rows,
     judge_share,
     judge_unique,
+    named_columns,
     orphans,
-    unique_columns,
     unique_failures,
 )
 from mainstay.quality.checks import row_checks as checks_of
@@ -105,7 +105,7 @@ class Gate:
                 for check in form.dataset.checks
                 if check.kind == kind
             ),
-            Check(name=DUPLICATES, kind="unique", column=form.dataset.key, on_fail=form.dataset.duplicates.on_fail),
+            _one_row_each(form.dataset),
         )
         self.masks = (len(self.checks) + BITS - 1) // BITS
         self.broken: dict[str, str] = {}
@@ -294,7 +294,7 @@ class Gate:
         for index, check in enumerate(self.checks[:-1]):
             if check.kind != "unique":
                 continue
-            column = ", ".join(unique_columns(check))
+            column = ", ".join(named_columns(check))
             accepted = f"SELECT _k AS k, _ord, {column} FROM judged WHERE {self.accepted()}"
             relation = (
                 f"(SELECT _k AS k, {column} FROM {self.rows_table} "
@@ -428,3 +428,15 @@ def names(check: Check, reasons: str) -> str:
     """A condition: the check is among the reasons in this column, as `Gate.reasons` and publishing join them."""
     among = f"'; ' || replace({reasons}, ', ', '; ') || '; '"
     return f"coalesce(contains({among}, {literal('; ' + check.name.replace(', ', '; ') + '; ')}), FALSE)"
+
+
+def _one_row_each(dataset: Dataset) -> Check:
+    """The check behind `duplicates: {keep: none}`."""
+    names = dataset.key_names
+    return Check(
+        name=DUPLICATES,
+        kind="unique",
+        column=names[0] if len(names) == 1 else None,
+        args={"columns": list(names)} if len(names) > 1 else {},
+        on_fail=dataset.duplicates.on_fail,
+    )

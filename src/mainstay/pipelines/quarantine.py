@@ -7,13 +7,14 @@ shows, else marked superseded. Doing it twice changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from mainstay.core.clock import iso
 from mainstay.core.errors import NotFound, Refused
+from mainstay.core.keys import shown_key, typed_key
 from mainstay.core.nouns import Dataset
 from mainstay.core.ports import SourceKind
 from mainstay.core.records import BatchRecord
@@ -73,10 +74,15 @@ def list_rows(
     """Rejected versions, newest first. `state` None: whatever became of them. `before`: older than (batch, ordinal)."""
     found: list[QuarantinedRow] = []
     for name in [dataset] if dataset else sorted(desk.integration.datasets):
-        _dataset(desk, name)
+        names = _dataset(desk, name).key_names
+        wanted = _typed(names, key) if key is not None else None
+        if key is not None and wanted is None:
+            if dataset is not None:
+                need_key(desk, dataset, key)
+            continue
         conditions = ["TRUE"]
         conditions += [f"_state = {literal(state)}"] if state else []
-        conditions += [f"_k = {literal(key)}"] if key is not None else []
+        conditions += [f"_k = {literal(wanted)}"] if wanted is not None else []
         conditions += [f"(_batch, _ord) < ({before[0]}, {before[1]})"] if before is not None else []
         for k, batch, ordinal, reasons, now, landed, note, raw, without in desk.current.sql(
             f"SELECT _k, _batch, _ord, _reasons, _state, _landed, _note, _raw, {_lacking(desk, name)} "
@@ -87,7 +93,7 @@ def list_rows(
                 QuarantinedRow(
                     id=f"{name}/{batch}/{ordinal}",
                     dataset=name,
-                    key=shown_key(k),
+                    key=_shown(names, k),
                     batch=batch,
                     ordinal=ordinal,
                     reasons=in_words(reasons or "", without),
@@ -120,9 +126,17 @@ def in_words(reasons: str, without: Mapping[str, str] | None) -> str:
     return reasons
 
 
-def shown_key(key: str) -> str:
+def _shown(names: Sequence[str], key: str) -> str:
     """A key as a person reads it: rows that have none are marked by a control character inside."""
-    return "(no key)" if key.startswith("\x01") else key
+    return "(no key)" if key.startswith("\x01") else shown_key(names, key)
+
+
+def _typed(names: Sequence[str], key: str) -> str | None:
+    """A key as a person types it, as it is kept; None where it is no key of these columns."""
+    try:
+        return typed_key(names, key)
+    except ValueError:
+        return None
 
 
 def row(desk: Desk, id: str) -> QuarantinedRow:
@@ -162,7 +176,8 @@ def replay(
         pairs = ", ".join(f"({b}, {o})" for d, b, o in map(parse_id, ids) if d == dataset)
         wanted.append(f"(_batch, _ord) IN ({pairs})" if pairs else "FALSE")
     if key is not None:
-        wanted.append(f"_k = {literal(key)}")
+        typed = _typed(contract.key_names, key)
+        wanted.append("FALSE" if typed is None else f"_k = {literal(typed)}")
     if keys_sql:
         wanted.append(f"_k IN ({keys_sql})")
     runner = Runner(desk, contract)
@@ -432,6 +447,14 @@ def _waiting_batch(desk: Desk, dataset: str, number: int) -> BatchRecord:
     if batch.status in ("published", "discarded"):
         raise Refused(f"batch {dataset}/{number} is {batch.status} already", mend="mainstay batch show")
     return batch
+
+
+def need_key(desk: Desk, dataset: str, key: str) -> None:
+    """Raises Refused where a text is no key of the dataset, which has several columns."""
+    names = _dataset(desk, dataset).key_names
+    if _typed(names, key) is None:
+        wanted = ",".join(f"{name}=..." for name in names)
+        raise Refused(f"the key of {dataset} has {len(names)} columns", mend=f"name each: --key {wanted}")
 
 
 def _need_reason(reason: str) -> None:

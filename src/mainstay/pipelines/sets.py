@@ -30,16 +30,18 @@ def describe_set(view: FeatureView, datasets: Mapping[str, Dataset]) -> FeatureS
             where=view.path or f"features.{view.name}",
             mend=next((problem.mend for problem in failed if problem.mend), ""),
         )
-    key_type, columns = feature_sql.describe(view, datasets)
+    key_types, columns = feature_sql.describe(view, datasets)
+    keys = {name.lower() for name in view.key_names}
     read = feature_sql.read_columns(view, datasets)
     return FeatureSetState(
         digest=feature_sql.feature_set_digest(view, analysis.mapping, read, columns),
         view=view.name,
         key=view.key,
-        key_type=key_type,
+        key_type=key_types[0] if len(key_types) == 1 else "string",
+        key_types=key_types if len(key_types) > 1 else (),
         sql=feature_sql.bound_sql(view),
         mapping=analysis.mapping,
-        columns=tuple((name, kind) for name, kind in columns if name.lower() != view.key.lower()),
+        columns=tuple((name, kind) for name, kind in columns if name.lower() not in keys),
         uses_as_of=analysis.uses_as_of,
         refresh_us=view.refresh_us,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from mainstay.core.keys import joined_sql
 from mainstay.core.nouns import Column, Dataset
 from mainstay.core.ports import SourceKind
 from mainstay.core.sql import identifier, literal
@@ -41,7 +42,8 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
     kinds: dict[str, SourceKind]
     """Raw column -> kind, in reading order."""
     cleaning: CleaningSql
-    raw_key: str
+    raw_keys: tuple[str, ...]
+    """The raw columns of the key, in its order."""
     raw_cursor: str | None
     cleaned_with: str
     """Digest of the cleaning, as stored beside what it made."""
@@ -67,7 +69,7 @@ def source_name(dataset: Dataset, name: str) -> str:
 def raw_columns(dataset: Dataset) -> tuple[str, ...]:
     """Exactly what is read: the contract's columns, key, cursor, delete, event-time and ordering columns."""
     names = [column.source_name for column in dataset.columns]
-    extra = [dataset.key, dataset.event_time, dataset.duplicates.by, dataset.deletes.column or None]
+    extra = [*dataset.key_names, dataset.event_time, dataset.duplicates.by, dataset.deletes.column or None]
     if dataset.cursor is not None:
         extra.append(dataset.cursor.column)
     names += [source_name(dataset, name) for name in extra if name]
@@ -86,7 +88,7 @@ def shape(dataset: Dataset, kinds: Mapping[str, SourceKind], timezone: str | Non
         dataset=dataset,
         kinds=read,
         cleaning=cleaning(extended, read, timezone),
-        raw_key=source_name(dataset, dataset.key),
+        raw_keys=tuple(source_name(dataset, name) for name in dataset.key_names),
         raw_cursor=source_name(dataset, dataset.cursor.column) if dataset.cursor else None,
         cleaned_with=cleaning(dataset, read, timezone).digest,
         timezone=timezone,
@@ -103,8 +105,11 @@ def define_functions(current: Current, form: Shape) -> None:
 
 def key_sql(form: Shape) -> str:
     """The canonical text of a row's key over raw columns; NULL where it has none."""
-    column = next(one for one in form.cleaning.columns if one.name == form.dataset.key)
-    return f"CAST(CASE WHEN {column.bad_sql} THEN NULL ELSE {column.value_sql} END AS VARCHAR)"
+    cleaned = {one.name: one for one in form.cleaning.columns}
+    parts = (cleaned[name] for name in form.dataset.key_names)
+    return joined_sql(
+        [f"CAST(CASE WHEN {part.bad_sql} THEN NULL ELSE {part.value_sql} END AS VARCHAR)" for part in parts]
+    )
 
 
 def digest_sql(form: Shape) -> str:
@@ -219,7 +224,8 @@ def _make_stage(current: Current, form: Shape, there: set[str], *, landed: bool)
     )
     marks = "_op, _k AS _landed_k," if landed else f"CASE WHEN {deleted_sql(form)} THEN 'd' ELSE 'u' END AS _op,"
     key = "_landed_k" if landed else f"coalesce({key_sql(form)}, chr(1) || CAST(_digest AS VARCHAR))"
-    digest = f"CASE WHEN _op = 'd' AND {identifier(form.raw_key)} IS NULL THEN {DELETED} ELSE {digest_sql(form)} END"
+    keyless = " AND ".join(f"{identifier(name)} IS NULL" for name in form.raw_keys)
+    digest = f"CASE WHEN _op = 'd' AND {keyless} THEN {DELETED} ELSE {digest_sql(form)} END"
     current.sql(
         "CREATE OR REPLACE TEMP TABLE stage AS "
         f"SELECT * {'EXCLUDE (_landed_k)' if landed else ''}, {key} AS _k FROM ("
@@ -262,16 +268,18 @@ def compare_keys(current: Current, form: Shape, incoming: pa.RecordBatchReader) 
     """Reconciliation: what the source's (key, cursor) pairs say against what was landed.
 
     Returns:
-        The raw keys, as text, whose rows must be read again, and the SQL of the keys that are gone.
+        The raw keys, as `joined_key` of their texts, whose rows must be read again, and the SQL of the keys that are
+        gone.
     """
     make_known(current, form.dataset.name)
     define_functions(current, form)
     current.db.register("incoming", incoming)
     cursor = identifier(form.raw_cursor) if form.raw_cursor else "NULL"
+    raw_key = joined_sql([f"CAST({identifier(name)} AS VARCHAR)" for name in form.raw_keys])
     try:
         current.sql(
             "CREATE OR REPLACE TEMP TABLE keys_now AS "
-            f"SELECT coalesce({key_sql(form)}, '') AS _k, CAST({identifier(form.raw_key)} AS VARCHAR) AS raw_key, "
+            f"SELECT coalesce({key_sql(form)}, '') AS _k, {raw_key} AS raw_key, "
             f"CAST({cursor} AS VARCHAR) AS _cursor FROM incoming"
         )
     finally:

@@ -9,6 +9,7 @@ import msgspec
 
 from mainstay.core.ids import keyed_hash
 from mainstay.core.inputs import person_texts
+from mainstay.core.keys import typed_key
 from mainstay.core.nouns import Dataset
 from mainstay.core.ports import Write
 from mainstay.core.sql import identifier, literal
@@ -42,6 +43,24 @@ def person_of(desk: Desk, named: str) -> Person:
     return Person((), named)
 
 
+def typed_person(desk: Desk, typed: str) -> str:
+    """Whom a person's command names, as `person_of` reads it: `order_id=7,line_no=2` becomes that key's own text.
+
+    A key of several columns may be typed by its columns; every other text stands for itself.
+    """
+    views = key_columns(desk)
+    own = [dataset.key_names for dataset in desk.integration.datasets.values()]
+    for names in dict.fromkeys((*views, *own)):
+        if len(names) < 2 or typed.startswith((f"{','.join(names)}=[", "[")):
+            continue
+        try:
+            key = typed_key(names, typed)
+        except ValueError:
+            continue
+        return f"{','.join(names)}={key}" if names in views else key
+    return typed
+
+
 def key_columns(desk: Desk) -> list[tuple[str, ...]]:
     """The key columns of the views of the model, and of every feature set that was ever kept; each once."""
     model = desk.integration.model.views
@@ -57,7 +76,7 @@ def owners_of(desk: Desk, dataset: Dataset) -> tuple[Owner, ...]:
         mapping = state.mapping[dataset.name]
         if mapping != ALL and (state.view in views or not views):
             found.append(Owner(state.key_names, mapping_sql(dataset, mapping)))
-    own = next((columns for columns in key_columns(desk) if columns == (dataset.key,)), ())
+    own = next((columns for columns in key_columns(desk) if columns == dataset.key_names), ())
     return (*dict.fromkeys(found), Owner(own, "_k"))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from mainstay.core.clock import MINUTE, span
+from mainstay.core.keys import joined_sql
 from mainstay.core.nouns import Check, Dataset, Freshness
 from mainstay.core.verdicts import Finding, Verdict, worst
 from mainstay.quality import sql
@@ -32,10 +33,10 @@ __all__ = [
     "judge_rows",
     "judge_share",
     "judge_unique",
+    "named_columns",
     "orphans",
     "row_checks",
     "share_name",
-    "unique_columns",
     "unique_count",
     "unique_failures",
 ]
@@ -120,8 +121,8 @@ def orphans(check: Check, *, keys_sql: str) -> str:
         check: The check.
         keys_sql: Query of the other dataset's keys, as text.
     """
-    column = sql.name(check.column or "")
-    return f"({column} IS NOT NULL AND CAST({column} AS VARCHAR) NOT IN ({keys_sql}))"
+    key = joined_sql([f"CAST({column} AS VARCHAR)" for column in named_columns(check)])
+    return f"(({key}) IS NOT NULL AND ({key}) NOT IN ({keys_sql}))"
 
 
 def fallen(check: Check, *, before: str, after: str) -> str:
@@ -142,7 +143,7 @@ def unique_failures(check: Check, *, relation_sql: str, key: str, incoming_sql: 
         key: The key column in that relation.
         incoming_sql: Query giving `k` (the key as text) and `_ord` of the incoming rows, one per key.
     """
-    columns = unique_columns(check)
+    columns = named_columns(check)
     value = ", ".join(columns) if len(columns) == 1 else f"row({', '.join(columns)})"
     there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
     return (
@@ -159,7 +160,7 @@ def unique_failures(check: Check, *, relation_sql: str, key: str, incoming_sql: 
 
 def unique_count(check: Check, *, relation_sql: str) -> str:
     """SQL giving one row (`failed`, `total`): surplus rows of the whole relation, and rows that have a value."""
-    columns = unique_columns(check)
+    columns = named_columns(check)
     there = " AND ".join(f"{column} IS NOT NULL" for column in columns)
     return (
         f"SELECT count(*) - count(DISTINCT row({', '.join(columns)})) AS failed, count(*) AS total "
@@ -167,8 +168,8 @@ def unique_count(check: Check, *, relation_sql: str) -> str:
     )
 
 
-def unique_columns(check: Check) -> tuple[str, ...]:
-    """The columns, quoted, whose values together no two rows may share."""
+def named_columns(check: Check) -> tuple[str, ...]:
+    """The columns, quoted, that a check over one or several columns names."""
     return tuple(sql.name(column) for column in check.args.get("columns") or (check.column or "",))
 
 
@@ -197,7 +198,7 @@ def _judge_row_check(dataset: Dataset, check: Check, failed: int | None, total: 
 
 
 def _what_failed(dataset: Dataset, check: Check) -> str:
-    column = check.column
+    column = check.column or " and ".join(check.args.get("columns", ()))
     if check.kind == "type":
         return f"have a {column} that is not {_WANTED[dataset.column(column or '').type]}"
     if check.kind == "required":

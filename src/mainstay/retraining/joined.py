@@ -175,8 +175,9 @@ def _output_sql(parts: Sequence[Part], made: Sequence[TrainingSet]) -> str:
     columns: dict[str, str] = {}
     for place, part in enumerate(parts):
         own = {name.lower() for name, _ in made[place].features}
-        written = f"{part.wanted.key}__label" if part.wanted.key.lower() in own else part.wanted.key
-        columns.setdefault(free(part.wanted.key), f"v{place}.{identifier(written)}")
+        for name, _ in part.wanted.key_columns:
+            written = f"{name}__label" if name.lower() in own else name
+            columns.setdefault(free(name), f"v{place}.{identifier(written)}")
     own = {name.lower() for name, _ in made[0].features}
     for name in (parts[0].wanted.at, *made[0].label_columns):
         written = f"{name}__label" if name.lower() in own else name

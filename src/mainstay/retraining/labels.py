@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from mainstay.core.errors import FileError, NotFound, Problem
+from mainstay.core.keys import joined_key, key_names
 from mainstay.core.nouns import ColumnType
 from mainstay.core.sql import identifier
 from mainstay.retraining.known import first
@@ -36,12 +37,19 @@ class LabelFile(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     key: str
+    """The column of keys; of several columns, `core.keys.joined_key` of their names."""
     at: str
-    key_type: ColumnType
+    key_types: tuple[ColumnType, ...]
+    """Of each key column."""
     timezone: str | None = None
     """The zone of instants that carry none; None: such an instant is a fault."""
     leave: tuple[str, ...] = ()
     """Columns that are no labels: the keys of other feature views."""
+
+    @property
+    def key_columns(self) -> tuple[tuple[str, ColumnType], ...]:
+        """The key's columns, each with its type."""
+        return tuple(zip(key_names(self.key), self.key_types, strict=True))
 
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,16 +76,22 @@ class _Reading:
         if len(self.faults) < SHOWN:
             self.faults.append(Problem(str(self.wanted.path), line, 0, column, wanted, came, mend))
 
-    def key(self, value: Any, line: int) -> str | None:
-        """The key as the stores write it."""
-        text = "" if value is None else str(value)
+    def key(self, values: Sequence[Any], line: int) -> str | None:
+        """The key as the stores write it, out of the value of each of its columns."""
+        columns = self.wanted.key_columns
+        parts = [self._part(value, name, kind, line) for value, (name, kind) in zip(values, columns, strict=True)]
+        found = [part for part in parts if part is not None]
+        return joined_key(found) if len(found) == len(parts) else None
+
+    def _part(self, value: Any, name: str, kind: ColumnType, line: int) -> str | None:
+        text = _plain(value)
         if not text:
-            self.fault(line, self.wanted.key, f"a {self.wanted.key}", "an empty value")
+            self.fault(line, name, f"a {name}", "an empty value")
             return None
-        if self.wanted.key_type == "integer":
+        if kind == "integer":
             digits = text.removeprefix("-")
             if not (digits.isascii() and digits.isdigit()):
-                self.fault(line, self.wanted.key, "an integer, as the feature set's key is", "other text")
+                self.fault(line, name, "an integer, as the feature set's key is", "other text")
                 return None
             return str(int(text)) if len(digits) < 20 else text
         return text
@@ -130,6 +144,13 @@ class _Reading:
             raise FileError(tuple(self.faults))
 
 
+def _plain(value: Any) -> str:
+    """A key's value as DuckDB writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
 class _Naive(ValueError):
     """A time without a zone, and none declared."""
 
@@ -170,8 +191,8 @@ def _whole(path: Path, wanted: str, came: str, *, line: int = 0, mend: str = "")
     return FileError((Problem(str(path), line, 0, "labels", wanted, came, mend),))
 
 
-Piece = tuple[Sequence[int], Sequence[Any], Sequence[Any], "pa.Table"]
-"""(lines, keys, instants, label columns) of some rows."""
+Piece = tuple[Sequence[int], Sequence[Sequence[Any]], Sequence[Any], "pa.Table"]
+"""(lines, the key columns' values, instants, label columns) of some rows."""
 
 
 def _fill(db: duckdb.DuckDBPyConnection, reading: _Reading, pieces: Iterator[Piece]) -> tuple[tuple[str, ...], int]:
@@ -204,7 +225,7 @@ def _fill(db: duckdb.DuckDBPyConnection, reading: _Reading, pieces: Iterator[Pie
 
 
 def _places(wanted: LabelFile, names: Sequence[str]) -> None:
-    for option, name in (("--key", wanted.key), ("--at", wanted.at)):
+    for option, name in (*(("--key", name) for name in key_names(wanted.key)), ("--at", wanted.at)):
         if name not in names:
             mend = f"name one of {', '.join(names)}: {option} COLUMN"
             raise _whole(wanted.path, f"a column {name}", "none of that name", line=1, mend=mend)
@@ -223,11 +244,16 @@ def _csv(reading: _Reading) -> Iterator[Piece]:
         rows = csv.reader(file, delimiter=max(",;\t|", key=header.count), strict=True)
         names = [name.strip() for name in next(rows, [])]
         _places(wanted, names)
-        key, at = names.index(wanted.key), names.index(wanted.at)
-        others = [p for p, name in enumerate(names) if p not in (key, at) and name not in wanted.leave]
+        keys, at = [names.index(name) for name in key_names(wanted.key)], names.index(wanted.at)
+        others = [p for p, name in enumerate(names) if p not in (*keys, at) and name not in wanted.leave]
         for lines, chunk in _chunks(rows, reading, len(names)):
             labels = {names[place]: pa.array([row[place] or None for row in chunk], pa.string()) for place in others}
-            yield lines, [row[key].strip() for row in chunk], [row[at] for row in chunk], pa.table(labels)
+            yield (
+                lines,
+                [[row[key].strip() for key in keys] for row in chunk],
+                [row[at] for row in chunk],
+                pa.table(labels),
+            )
 
 
 def _chunks(rows: Any, reading: _Reading, width: int) -> Iterator[tuple[list[int], list[list[str]]]]:
@@ -281,8 +307,9 @@ def _parquet(reading: _Reading) -> Iterator[Piece]:
                 at = at.cast(pa.timestamp("us", at.type.tz), safe=False)
             lines = range(done + 1, done + 1 + table.num_rows)
             done += table.num_rows
-            keys = table[wanted.key].to_pylist()
-            gone = [wanted.key, wanted.at, *(name for name in wanted.leave if name in names)]
+            names_of_key = key_names(wanted.key)
+            keys = list(zip(*(table[name].to_pylist() for name in names_of_key), strict=True))
+            gone = [*names_of_key, wanted.at, *(name for name in wanted.leave if name in names)]
             yield lines, keys, at.to_pylist(), table.drop_columns(gone)
 
 

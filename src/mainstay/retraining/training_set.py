@@ -17,6 +17,7 @@ import msgspec
 
 from mainstay.core.clock import naive_utc
 from mainstay.core.errors import MainstayError, Refused, StoreError
+from mainstay.core.keys import joined_sql, shown_names
 from mainstay.core.nouns import ColumnType, Dataset, FeatureView
 from mainstay.core.ports import History
 from mainstay.core.records import BatchRecord, FeatureSetState
@@ -230,9 +231,10 @@ class _Maker:
             progress(done, len(runs))
         rows, different = first(self.db, "SELECT count(*), count(DISTINCT sid) FROM training.results")
         if rows > different:
+            key = shown_names(self.state.key)
             raise Refused(
-                f"the SQL of feature view {self.state.view} gives more than one row for a {self.state.key}",
-                mend=f"aggregate or filter so that each {self.state.key} has one row",
+                f"the SQL of feature view {self.state.view} gives more than one row for a {key}",
+                mend=f"aggregate or filter so that each {key} has one row",
             )
 
     def _read_columns(self, one: Versions) -> list[str]:
@@ -242,7 +244,7 @@ class _Maker:
             read = feature_sql.read_columns(view, self.facts.datasets)[one.dataset.name]
         except (MainstayError, KeyError):
             return [column.name for column in one.dataset.columns]
-        return [name for name, _ in read] or [one.dataset.key]  # a table has at least one column
+        return [name for name, _ in read] or [one.dataset.key_names[0]]  # a table has at least one column
 
     def _pick(self, one: Versions) -> None:
         """Makes `pickedN`, the versions that each state is shown, and `rowsN`, their columns."""
@@ -287,11 +289,12 @@ class _Maker:
         import duckdb
 
         parameters = {feature_sql.AS_OF: naive_utc(run.as_of_us)} if self.state.uses_as_of else None
+        key = joined_sql([f"CAST(q.{identifier(name)} AS VARCHAR)" for name in self.state.key_names])
         typed = "".join(f", {_typed_sql(name, kind)}" for name, kind in self.features)
         try:
             self.db.execute(
                 f"INSERT INTO training.results SELECT s.sid{typed} FROM ({self.state.sql}) q "
-                f"JOIN training.states s ON s.k = CAST(q.{identifier(self.state.key)} AS VARCHAR) "
+                f"JOIN training.states s ON s.k = {key} "
                 f"WHERE s.grp = {run.group} AND s.place >= {run.first} AND s.place < {run.end}",
                 parameters,
             )

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,8 +146,8 @@ def output_sql(
     def free(name: str) -> str:
         return identifier(f"{name}__label" if name.lower() in taken else name)
 
-    key = "TRY_CAST(l.k AS BIGINT)" if state.key_type == "integer" else "l.k"
-    parts = [f"{key} AS {free(wanted.key)}", f"make_timestamp(l.at_us) AS {free(wanted.at)}"]
+    parts = [f"{part} AS {free(name)}" for name, part in _key_columns(wanted)]
+    parts += [f"make_timestamp(l.at_us) AS {free(wanted.at)}"]
     parts += [f"l.l{place} AS {free(name)}" for place, name in enumerate(labels.columns)]
     parts += [f"r.f{place} AS {identifier(name)}" for place, (name, _) in enumerate(features)]
     joins, told = [], _Told()
@@ -165,6 +165,13 @@ def output_sql(
         f"SELECT {', '.join(parts)} FROM training.labels l JOIN training.placed p USING (n) "
         f"JOIN training.states s USING (sid) JOIN training.results r USING (sid) {' '.join(joins)} ORDER BY l.n"
     )
+
+
+def _key_columns(wanted: LabelFile, *, typed: bool = True) -> Iterator[tuple[str, str]]:
+    """The label file's key columns, each with its SQL."""
+    for place, (name, kind) in enumerate(wanted.key_columns):
+        part = f"json_extract_string(l.k, '$[{place}]')" if len(wanted.key_columns) > 1 else "l.k"
+        yield name, f"TRY_CAST({part} AS BIGINT)" if typed and kind == "integer" else part
 
 
 class _Told:
@@ -200,8 +207,9 @@ def left_out_sql(wanted: LabelFile, *, numbered: bool = False) -> str:
     """The labels without a feature row, each with its reason."""
     number = f", l.n AS {NUMBER}" if numbered else ""
     told = " ".join(f"WHEN {literal(reason)} THEN {literal(sentence)}" for reason, sentence in REASONS.items())
+    keys = ", ".join(f"{part} AS {identifier(name)}" for name, part in _key_columns(wanted, typed=False))
     return (
-        f"SELECT m.line, l.k AS {identifier(wanted.key)}, make_timestamp(l.at_us) AS {identifier(wanted.at)}, "
+        f"SELECT m.line, {keys}, make_timestamp(l.at_us) AS {identifier(wanted.at)}, "
         f"m.reason, CASE m.reason {told} END AS sentence{number} FROM training.missed m "
         "JOIN training.labels l USING (n) ORDER BY n"
     )

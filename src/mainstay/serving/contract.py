@@ -51,10 +51,12 @@ def build(
     `columns` are the feature columns in SQL order, `keys` the key columns; without them the key is text.
     """
     view = integration.features.get(integration.model.input)
+    names = view.key_names if view else ("key",)
+    keys = keys or [Field(name=name, type="string", required=True) for name in names]
     return ApiContract(
         integration=integration.name,
         api=integration.api,
-        key=keys[0] if keys else Field(name=view.key if view else "key", type="string", required=True),
+        key=keys[0],
         keys=tuple(keys) if len(keys) > 1 else (),
         inputs=integration.model.request_inputs,
         columns=tuple(Field(name=name, type=kind) for name, kind in columns),

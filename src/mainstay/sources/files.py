@@ -11,6 +11,7 @@ import msgspec
 
 from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceAway, SourceRefused
+from mainstay.core.keys import key_names
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.parts import Parts
 from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceHealth, SourceRead, TableInfo
@@ -135,7 +136,7 @@ class FilesSource:
         with self._cap.one():
             lying = self._lying(request.table)
             there = {column.name: column for column in self._described(lying)}
-            for name in (*request.columns, request.key):
+            for name in (*request.columns, *key_names(request.key)):
                 if name not in there:
                     raise missing_column(name, request.table, list(there), where=self._where)
                 if there[name].refused:

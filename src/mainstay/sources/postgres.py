@@ -12,6 +12,7 @@ import msgspec
 
 from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceRefused
+from mainstay.core.keys import key_names
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.ports import Capabilities, ReadRequest, SourceHealth, SourceRead, TableInfo
 from mainstay.core.ranges import Measure, Range
@@ -175,7 +176,7 @@ class PostgresSource:
     def measure(self, request: ReadRequest) -> Measure:
         """See `core.ranges.RangeSource`."""
         admit(self._config.guard, request, self._clock.now_us(), where=self._where)
-        part = request.part or Range(by=request.key)
+        part = request.part or Range(by=key_names(request.key)[0])
         with self._pool().wire() as wire:
             wire.begin()
             found = self._find(wire, request.table)
@@ -242,7 +243,7 @@ class PostgresSource:
         """The columns that the request needs. Raises SourceRefused for one that is missing or has no exact form."""
         needed = (
             *wanted(request),
-            request.key,
+            *key_names(request.key),
             *([request.cursor] if request.cursor else []),
             *([request.part.by] if request.part else []),
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from mainstay.core.errors import SourceRefused
+from mainstay.core.keys import key_names, parted_key
 from mainstay.core.ports import ReadRequest
 from mainstay.sources.postgres_types import NativeColumn, expression
 
@@ -41,7 +42,7 @@ def wanted(request: ReadRequest) -> tuple[str, ...]:
     """The columns that the read returns, in order."""
     if request.mode != "keys":
         return request.columns
-    return tuple(dict.fromkeys(name for name in (request.key, request.cursor) if name))
+    return tuple(dict.fromkeys(name for name in (*key_names(request.key), request.cursor) if name))
 
 
 def cursor_rule(native: NativeColumn, request: ReadRequest, *, version: int, where: str) -> CursorRule:
@@ -80,8 +81,8 @@ def select_statements(
     chosen = ", ".join(expression(columns[name], identifier(name)) for name in wanted(request))
     select = f"SELECT {chosen} FROM {table}"
     if request.mode == "by_keys":
-        key = columns[request.key]
-        return [f"{select} WHERE {_is_one_of(key, chunk)}" for chunk in _chunks(request.keys)]
+        keys = [columns[name] for name in key_names(request.key)]
+        return [f"{select} WHERE {_is_one_of(keys, chunk)}" for chunk in _chunks(request.keys, len(keys))]
     if within is not None:
         return [f"{select} WHERE {within}"]
     if rule is not None and rule.lower is not None:
@@ -132,12 +133,19 @@ def _refuse_lag(native: NativeColumn, request: ReadRequest, *, where: str) -> No
         )
 
 
-def _is_one_of(key: NativeColumn, keys: Sequence[str]) -> str:
-    listed = ",".join(literal(value) for value in keys)
-    return f"{identifier(key.column.name)} = ANY (ARRAY[{listed}]::{key.cast}[])"
+def _is_one_of(columns: Sequence[NativeColumn], keys: Sequence[str]) -> str:
+    parts = list(zip(*(parted_key(key, len(columns)) for key in keys), strict=True))
+    listed = [
+        f"ARRAY[{','.join(literal(value) for value in values)}]::{column.cast}[]"
+        for column, values in zip(columns, parts, strict=True)
+    ]
+    if len(columns) == 1:
+        return f"{identifier(columns[0].column.name)} = ANY ({listed[0]})"
+    names = ", ".join(identifier(column.column.name) for column in columns)
+    return f"({names}) IN (SELECT * FROM unnest({', '.join(listed)}))"
 
 
-def _chunks(keys: Sequence[str]) -> list[list[str]]:
+def _chunks(keys: Sequence[str], columns: int) -> list[list[str]]:
     # PostgreSQL has no text with NUL in it, so no row can have such a key.
-    distinct = [key for key in dict.fromkeys(keys) if "\0" not in key]
+    distinct = [key for key in dict.fromkeys(keys) if not any("\0" in part for part in parted_key(key, columns))]
     return [distinct[start : start + KEYS_AT_ONCE] for start in range(0, len(distinct), KEYS_AT_ONCE)]

@@ -13,6 +13,7 @@ import msgspec
 
 from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceAway, SourceError, SourceRefused
+from mainstay.core.keys import key_names
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceHealth, SourceRead, TableInfo
 from mainstay.core.ranges import Measure, Range
@@ -113,7 +114,7 @@ class SqliteSource:
     def measure(self, request: ReadRequest) -> Measure:
         """See `core.ranges.RangeSource`."""
         admit(self._guard, request, self._clock.now_us(), where=self._where)
-        part = request.part or Range(by=request.key)
+        part = request.part or Range(by=key_names(request.key)[0])
         with self._open() as session:
             _, columns = self._columns(session, request.table)
             self._need(request, columns)
@@ -122,7 +123,12 @@ class SqliteSource:
 
     def _need(self, request: ReadRequest, columns: dict[str, SourceColumn]) -> None:
         """Raises SourceRefused for a column that the request names and the table has not."""
-        for name in (*wanted(request), request.key, request.cursor, request.part.by if request.part else None):
+        for name in (
+            *wanted(request),
+            *key_names(request.key),
+            request.cursor,
+            request.part.by if request.part else None,
+        ):
             if name is not None and name not in columns:
                 raise missing_column(name, request.table, list(columns), where=self._where)
 

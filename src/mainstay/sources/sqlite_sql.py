@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 
 from mainstay.core.errors import SourceRefused
+from mainstay.core.keys import key_names, parted_key
 from mainstay.core.ports import ReadRequest, SourceColumn
 
 KEYS_AT_ONCE = 500
+PARTS_AT_ONCE = 200
+"""Of keys of several columns: SQLite reads conditions at most 1,000 deep."""
 _STAMP = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?(?P<zone>Z|[+-]\d{2}:\d{2})?$")
 _INTEGER = re.compile(r"^-?[0-9]{1,19}$")
 _REAL = re.compile(r"^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?$")
@@ -32,13 +35,15 @@ def wanted(request: ReadRequest) -> tuple[str, ...]:
     """The columns that the read returns, in order."""
     if request.mode != "keys":
         return request.columns
-    return tuple(dict.fromkeys(name for name in (request.key, request.cursor) if name))
+    return tuple(dict.fromkeys(name for name in (*key_names(request.key), request.cursor) if name))
 
 
 def statements(table: str, request: ReadRequest, cursor: SourceColumn | None, *, where: str) -> list[Statement]:
     """The SELECTs whose rows together answer the request, but for ranges. `table` is quoted already."""
     select = f"SELECT {', '.join(identifier(name) for name in wanted(request))} FROM {table}"
     if request.mode == "by_keys":
+        if len(key_names(request.key)) > 1:
+            return _of_parts(select, request)
         key = identifier(request.key)
         found = []
         distinct = list(dict.fromkeys(request.keys))
@@ -53,6 +58,24 @@ def statements(table: str, request: ReadRequest, cursor: SourceColumn | None, *,
         endless = f" OR {name} = -9e999" if cursor.kind == "numeric" else ""
         return [Statement(f"{select} WHERE ({name} >= ? OR {name} IS NULL{endless})", (bound,))]
     return [Statement(select)]
+
+
+def _of_parts(select: str, request: ReadRequest) -> list[Statement]:
+    """The rows whose key of several columns is asked for. Row values would lose each column's own way to compare."""
+    found = []
+    distinct = list(dict.fromkeys(request.keys))
+    for start in range(0, len(distinct), PARTS_AT_ONCE):
+        params: list[Any] = []
+        rows = []
+        for text in distinct[start : start + PARTS_AT_ONCE]:
+            tests = []
+            for name, part in zip(key_names(request.key), parted_key(text, len(key_names(request.key))), strict=True):
+                forms = _forms(part)
+                params += forms
+                tests.append(f"{identifier(name)} IN ({', '.join('?' * len(forms))})")
+            rows.append(f"({' AND '.join(tests)})")
+        found.append(Statement(f"{select} WHERE {' OR '.join(rows)}", tuple(params)))
+    return found
 
 
 def greatest(table: str, request: ReadRequest, cursor: SourceColumn, *, where: str) -> Statement:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from mainstay.core import nouns
+from mainstay.core.keys import key_names
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
 from mainstay.spec import currency, durations, map_files, shape, shape_steps, wider
@@ -74,7 +76,7 @@ def _dataset(name: str, part: shape.DatasetPart, files: Mapping[str, str]) -> no
         source=part.source,
         table=part.table,
         key=part.key,
-        columns=tuple(_column(each, column, part.key, files) for each, column in part.columns.items()),
+        columns=tuple(_column(each, column, key_names(part.key), files) for each, column in part.columns.items()),
         checks=checks(name, part, files),
         cursor=_cursor(part.cursor),
         deletes=_deletes(part),
@@ -87,14 +89,14 @@ def _dataset(name: str, part: shape.DatasetPart, files: Mapping[str, str]) -> no
     )
 
 
-def _column(name: str, part: shape.ColumnPart, key: str, files: Mapping[str, str]) -> nouns.Column:
+def _column(name: str, part: shape.ColumnPart, key: Sequence[str], files: Mapping[str, str]) -> nouns.Column:
     return nouns.Column(
         name=name,
         type=part.type,
         source_name=part.source_name[0] if part.source_name else name,
         source_names=part.source_name if len(part.source_name) > 1 else (),
         # A null names no row, so the key is required whether the file says it or not.
-        required=part.required or name == key,
+        required=part.required or name in key,
         clean=tuple(_step(step, files) for step in part.clean),
         fill=part.fill,
         pii=part.pii,
@@ -137,7 +139,7 @@ def checks(dataset: str, part: shape.DatasetPart, files: Mapping[str, str]) -> t
     """Every check of a dataset: its columns' in file order, then the listed ones, each with a name of its own."""
     found: list[tuple[Check, bool]] = []
     for name, column in part.columns.items():
-        found.extend((check, False) for check in _column_checks(name, column, required=name == part.key))
+        found.extend((check, False) for check in _column_checks(name, column, required=name in key_names(part.key)))
     found.extend((_listed(entry, dataset, files), bool(entry.name)) for entry in part.checks)
     return tuple(_named(found))
 
@@ -193,10 +195,16 @@ def _kind(entry: shape.CheckPart) -> tuple[str, str | None, dict[str, Any]]:
     if entry.values is not None:
         return "values", entry.values.column, {"values": entry.values.values}
     if entry.references is not None:
-        return "references", entry.references.column, {"dataset": entry.references.dataset}
+        return _references(entry.references)
     if entry.monotone is not None:
         return "monotone", entry.monotone, {}
     return "aggregate" if entry.over == "dataset" else "sql", None, {"condition": entry.sql}
+
+
+def _references(said: shape.ReferencesCheck) -> tuple[str, str | None, dict[str, Any]]:
+    if isinstance(said.column, list):
+        return "references", None, {"columns": said.column, "dataset": said.dataset}
+    return "references", said.column, {"dataset": said.dataset}
 
 
 def _limits(part: shape.RowCount | shape.LengthPart | None) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mainstay.core.units import UNITS
@@ -190,14 +191,14 @@ def _unit(where: Path, said: dict[str, Any], faults: Faults) -> None:
         faults.at((*where, "to"), f"a unit of {old.dimension}", f"{shown(said['to'])}, one of {new.dimension}", mend)
 
 
-def cross_check_fill(path: Path, columns: dict[str, Any], key: str, faults: Faults) -> None:
+def cross_check_fill(path: Path, columns: dict[str, Any], key: Sequence[str], faults: Faults) -> None:
     """A value that stands in has the column's type, and stands in for something."""
     for name, column in columns.items():
         said, where = mapping(column), (*path, name, "fill")
         kind, value = text(said.get("type")), said.get("fill")
         if "fill" not in said:
             continue
-        if name == key:
+        if name in key:
             faults.at(where, "no fill: a row without a key is none", shown(value), "delete it", key=True)
         elif said.get("required") is True:
             mend = "keep one of the two: with a fill the value is never absent"

@@ -16,8 +16,9 @@ from mainstay.spec import durations
 from mainstay.spec.column_faults import cross_check_columns, cross_check_fill, cross_check_list
 from mainstay.spec.currency import cross_check_currency
 from mainstay.spec.faults import Faults, Path, close, shown
+from mainstay.spec.key_faults import cross_check_key, cross_check_mapping
 from mainstay.spec.map_files import cross_check_map_files
-from mainstay.spec.plain import fits, mapping, sequence, text, type_of
+from mainstay.spec.plain import fits, key_of, mapping, sequence, text, type_of
 from mainstay.spec.post_faults import cross_check_post
 from mainstay.spec.pre_faults import cross_check_pre
 from mainstay.spec.profile_files import cross_check_profiles
@@ -53,17 +54,14 @@ def _dataset(path: Path, dataset: dict[str, Any], sources: dict[str, Any], fault
     _deletes(path, dataset, faults)
     _freshness((*path, "freshness"), mapping(dataset.get("freshness")), faults)
     cross_check_columns((*path, "columns"), columns, faults)
-    cross_check_fill((*path, "columns"), columns, text(dataset.get("key")), faults)
+    cross_check_fill((*path, "columns"), columns, key_of(dataset), faults)
+    cross_check_key(path, dataset, columns, faults)
     cross_check_list((*path, "checks"), sequence(dataset.get("checks")), columns, faults)
 
 
 def _columns_that_are_named(path: Path, dataset: dict[str, Any], columns: dict[str, Any], faults: Faults) -> None:
     if not columns:
         return
-    key = text(dataset.get("key"))
-    if key and key not in columns:
-        mend = close(key, columns, otherwise=f"add `{key}: {{type: string, required: true}}` to columns")
-        faults.at((*path, "key"), "a column of this dataset", shown(key), mend)
     read = {*columns, text(mapping(dataset.get("cursor")).get("column"))}
     read = {*read, text(mapping(dataset.get("deletes")).get("column"))} - {""}
     for where, value in (
@@ -124,6 +122,7 @@ def _feature(
     for name in mapping(feature.get("from")):
         if name not in datasets:
             faults.at((*path, "from", name), "a dataset of this file", shown(name), close(name, datasets), key=True)
+    cross_check_mapping(path, feature, faults)
     sql = text(feature.get("sql"))
     where = (*path, "sql")
     if not is_path(sql):

@@ -22,6 +22,13 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def key_of(part: object) -> list[str]:
+    """The columns that a dataset's or feature view's `key:` names; none where it has a wrong shape."""
+    said = mapping(part).get("key")
+    names = [text(one) for one in (said if isinstance(said, list) else [said])]
+    return names if all(names) else []
+
+
 def type_of(columns: dict[str, Any], name: str) -> str:
     """The type that a column says; empty when there is none or it says nothing readable."""
     return text(mapping(columns.get(name)).get("type"))

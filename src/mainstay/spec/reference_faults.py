@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mainstay.spec.faults import Faults, Path, close, shown
-from mainstay.spec.plain import mapping, sequence, text, type_of
+from mainstay.spec.plain import key_of, mapping, sequence, text, type_of
 
 
 def cross_check_references(datasets: dict[str, Any], faults: Faults) -> None:
@@ -19,17 +19,26 @@ def cross_check_references(datasets: dict[str, Any], faults: Faults) -> None:
             if other and other not in datasets:
                 faults.at((*where, "dataset"), "a dataset of this file", shown(other), close(other, datasets))
             elif other:
-                mine = type_of(mapping(mapping(dataset).get("columns")), text(said.get("column")))
-                _same_type((*where, "column"), mine, other, mapping(datasets[other]), faults)
+                column, columns = said.get("column"), mapping(mapping(dataset).get("columns"))
+                names = [text(one) for one in (column if isinstance(column, list) else [column])]
+                mine = [(name, type_of(columns, name)) for name in names if name]
+                _same_types((*where, "column"), mine, other, mapping(datasets[other]), faults)
                 _no_circle((*where, "dataset"), name, other, parents, faults)
 
 
-def _same_type(where: Path, mine: str, other: str, parent: dict[str, Any], faults: Faults) -> None:
-    key = text(parent.get("key"))
-    theirs = type_of(mapping(parent.get("columns")), key)
-    if mine and theirs and mine != theirs:
-        wanted = f"a column of type {theirs}, as the key `{key}` of {other}"
-        faults.at(where, wanted, f"one of type {mine}", "give both the same type")
+def _same_types(where: Path, mine: list[tuple[str, str]], other: str, parent: dict[str, Any], faults: Faults) -> None:
+    keys = key_of(parent)
+    if mine and keys and len(mine) != len(keys):
+        mend = f"write {keys[0]}, say" if len(keys) == 1 else f"write a list in the order of [{', '.join(keys)}]"
+        wanted = f"a column for each of {', '.join(f'`{key}`' for key in keys)}, the key of {other}"
+        faults.at(where, wanted, f"{len(mine)}", mend)
+        return
+    for (name, kind), key in zip(mine, keys, strict=False):
+        theirs = type_of(mapping(parent.get("columns")), key)
+        if kind and theirs and kind != theirs:
+            wanted = f"a column of type {theirs}, as the key `{key}` of {other}"
+            came = f"one of type {kind}" if len(keys) == 1 else f"{name}, of type {kind}"
+            faults.at(where, wanted, came, "give both the same type")
 
 
 def _no_circle(where: Path, name: str, other: str, parents: dict[str, set[str]], faults: Faults) -> None:

@@ -22,8 +22,10 @@ from mainstay.spec.values import (
     Identifier,
     Identifiers,
     IsoDate,
+    KeyColumns,
     Lag,
     Language,
+    Mapped,
     Name,
     Origin,
     Percent,
@@ -209,7 +211,9 @@ class ValuesCheck(Part):
 
 
 class ReferencesCheck(Part):
-    column: Identifier = Field(examples=["region_id"])
+    column: Identifiers = Field(
+        description="The column, or of a key of several columns a list, in the key's order.", examples=["region_id"]
+    )
     dataset: Identifier = Field(examples=["regions"])
 
 
@@ -304,7 +308,9 @@ class FreshnessPart(Part):
 class DatasetPart(Part):
     source: str = Field(examples=["crm"])
     table: str = Field(min_length=1, examples=["customers"])
-    key: str = Field(examples=["customer_id"])
+    key: KeyColumns = Field(
+        description="The column that names a row, or a list of those that do together.", examples=["customer_id"]
+    )
     columns: dict[Identifier, ColumnPart] = Field(min_length=1, examples=["{customer_id: {type: string}}"])
     cursor: CursorPart | None = None
     deletes: Deletes | None = None
@@ -320,9 +326,11 @@ class DatasetPart(Part):
 
 
 class FeaturePart(Part):
-    key: Identifier = Field(examples=["customer_id"])
-    mapping: dict[Identifier, str] = Field(
-        default={}, alias="from", description="Dataset -> column, expression or `all`."
+    key: KeyColumns = Field(
+        description="The column that names a row, or a list of those that do together.", examples=["customer_id"]
+    )
+    mapping: dict[Identifier, Mapped] = Field(
+        default={}, alias="from", description="Dataset -> column, expression (of each key column, a list) or `all`."
     )
     sql: str = Field(
         min_length=1, description="A path that ends in .sql, or the SQL itself.", examples=["features.sql"]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from mainstay.core.keys import joined_key
 from mainstay.core.units import UNITS
 from mainstay.spec import durations
 from mainstay.spec.faults import close
@@ -82,6 +83,22 @@ def _source_names(value: object) -> tuple[str, ...]:
     if not names or not all(names) or len(set(names)) < len(names):
         raise fault(wanted, "write [old_name, new_name], each name once")
     return tuple(names)
+def _key(value: object) -> str:
+    if not isinstance(value, list):
+        return _identifier(value)
+    names = [_identifier(each) for each in value]
+    if not names or len(set(names)) < len(names):
+        raise fault("a column, or several different ones", "write [order_id, line_no], or the one without brackets")
+    return joined_key(names)
+
+
+def _mapped(value: object) -> str:
+    if not isinstance(value, list):
+        return _text(value, "a column, an expression or `all`")
+    parts = [_text(each, "a column or an expression") for each in value]
+    if not parts:
+        raise fault("a column or an expression for each key column", "write [order_id, line_no], or `all`")
+    return joined_key(parts)
 
 
 def _views(value: object) -> list[str]:
@@ -263,6 +280,25 @@ SourceNames = Annotated[
     _schema(["string", "array"], minLength=1, items={"type": "string", "minLength": 1}, minItems=1, uniqueItems=True),
 ]
 """A column's name in the source, or several; always a tuple."""
+KeyColumns = Annotated[
+    str,
+    BeforeValidator(_key),
+    _schema(
+        ["string", "array"],
+        pattern=IDENTIFIER,
+        items={"type": "string", "pattern": IDENTIFIER},
+        minItems=1,
+        uniqueItems=True,
+        examples=["customer_id", ["order_id", "line_no"]],
+    ),
+]
+"""One column's name, or a list of different ones, as the one text of `core.keys.joined_key`."""
+Mapped = Annotated[
+    str,
+    BeforeValidator(_mapped),
+    _schema(["string", "array"], items={"type": "string"}, minItems=1, examples=["customer_id"]),
+]
+"""What rows map to: one text, or a list with one for each key column, as `core.keys.joined_key` writes it."""
 Views = Annotated[
     list[str],
     BeforeValidator(_views),

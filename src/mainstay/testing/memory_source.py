@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainstay.core.clock import Clock
 from mainstay.core.errors import SourceAway, SourceRefused
+from mainstay.core.keys import joined_key, key_names
 from mainstay.core.ports import Capabilities, ReadRequest, SourceColumn, SourceHealth, SourceKind, TableInfo
 from mainstay.core.ranges import Measure, Range
 
@@ -38,7 +39,7 @@ class MemoryRead:
 
         types = {"integer": pa.int64(), "float": pa.float64(), "boolean": pa.bool_(), "bytes": pa.binary()}
         names = (
-            tuple(dict.fromkeys(name for name in (request.key, request.cursor) if name))
+            tuple(dict.fromkeys(name for name in (*key_names(request.key), request.cursor) if name))
             if request.mode == "keys"
             else request.columns
         )
@@ -58,7 +59,7 @@ class MemoryRead:
     def _wanted(self, row: dict[str, Any]) -> bool:
         request = self._request
         if request.mode == "by_keys":
-            return str(row[request.key]) in request.keys
+            return joined_key([str(row[name]) for name in key_names(request.key)]) in request.keys
         if request.mode == "increment" and request.cursor and request.since is not None:
             value = row[request.cursor]
             return value is None or int(value) >= int(request.since) - request.lag_number
@@ -136,7 +137,7 @@ class MemorySource:
 
     def measure(self, request: ReadRequest) -> Measure:
         """See `core.ranges.RangeSource`."""
-        part = request.part or Range(by=request.key)
+        part = request.part or Range(by=key_names(request.key)[0])
         whole = Range(by=part.by, low=part.low, high=part.high)
         return Measure(low=part.low, high=part.high, rows=len(_chunk(self._table(request.table), whole)[0]))
 
