@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -244,5 +245,5 @@ def _ask_it(out: Output, live: Live) -> None:
     out.say("the API key, shown only now:", style="bold")
     out.say(f"  {live.key}")
     out.say("ask it, as soon as it says that it answers:", style="bold")
-    body = '{"key": ' + f'"{live.example}"' + "}"
+    body = json.dumps({"key": live.example}, ensure_ascii=False)
     out.say(f"  curl -s {live.url} -H 'Authorization: Bearer {live.key}' -d '{body}'")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 _ESCAPE = re.compile(r"\\(u[0-9a-f]{4}|.)")
 
@@ -114,6 +115,14 @@ def joined_sql(parts: Sequence[str]) -> str:
         return parts[0]
     there = " AND ".join(f"({part}) IS NOT NULL" for part in parts)
     return f"CASE WHEN {there} THEN CAST(to_json([{', '.join(parts)}]) AS VARCHAR) END"
+
+
+def stamp_text(moment: datetime) -> str:
+    """An instant as DuckDB writes a TIMESTAMP in UTC: the fraction without trailing zeros. Without a zone it is UTC."""
+    utc = moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    whole, _, fraction = utc.isoformat(" ").partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 def _plain(value: object) -> str:

@@ -53,7 +53,8 @@ def key_schema(contract: ApiContract) -> Schema:
 
 
 def _key_column(field: Field) -> Schema:
-    return {"type": ["string", "integer"] if field.type == "integer" else "string"}
+    also = field.type if field.type in {"integer", "boolean"} else ""
+    return {"type": ["string", also] if also else "string"}
 
 
 def _json(schema: Schema) -> Schema:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from mainstay.core.errors import FileError, NotFound, Problem
-from mainstay.core.keys import joined_key, key_names
+from mainstay.core.keys import joined_key, key_names, stamp_text
 from mainstay.core.nouns import ColumnType
 from mainstay.core.sql import identifier
 from mainstay.retraining.known import first
@@ -148,6 +148,8 @@ def _plain(value: Any) -> str:
     """A key's value as DuckDB writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, datetime):
+        return stamp_text(value)
     return "" if value is None else str(value)
 
 

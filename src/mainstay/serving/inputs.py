@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from mainstay.core.keys import parted_key
+from mainstay.core.keys import parted_key, stamp_text
 from mainstay.core.nouns import ColumnType, Field, Signature
 from mainstay.serving.request import BadRequest, came, unknown_field
 
@@ -177,7 +177,7 @@ def _instant(value: Any) -> int | None:
     return (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
 
 
-def key_text(key: str | int, kind: ColumnType, where: str = "key") -> str:
+def key_text(key: str | int | bool, kind: ColumnType, where: str = "key") -> str:
     """The business key as the canonical text that stores use. Raises BadRequest when its type is another."""
     if kind == "integer":
         if isinstance(key, str):
@@ -186,6 +186,23 @@ def key_text(key: str | int, kind: ColumnType, where: str = "key") -> str:
                 raise BadRequest(f"`{where}`: wanted an integer, found a string", where=where)
             return str(int(key)) if len(digits) < 20 else key
         return str(key)
+    if kind in {"boolean", "date", "timestamp"}:
+        return _named_text(key, kind, where)
     if not isinstance(key, str):
         raise BadRequest(f"`{where}`: wanted a string, found an integer", mend="put it in quotes", where=where)
     return key
+
+
+def _named_text(key: str | int, kind: ColumnType, where: str) -> str:
+    """A key that is true or false, a date or an instant, as DuckDB writes it. An instant without an offset is UTC."""
+    try:
+        if kind == "boolean":
+            return {"true": "true", "false": "false"}[str(key).lower()]
+        if kind == "date" and isinstance(key, str):
+            return date.fromisoformat(key).isoformat()
+        if kind == "timestamp" and not isinstance(key, bool):
+            moment = datetime.fromisoformat(key) if isinstance(key, str) else _EPOCH + timedelta(microseconds=key)
+            return stamp_text(moment)
+    except (ValueError, KeyError, OverflowError):
+        pass
+    raise BadRequest(f"`{where}`: wanted {WANTED[kind]}, found {came(key)}", where=where)

@@ -17,7 +17,7 @@ from mainstay.core.ports import OnlineRow
 from mainstay.core.receipt import UsedRow
 from mainstay.core.records import FeatureSetState
 from mainstay.core.verdicts import Verdict, worst
-from mainstay.serving.inputs import key_text
+from mainstay.serving.inputs import WANTED, key_text
 from mainstay.serving.judge import Terms, as_of
 from mainstay.serving.judge_views import Seen, view_verdict
 from mainstay.serving.request import BadRequest, Key, came, unknown_field
@@ -87,13 +87,13 @@ def key_texts(given: Any, keys: Sequence[Field], where: str) -> list[str]:
             raise unknown_field(name, names, f"{where}.")
     for field in keys:
         value = given.get(field.name)
-        if isinstance(value, bool | float):
+        if isinstance(value, float) or (isinstance(value, bool) and field.type != "boolean"):
             wanted, where = "a string or an integer", f"{where}.{field.name}"
             raise BadRequest(f"`{where}`: wanted {wanted}, found {came(value)}", where=where)
         if given.get(field.name) is None:
             found = "is missing" if field.name not in given else "is null"
             raise BadRequest(
-                f"`{where}.{field.name}` {found}, wanted {'an integer' if field.type == 'integer' else 'a string'}",
+                f"`{where}.{field.name}` {found}, wanted {WANTED[field.type]}",
                 where=f"{where}.{field.name}",
             )
     return [key_text(given[field.name], field.type, f"{where}.{field.name}") for field in keys]

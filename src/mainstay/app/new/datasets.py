@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,7 @@ from mainstay.app.new.texts import DatasetPlan
 from mainstay.app.new.texts import joined as joined_by
 from mainstay.app.new.work import Work
 from mainstay.core.errors import Refused
+from mainstay.core.keys import joined_key, key_names
 from mainstay.core.nouns import Field
 from mainstay.core.ports import TableInfo
 from mainstay.quality.profile import ColumnProfile
@@ -23,6 +24,9 @@ from mainstay.sources.files_found import FORMATS, PACKED
 
 SMALL = 20_000
 """Rows that may be read whole once a minute."""
+
+_UNNAMING = frozenset({"float", "numeric", "bytes", "json", "array"})
+"""Kinds whose equal values may have several texts: no part of a key of several columns."""
 
 
 def choose_table(work: Work, fields: tuple[Field, ...]) -> str:
@@ -82,6 +86,7 @@ def _dataset(
 ) -> DatasetPlan:
     """A dataset without columns yet. `key`, `cursor` and `deletes` are names of the source."""
     names = names_of(info.columns)
+    keys = [names[one] for one in key_names(key)]
     rows = max(info.rows or 0, next(iter(seen.values())).rows) if seen else 0
     complete = work.look.complete.get(info.name, False)
     if complete:
@@ -96,10 +101,10 @@ def _dataset(
     every, warn, fail = ("10s", "1m", "10m") if cursor else ("1m", "5m", "1h") if rows < SMALL else ("15m", "45m", "3h")
     notes = () if complete else (f"looked at: the first {next(iter(seen.values())).rows:,} rows",)
     return DatasetPlan(
-        name=name, table=info.name, key=names[key], columns=(), cursor=names[cursor] if cursor else "",
+        name=name, table=info.name, key=joined_key(keys), columns=(), cursor=names[cursor] if cursor else "",
         lag="2m" if times else "", deletes=gone, every=every, warn=warn, fail=fail, rows=rows, complete=complete,
-        mapping=written(names[key]), notes=notes,
-        needs=tuple(names[one] for one in (key, cursor, deletes) if one in names),
+        mapping=joined_key([written(one) for one in keys]), notes=notes,
+        needs=(*keys, *(names[one] for one in (cursor, deletes) if one in names)),
     )  # fmt: skip
 
 
@@ -118,27 +123,27 @@ def must_have(info: TableInfo, column: str, flag: str) -> str:
 def _key(work: Work, info: TableInfo, seen: Mapping[str, ColumnProfile]) -> str:
     said = work.ask.said("key")
     if said:
-        return must_have(info, said, "--key")
+        return joined_key([must_have(info, one.strip(), "--key") for one in said.split(",")])
+    if info.primary_key and all(_can_name(info, seen, one) for one in info.primary_key):
+        return joined_key(info.primary_key)
     found = list(keys_of(info, seen))
-    if found and found[0][1] == "the primary key":
-        return found[0][0]
-    text = f"Which column of {info.name} names a row?"
+    text = f"Which column of {info.name} names a row, or which columns do together (a,b)?"
     if len(info.primary_key) > 1:
-        text = (
-            f"the primary key of {info.name} has {len(info.primary_key)} columns ({', '.join(info.primary_key)}), "
-            "and a row here is named by one: name it, or make a view that joins them into one"
-        )
+        shown = ", ".join(info.primary_key)
+        text = f"the primary key of {info.name}, ({shown}), cannot be read whole: which columns name a row (a,b)?"
     guess, evidence = found[0] if found and len(info.primary_key) < 2 else ("", "")
-    return work.ask(
-        Question(
-            what="key",
-            text=text,
-            flag="--key",
-            guess=guess,
-            evidence=evidence,
-            choices=tuple(name for name, _ in found),
-        )
-    )
+    choices = tuple(name for name, _ in found)
+    taken = work.ask(Question(what="key", text=text, flag="--key", guess=guess, evidence=evidence, choices=choices))
+    return joined_key([must_have(info, one.strip(), "--key") for one in taken.split(",")])
+
+
+def _can_name(info: TableInfo, seen: Mapping[str, ColumnProfile], column: str) -> bool:
+    """Whether a column of the primary key can be one of a key here: it can be read, and its values have one text."""
+    one = next(each for each in info.columns if each.name == column)
+    if one.refused or one.name not in seen:
+        return False
+    whole = one.kind == "numeric" and seen[column].all("integer")
+    return len(info.primary_key) == 1 or whole or one.kind not in _UNNAMING
 
 
 def _cursor(work: Work, name: str, info: TableInfo, seen: Mapping[str, ColumnProfile], *, said: str) -> str:
@@ -176,7 +181,9 @@ def fed(work: Work, main: DatasetPlan, fields: tuple[Field, ...]) -> tuple[tuple
         name for name in joined for one in matched if one.offered is None and re.search(rf"\b{name}\.", one.expression)
     }
     others = [plan for name, plan in joined.items() if name in used]
-    main = msgspec.structs.replace(main, needs=(*main.needs, *(plan.join[1] for plan in others)))
+    main = msgspec.structs.replace(
+        main, needs=(*main.needs, *(one for plan in others for one in key_names(plan.join[1])))
+    )
     plans = [main, *others]
     if others:
         plans = [msgspec.structs.replace(plan, alias=written(plan.name)) for plan in plans]
@@ -198,7 +205,7 @@ def offers_of(
             continue
         name = names[column.name]
         field = wanted.get(plain(mapped.get(column.name, mapped.get(name, column.name))))
-        line = propose(column, seen[column.name], name=name, key=name == plan.key, wanted=field)
+        line = propose(column, seen[column.name], name=name, key=name in key_names(plan.key), wanted=field)
         columns[plan.name, name] = line
         offers.append(Offered(dataset=plan.name, column=name, source_name=column.name, type=line.type))
     return offers, columns
@@ -226,7 +233,8 @@ def _joinable(work: Work, main: DatasetPlan, missing: set[str]) -> Iterator[Data
     look.describe_all()
     info = look.describe(main.table)
     names = names_of(info.columns)
-    key = next(source for source, name in names.items() if name == main.key)
+    sources = {name: source for source, name in names.items()}
+    keys = [sources[name] for name in key_names(main.key)]
     parents = {table: (here, there) for here, table, there in info.references}
     for table, other in look.tables.items():
         if table == main.table or not missing & {plain(one.name) for one in other.columns}:
@@ -239,15 +247,27 @@ def _joinable(work: Work, main: DatasetPlan, missing: set[str]) -> Iterator[Data
                 join = theirs[there], names[here]
                 yield _other(work, main, other, name=name, key=there, join=join, mapping="all")
             continue
-        there = next((mine for mine, table_, to in other.references if (table_, to) == (main.table, key)), "")
-        there = there or (key if any(one.name == key for one in other.columns) else "")
-        if not there:
-            continue
-        seen = look.look(table, work.say)
-        if there not in seen or seen[there].present != seen[there].distinct or not seen[there].present:
-            continue  # several rows for one key: how they come to one feature, only a person knows
-        join = theirs[there], main.key
-        yield _other(work, main, other, name=name, key=there, join=join, mapping=written(theirs[there]))
+        same = _same_key(work, main.table, keys, other)
+        if same:
+            own = [theirs[one] for one in same]
+            mapping = joined_key([written(one) for one in own])
+            yield _other(
+                work, main, other, name=name, key=joined_key(same), join=(joined_key(own), main.key), mapping=mapping
+            )
+
+
+def _same_key(work: Work, table: str, keys: Sequence[str], other: TableInfo) -> tuple[str, ...]:
+    """The columns of another table that are the main table's key and name each of its rows once; none when not."""
+    there = {one.name for one in other.columns}
+    if len(keys) > 1:
+        return tuple(keys) if set(keys) == set(other.primary_key) else ()
+    (key,) = keys
+    named = next((mine for mine, table_, to in other.references if (table_, to) == (table, key)), "")
+    named = named or (key if key in there else "")
+    seen = work.look.look(other.name, work.say) if named else {}
+    if named not in seen or seen[named].present != seen[named].distinct or not seen[named].present:
+        return ()  # several rows for one key: how they come to one feature, only a person knows
+    return (named,)
 
 
 def _other(
@@ -259,7 +279,7 @@ def _other(
     if gone:
         work.ask.keep(msgspec.structs.replace(gone, what=f"{name}.deletes"))
     plan = _dataset(work, info, seen, name=name, key=key, cursor=cursor, deletes=gone.taken if gone else "")
-    plan = msgspec.structs.replace(plan, join=join, needs=(*plan.needs, join[0]), mapping=mapping)
+    plan = msgspec.structs.replace(plan, join=join, needs=(*plan.needs, *key_names(join[0])), mapping=mapping)
     why = f"has inputs of the model that {main.name} lacks"
     work.ask.keep(Guess(what=f"join of {name}", taken=joined_by(plan, main), evidence=why, flag="--map"))
     return plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,7 @@ from mainstay.app.place import Place, read_file
 from mainstay.app.stores import home_of, open_online, open_state
 from mainstay.core.clock import MINUTE, Clock
 from mainstay.core.errors import Refused
+from mainstay.core.keys import parted_key
 from mainstay.core.records import FeatureSetState
 from mainstay.serving.keys import create_key
 from mainstay.store.installation import installation_of
@@ -29,7 +30,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     """The API key; shown once."""
-    example: str
+    example: str | dict[str, str]
     """A business key that has a row; empty where there is none."""
     url: str
     """Where the API will answer."""
@@ -69,7 +70,7 @@ def prepare(made: Made, wish: Wish, clock: Clock, *, by: str, say: Say) -> Live:
         token, _ = create_key(state, "first-key", "predict", clock=clock, expires_us=None)
         sets = ShelfReader(state, "feature_set", FeatureSetState)
         integration = read_file(made.folder / "mainstay.yaml")
-        example = _example(place, tuple(sets.all()))
+        example = _example(place, tuple(sets.all().values()))
     finally:
         state.close()
     settings = integration.settings
@@ -92,9 +93,11 @@ def _answering(place: Place, made: Made, wish: Wish, *, by: str, say: Say) -> No
         say(f"  {line}")
 
 
-def _example(place: Place, sets: tuple[str, ...]) -> str:
+def _example(place: Place, sets: Sequence[FeatureSetState]) -> str | dict[str, str]:
+    """A key that is there, as a request has it."""
     online = open_online(place.home, writable=False)
     try:
-        return next((key for one in sets for key in online.keys(one)), "")
+        names, key = next(((one.key_names, key) for one in sets for key in online.keys(one.digest)), ((), ""))
     finally:
         online.close()
+    return dict(zip(names, parted_key(key, len(names)), strict=True)) if len(names) > 1 else key

@@ -11,6 +11,7 @@ import msgspec
 from mainstay.app.new.columns import ColumnPlan
 from mainstay.app.new.inputs import Matched, written
 from mainstay.app.new.tables import Guess
+from mainstay.core.keys import key_names
 
 WIDTH = 100
 """Columns of the file behind which a comment goes above its line."""
@@ -125,8 +126,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield ""
     yield "features:"
     yield f"  {plan.view}:"
-    yield f"    key: {plan.datasets[0].key}"
-    yield "    from: " + scalar({one.name: one.mapping for one in plan.datasets})
+    yield f"    key: {_listed(plan.datasets[0].key)}"
+    yield "    from: " + scalar({one.name: _mapped(one.mapping) for one in plan.datasets})
     yield f"    sql: features/{plan.view}.sql"
     yield ""
     yield from _model(plan)
@@ -158,7 +159,7 @@ def _dataset(plan: Plan, dataset: DatasetPlan, *, first: bool) -> Iterator[str]:
         yield f"    # {note}"
     yield f"    source: {plan.source}"
     yield f"    table: {scalar(dataset.table)}"
-    yield from _guessed(plan, "key" if first else f"{dataset.name}.key", f"    key: {dataset.key}")
+    yield from _guessed(plan, "key" if first else f"{dataset.name}.key", f"    key: {_listed(dataset.key)}")
     cursor = f"    cursor: {{column: {dataset.cursor}" + (f", lag: {dataset.lag}" if dataset.lag else "") + "}"
     yield from _guessed(plan, f"{dataset.name}.cursor", cursor if dataset.cursor else "")
     yield from _guessed(plan, f"{dataset.name}.deletes", f"    deletes: {dataset.deletes}" if dataset.deletes else "")
@@ -262,14 +263,30 @@ def _inline(inline: Inline) -> Iterator[str]:
 def joined(plan: DatasetPlan, first: DatasetPlan) -> str:
     """The condition by which a dataset joins the first one."""
     own, other = plan.join
-    return f"{written(plan.name)}.{written(own)} = {written(first.name)}.{written(other)}"
+    pairs = zip(key_names(own), key_names(other), strict=True)
+    return " AND ".join(
+        f"{written(plan.name)}.{written(mine)} = {written(first.name)}.{written(theirs)}" for mine, theirs in pairs
+    )
+
+
+def _listed(key: str) -> str:
+    """A key's columns as the file writes them."""
+    names = key_names(key)
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+
+
+def _mapped(mapping: str) -> object:
+    """What rows map to, as the file has it."""
+    parts = key_names(mapping)
+    return parts[0] if len(parts) == 1 else list(parts)
 
 
 def feature_sql(plan: Plan) -> str:
     """The text of the feature view's SQL."""
     first = plan.datasets[0]
-    key = f"{first.alias}.{written(first.key)}" if first.alias else written(first.key)
-    lines = ["-- One row per key: what the model is given, from the columns that there are.", "SELECT", f"    {key},"]
+    keys = [f"{first.alias}.{written(name)}" if first.alias else written(name) for name in key_names(first.key)]
+    lines = ["-- One row per key: what the model is given, from the columns that there are.", "SELECT"]
+    lines += [f"    {key}," for key in keys]
     if plan.matched:
         for one in plan.matched:
             certain = one.evidence == "the same name" or not one.evidence
