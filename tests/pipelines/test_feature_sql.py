@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.errors import FileError, Refused
+from mainstay.core.keys import joined_key
 from mainstay.core.nouns import Column, ColumnType, Dataset, FeatureView
 from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.core.verdicts import Verdict
@@ -395,3 +396,106 @@ def test_white_space_and_comments_change_nothing(spaces: list[str]) -> None:
     words = ["SELECT", "customer_id", "FROM", "customers", "WHERE", "email = 'A  b'"]
     text = "".join(word + space for word, space in zip(words, [*spaces, ""], strict=True))
     assert normalised(text) == "SELECT customer_id FROM customers WHERE email = 'A  b'"
+
+
+LINES = {
+    dataset.name: dataset
+    for dataset in (
+        table("lines", joined_key(("order_id", "line_no")), order_id="string", line_no="integer", qty="integer"),
+        table("notes", "note_id", note_id="integer", order_id="string", line="integer", said="string"),
+        table("orders", "order_id", order_id="string", channel="string", odd="integer"),
+    )
+}
+PAIR = joined_key(("order_id", "line_no"))
+
+
+def of_lines(text: str, **mapping: str) -> FeatureView:
+    return view(text, PAIR, **mapping)
+
+
+@pytest.mark.parametrize(
+    ("text", "given_", "found"),
+    [
+        ("SELECT order_id, line_no, qty FROM lines", {}, {"lines": PAIR}),
+        ("SELECT order_id, line_no, sum(qty) AS q FROM lines GROUP BY line_no, order_id", {}, {"lines": PAIR}),
+        (
+            (
+                "SELECT l.order_id, l.line_no, count(n.note_id) AS n FROM lines l LEFT JOIN notes n "
+                "ON n.order_id = l.order_id AND n.line = l.line_no GROUP BY ALL"
+            ),
+            {},
+            {"lines": PAIR, "notes": joined_key(("order_id", "line"))},
+        ),
+        (
+            "SELECT order_id, line_no, row_number() OVER (PARTITION BY order_id, line_no ORDER BY qty) AS r FROM lines",
+            {},
+            {"lines": PAIR},
+        ),
+        (
+            "SELECT l.order_id, l.line_no, o.channel FROM lines l JOIN orders o USING (order_id)",
+            {"orders": "all"},
+            {"lines": PAIR, "orders": "all"},
+        ),
+        (
+            (
+                "SELECT l.order_id, l.line_no, (SELECT max(n.said) FROM notes n WHERE n.order_id = l.order_id "
+                "AND n.line = l.line_no) AS said FROM lines l"
+            ),
+            {},
+            {"lines": PAIR, "notes": joined_key(("order_id", "line"))},
+        ),
+        (
+            (
+                "SELECT l.order_id, l.line_no, count(*) AS n FROM lines l JOIN notes n ON n.order_id = l.order_id "
+                "AND n.line + 1 = l.line_no GROUP BY ALL"
+            ),
+            {"notes": joined_key(("order_id", "line + 1"))},
+            {"lines": PAIR, "notes": joined_key(("order_id", "line + 1"))},
+        ),
+    ],
+)
+def test_a_key_of_several_columns_is_mapped_column_by_column(
+    text: str, given_: dict[str, str], found: dict[str, str]
+) -> None:
+    analysis = analyse(of_lines(text, **given_), LINES)
+    assert [one.sentence for one in analysis.problems if one.verdict is Verdict.FAIL] == []
+    assert analysis.mapping == found
+
+
+@pytest.mark.parametrize(
+    ("text", "given_", "told"),
+    [
+        ("SELECT order_id, qty FROM lines", {}, "no column line_no"),
+        ("SELECT order_id, max(line_no) AS line_no FROM lines GROUP BY order_id", {}, "maps to (order_id, line_no)"),
+        (
+            "SELECT order_id, line_no, sum(qty) OVER (PARTITION BY order_id) AS q FROM lines",
+            {},
+            "goes over the rows of all keys",
+        ),
+        ("SELECT l.order_id, l.line_no, channel FROM lines l JOIN orders USING (order_id)", {}, "of orders maps to"),
+        (
+            (
+                "SELECT l.order_id, l.line_no, (SELECT max(n.said) FROM notes n WHERE n.order_id = l.order_id) AS said "
+                "FROM lines l"
+            ),
+            {"notes": joined_key(("order_id", "line"))},
+            "goes over the rows of all keys",
+        ),
+        ("SELECT order_id, line_no FROM lines", {"lines": "order_id"}, "has 1 for (order_id, line_no)"),
+        ("SELECT order_id, line_no FROM lines", {"lines": joined_key(("order_id", "lime"))}, "lime"),
+        (
+            "SELECT l.order_id, l.line_no FROM lines l JOIN orders o USING (order_id) WHERE o.channel = l.line_no",
+            {},
+            "the key's line_no has several types: lines.line_no is integer, orders.channel is string",
+        ),
+    ],
+)
+def test_what_keeps_to_a_part_of_the_key_is_refused(text: str, given_: dict[str, str], told: str) -> None:
+    problems = [one for one in analyse(of_lines(text, **given_), LINES).problems if one.verdict is Verdict.FAIL]
+    assert any(told in one.sentence for one in problems), problems
+
+
+def test_the_types_of_each_part_are_told_and_must_name_rows() -> None:
+    assert describe(of_lines("SELECT order_id, line_no, qty FROM lines"), LINES)[0] == ("string", "integer")
+    with pytest.raises(FileError, match="line_no of type number"):
+        describe(of_lines("SELECT order_id, line_no / 2 AS line_no FROM lines"), LINES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from typing import Any
@@ -16,6 +16,10 @@ from mainstay.serving.request import BadRequest, came, unknown_field
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY_VALUES: dict[ColumnType, Callable[[str], Any]] = {
+    "integer": int, "number": float, "boolean": lambda text: text == "true",
+}  # fmt: skip
+"""How a model is given a key's text; every other type is the text."""
 _values = msgspec.json.Decoder(list[Any])
 
 
@@ -80,7 +84,7 @@ class InputPlan:
         texts = parted_key(key, self._key_columns)
         for at, place, kind in self.keyed:
             text = texts[place]
-            row[at] = int(text) if kind == "integer" else float(text) if kind == "number" else text
+            row[at] = _KEY_VALUES.get(kind, str)(text)
 
     def absent(self, row: Sequence[Any]) -> str:
         """The first required input that is null; empty when none is."""

@@ -21,6 +21,10 @@ def cross_check_references(datasets: dict[str, Any], faults: Faults) -> None:
             elif other:
                 column, columns = said.get("column"), mapping(mapping(dataset).get("columns"))
                 names = [text(one) for one in (column if isinstance(column, list) else [column])]
+                for place, one in enumerate(names) if isinstance(column, list) else ():
+                    if one and columns and one not in columns:
+                        at = (*where, "column", place)
+                        faults.at(at, "a column of this dataset", shown(one), close(one, columns))
                 mine = [(name, type_of(columns, name)) for name in names if name]
                 _same_types((*where, "column"), mine, other, mapping(datasets[other]), faults)
                 _no_circle((*where, "dataset"), name, other, parents, faults)

@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from mainstay.core.errors import MainstayError, SourceAway, SourceError, SourceRefused
+from mainstay.core.keys import joined_key
 from mainstay.core.nouns import Guard
 from mainstay.core.ports import ReadRequest, Source
 from mainstay.core.ranges import Measure, Range, RangeSource
@@ -182,6 +183,20 @@ class SourceSuite:
         table, _ = _read(source, _by_keys("it's", "7", "absent", "7", "a"))
         assert _ids(table) == ["7", "a", "it's"]
         assert _read(source, _by_keys())[0].num_rows == 0
+
+    def test_rows_are_asked_for_by_a_key_of_several_columns(self, harness: SourceHarness) -> None:
+        source = _changes(harness, ("a", "1,x", None), ("b", '2"', None), ("d", "1,x", None), ("c", None, None))
+        _needs(source, "keys")
+        key = joined_key(("id", "note"))
+        asked = tuple(joined_key(parts) for parts in (("b", '2"'), ("d", "1,x"), ("a", '2"'), ("a", "it's\0")))
+        request = msgspec.structs.replace(_by_keys(*asked), key=key)
+        assert sorted(_ids(_read(source, request)[0])) == ["b", "d"]
+        many = tuple(joined_key((str(number), "1,x")) for number in range(25_000))
+        found = _read(source, msgspec.structs.replace(request, keys=(*many, joined_key(("a", "1,x")))))[0]
+        assert found.to_pylist() == [{"id": "a", "note": "1,x", "changed": None}]
+        keys = _read(source, msgspec.structs.replace(_keys(), key=key))[0]
+        assert keys.column_names == ["id", "note", "changed"]
+        assert keys.num_rows == 4
 
     def test_many_keys_are_asked_for_in_turns(self, harness: SourceHarness) -> None:
         source = _filled(harness, 30_000)

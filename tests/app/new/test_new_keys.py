@@ -17,8 +17,8 @@ from tests.app.new.test_new import a_model, failed
 TABLES = (
     "CREATE TABLE orders (order_id INTEGER PRIMARY KEY, channel VARCHAR(9))",
     (
-        "CREATE TABLE lines (order_id INTEGER NOT NULL REFERENCES orders, line_no INTEGER NOT NULL, qty INTEGER NOT NULL, "
-        "PRIMARY KEY (order_id, line_no))"
+        "CREATE TABLE lines (order_id INTEGER NOT NULL REFERENCES orders, line_no INTEGER NOT NULL, "
+        "qty INTEGER NOT NULL, PRIMARY KEY (order_id, line_no))"
     ),
     "CREATE TABLE weights (order_id INTEGER, line_no INTEGER, grams INTEGER NOT NULL, PRIMARY KEY (order_id, line_no))",
 )
