@@ -77,6 +77,7 @@ class Orders:
     """A folder with a file, the database that it reads, and its home."""
 
     def __init__(self, folder: Path, postgres: Database | None = None) -> None:
+        folder.mkdir(exist_ok=True)
         self.file = folder / "mainstay.yaml"
         self.place = Place(Home(folder / ".mainstay", "orders"), self.file)
         self.postgres = postgres

@@ -6,11 +6,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from mainstay.app.answers import readers, why
 from mainstay.app.commands import ask
 from mainstay.app.stores import open_state
+from mainstay.app.training_set import Wanted, training_set
+from mainstay.cli.main import run as run_command
+from mainstay.core.clock import SystemClock, iso
 from mainstay.core.errors import MainstayError, Refused
 from mainstay.core.records import FeatureSetState
 from mainstay.serving.reply import Answer
@@ -154,3 +158,50 @@ def test_the_set_says_its_columns_and_types(here: Orders) -> None:
     found = {one.view: (one.key_columns, one.mapping) for one in every}
     assert found["line"] == ((("order_id", "string"), ("line_no", "integer")), {"lines": '["order_id","line_no"]'})
     assert found["order"] == ((("order_id", "string"),), {"lines": "order_id"})
+
+
+def test_labels_are_given_the_row_of_their_whole_key(tmp_path: Path) -> None:
+    here = Orders(tmp_path)
+    here.begin(inputs="line", model='rule: {score: "total"}')
+    at = iso(SystemClock().now_us())
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f'no,order,at,late\n1,A,{at},0\n2,A,{at},1\n1,"C,1",{at},1\n9,A,{at},0\n')
+    with pytest.raises(Refused, match="--key names 1 columns"):
+        training_set(here.place, Wanted(labels=labels, at="at", key="order"))
+    made = training_set(here.place, Wanted(labels=labels, at="at", key="order,no", out=tmp_path / "set.parquet"))
+    assert (made.rows, made.labels, sum(made.left_out.values())) == (3, 4, 1)
+    rows = pq.read_table(tmp_path / "set.parquet").to_pylist()
+    assert [(row["order"], row["no"], row["total"], row["late"]) for row in rows] == [
+        ("A", 1, 2.0, 0), ("A", 2, 4.0, 1), ("C,1", 1, 2.0, 1),
+    ]  # fmt: skip
+
+
+def test_notes_of_a_line_wait_until_the_line_is_there(here: Orders) -> None:
+    here.sql("CREATE TABLE notes (note_id INTEGER PRIMARY KEY, order_id TEXT, line INT, said TEXT)")
+    here.sql("INSERT INTO notes VALUES (1, 'A', 1, 'x'), (2, 'A', 3, 'y'), (3, 'A', NULL, 'z')")
+    text = here.file.read_text()
+    notes = (
+        "  notes:\n    source: shop\n    table: notes\n    key: note_id\n    columns: {note_id: {type: integer}, "
+        "order_id: {type: string}, line: {type: integer}, said: {type: string}}\n"
+        "    checks: [{references: {column: [order_id, line], dataset: lines}}]\n"
+    )
+    here.file.write_text(text.replace("features:\n", notes + "features:\n"))
+    ask(here.place, "apply", {})
+    here.run()
+    assert quarantined(here, dataset="notes") == [("2", "order_id+line.references")]
+    here.put("A", 3, qty=1)
+    here.run()
+    assert quarantined(here, dataset="notes") == []
+
+
+def test_a_key_is_typed_and_printed_by_its_columns(here: Orders, capsys: pytest.CaptureFixture[str]) -> None:
+    at = ["--file", str(here.file)]
+    assert run_command([*at, "predict", "--key", "order_id=A,line_no=2"]) == 0
+    assert "order_id=A,line_no=2" in capsys.readouterr().out
+    assert run_command([*at, "predict", "--key", '{"order_id": "C,1", "line_no": 1}']) == 0
+    here.put("A", 2, qty=1000)
+    here.run()
+    assert run_command([*at, "quarantine", "list", "--key", "order_id=A,line_no=2"]) == 0
+    assert "order_id=A,line_no=2" in capsys.readouterr().out.replace("\n", "")
+    assert run_command([*at, "erase", "--key", "order_id=A,line_no=2", "--reason", "asked", "--yes"]) == 0
+    assert run_command([*at, "erase", "--key", "order_id=A,line_no=2", "--verify"]) == 0

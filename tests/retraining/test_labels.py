@@ -32,7 +32,7 @@ def db() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def read(db: duckdb.DuckDBPyConnection, path: Path, **more: Any) -> tuple[Labels, list[tuple[Any, ...]]]:
-    given: dict[str, Any] = {"path": path, "key": "id", "at": "at", "key_type": "string"}
+    given: dict[str, Any] = {"path": path, "key": "id", "at": "at", "key_types": ("string",)}
     labels = read_labels(db, LabelFile(**(given | more)))
     return labels, db.execute("SELECT * EXCLUDE (n) FROM training.labels ORDER BY n").fetchall()
 
@@ -129,9 +129,9 @@ def test_label_columns_get_the_narrowest_type_that_holds_every_value(
 
 def test_integer_keys_are_as_the_stores_write_them(db: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     path = csv_of(tmp_path, "id,at\n007,2026-11-01T09:00:00Z\nx7,2026-11-01T09:00:00Z\n")
-    assert faults(db, path, key_type="integer") == [(3, "id", "other text")]
+    assert faults(db, path, key_types=("integer",)) == [(3, "id", "other text")]
     db.execute("DROP TABLE training.labels")
-    _, rows = read(db, csv_of(tmp_path, "id,at\n007,2026-11-01T09:00:00Z\n"), key_type="integer")
+    _, rows = read(db, csv_of(tmp_path, "id,at\n007,2026-11-01T09:00:00Z\n"), key_types=("integer",))
     assert rows[0][1] == "7"
 
 
@@ -183,3 +183,15 @@ def test_a_plan_computes_each_state_once(sizes: list[int], keys: int) -> None:
     assert all(0 < run.end - run.first <= keys for run in runs)
     computed = sorted((run.group, place) for run in runs for place in range(run.first, run.end))
     assert computed == [(number, place) for number, size in enumerate(sizes) for place in range(size)]
+
+
+def test_a_key_of_several_columns_is_one_text_and_each_fault_names_its_column(
+    db: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    pair: dict[str, Any] = {"key": '["shop","no"]', "key_types": ("string", "integer")}
+    made, rows = read(db, csv_of(tmp_path, "no,shop,at,churned\n007,a,2026-01-01T00:00:00Z,1\n"), **pair)
+    assert (made.columns, [row[1] for row in rows]) == (("churned",), ['["a","7"]'])
+    db.execute("DROP TABLE training.labels")
+    with pytest.raises(FileError) as told:
+        read(db, csv_of(tmp_path, "no,shop,at\nx,,2026-01-01T00:00:00Z\n"), **pair)
+    assert [one.path for one in told.value.problems] == ["shop", "no"]
