@@ -55,7 +55,7 @@ def make(desk: Desk, dataset: Dataset, relation: str, seen: dict[str, tuple[Sour
 def _left_out(dataset: Dataset, column: Column, source: SourceColumn, seen: ColumnProfile) -> str:
     if column.pii:
         return "pii"
-    if column.name == dataset.key:
+    if column.name in dataset.key_names:
         return "the key"
     return "looks personal" if personal(source, seen) else ""
 
