@@ -211,9 +211,7 @@ class ValuesCheck(Part):
 
 
 class ReferencesCheck(Part):
-    column: Identifiers = Field(
-        description="The column, or of a key of several columns a list, in the key's order.", examples=["region_id"]
-    )
+    column: Identifiers = Field(description="The column; for a key of several, a list.", examples=["region_id"])
     dataset: Identifier = Field(examples=["regions"])
 
 
