@@ -13,6 +13,7 @@ import msgspec
 
 from mainstay.core.errors import NotFound, Refused, SourceRefused
 from mainstay.core.ids import new_id
+from mainstay.core.keys import joined_key, joined_sql
 from mainstay.core.nouns import Dataset
 from mainstay.core.ports import Manifest, ReadRequest, SourceKind, TableInfo, Write
 from mainstay.core.ranges import Chunk, Measure, Range, RangeSource
@@ -187,7 +188,7 @@ def _column(dataset: Dataset, by: str) -> str:
             raise Refused(f"{dataset.name} has no cursor", mend="--by key, or --by COLUMN")
         return source_name(dataset, dataset.cursor.column)
     if by in {"", "key"}:
-        return source_name(dataset, dataset.key)
+        return source_name(dataset, dataset.key_names[0])
     named = source_name(dataset, by)
     if named not in raw_columns(dataset):
         raise NotFound(
@@ -199,6 +200,11 @@ def _column(dataset: Dataset, by: str) -> str:
 
 def _can_tell_deletes(dataset: Dataset, by: str, kinds: dict[str, SourceKind]) -> None:
     """Raises Refused where an absent key could not be told from one that is written in another way."""
+    if len(dataset.key_names) > 1:
+        raise Refused(
+            f"--deletes looks keys up one by one, and the key of {dataset.name} has {len(dataset.key_names)} columns",
+            mend="leave --deletes out, and let `deletes: {reconcile: 1h}` find what is gone",
+        )
     key = dataset.column(dataset.key)
     plain = (kinds[key.source_name], key.type) in {
         ("integer", "integer"),
@@ -246,6 +252,8 @@ class RangeRunner(Runner):
             table=self.dataset.table,
             columns=tuple(self._fitted.read[name] for name in kinds if name in self._fitted.read),
             key=self._fitted.read[source_name(self.dataset, self.dataset.key)],
+            columns=tuple(kinds),
+            key=joined_key([source_name(self.dataset, name) for name in self.dataset.key_names]),
             mode="range",
             part=self._in_source(part),
         )
@@ -352,8 +360,8 @@ class RangeRunner(Runner):
             following, began = read.cursor(), read.began_source_us
         if rows and not alone:
             # A key may have rows outside the range, and one of them may be the one that counts.
-            key = identifier(form.raw_key)
-            found = current.sql(f"SELECT DISTINCT CAST({key} AS VARCHAR) FROM stage WHERE {key} IS NOT NULL")
+            key = joined_sql([f"CAST({identifier(name)} AS VARCHAR)" for name in form.raw_keys])
+            found = current.sql(f"SELECT DISTINCT {key} FROM stage WHERE {key} IS NOT NULL")
             self._read_also(form, tuple(sorted(str(one) for (one,) in found)), keep=f"{key} IS NULL")
         return rows, following, began
 
@@ -373,7 +381,7 @@ class RangeRunner(Runner):
         """
         current = self.desk.current
         stage.make_known(current, self.dataset.name)
-        inside = _inside_sql("_k" if part.by == form.raw_key else "_cursor", form.kinds[part.by], part)
+        inside = _inside_sql("_k" if part.by == form.raw_keys[0] else "_cursor", form.kinds[part.by], part)
         current.sql(
             f"CREATE OR REPLACE TEMP TABLE absent AS SELECT _k FROM known WHERE _op = 'u' AND {inside} "
             "AND _k NOT LIKE chr(1) || '%' AND _k NOT IN (SELECT _k FROM stage)"
@@ -387,7 +395,7 @@ class RangeRunner(Runner):
 
 def _alone(info: TableInfo, form: Shape, part: Range) -> bool:
     """Whether all rows of a key that is in the range are in the range."""
-    return part.by == form.raw_key or info.primary_key == (form.raw_key,)
+    return part.by in form.raw_keys or set(info.primary_key) == set(form.raw_keys)
 
 
 def _inside_sql(value: str, kind: SourceKind, part: Range) -> str:
