@@ -266,8 +266,7 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
     view: str
     key: str
     key_type: ColumnType
-    key_types: tuple[ColumnType, ...] = ()
-    """Of each key column, where there are several; `key_type` is then `string`, as their one text is."""
+    key_types: tuple[ColumnType, ...] = ()  # of each column of a key of several; `key_type` is then `string`
     sql: str
     mapping: dict[str, str]
     columns: tuple[tuple[str, ColumnType], ...]
@@ -290,8 +289,7 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key_names(self) -> tuple[str, ...]:
-        """The names of the key columns."""
-        return tuple(name for name, _ in self.key_columns)
+        return key_names(self.key)
 
 
 class Cost(msgspec.Struct, frozen=True):
