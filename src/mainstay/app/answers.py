@@ -19,10 +19,9 @@ from mainstay.app.stores import has_state, open_journal, open_state
 from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock, iso, span
 from mainstay.core.errors import MainstayError, NotFound
+from mainstay.core.keys import shown_key
 from mainstay.core.ports import JournalReader, State
 from mainstay.core.receipt import UsedRow
-from mainstay.core.keys import shown_key
-from mainstay.core.ports import State
 from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load

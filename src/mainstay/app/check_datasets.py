@@ -173,8 +173,7 @@ def _rows(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
 
 def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     dataset, sample = facts.dataset, facts.sample
-    check, key = f"{dataset.name}.key", _in_source(dataset, info, dataset.key)
-    keys = tuple(stage.source_name(dataset, name) for name in dataset.key_names)
+    keys = tuple(_in_source(dataset, info, name) for name in dataset.key_names)
     check, key = f"{dataset.name}.key", shown_names(joined_key(keys))
     if sample is not None and sample.superseded:
         decided = bool(dataset.duplicates.by)

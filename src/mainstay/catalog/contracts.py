@@ -20,7 +20,7 @@ from mainstay.core.promises import Change, Promise, PromisedColumn
 def promise_of(dataset: Dataset) -> Promise:
     """What the file promises about a dataset."""
     return Promise(
-        key=dataset.key,
+        key=dataset.key if len(dataset.key_names) == 1 else list(dataset.key_names),
         columns=tuple(
             PromisedColumn(
                 name=one.name, type=one.type, required=one.required, pii=one.pii, unit=one.unit,

@@ -34,13 +34,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainstay.core.keys import key_names
 from mainstay.core.nouns import ColumnType, Field, PostStep, PreStep, Signature
 from mainstay.core.ports import SourceKind
 from mainstay.core.receipt import Receipt as Receipt  # noqa: PLC0414 - found here by everybody
 from mainstay.core.receipt import ReceiptOutcome as ReceiptOutcome  # noqa: PLC0414 - the same
-from mainstay.core.keys import key_names
-from mainstay.core.nouns import ColumnType, Field, PostStep, Signature
-from mainstay.core.used_row import UsedRow
 from mainstay.core.verdicts import Finding, Verdict
 
 

@@ -251,9 +251,7 @@ class RangeRunner(Runner):
         request = ReadRequest(
             table=self.dataset.table,
             columns=tuple(self._fitted.read[name] for name in kinds if name in self._fitted.read),
-            key=self._fitted.read[source_name(self.dataset, self.dataset.key)],
-            columns=tuple(kinds),
-            key=joined_key([source_name(self.dataset, name) for name in self.dataset.key_names]),
+            key=joined_key([self._fitted.read[source_name(self.dataset, name)] for name in self.dataset.key_names]),
             mode="range",
             part=self._in_source(part),
         )

@@ -120,7 +120,7 @@ def may_be_null(dataset: Dataset, raw: str) -> bool:
 
 def _bearing(dataset: Dataset) -> set[str]:
     """Raw names without which a row has no key, no place in time, or no order."""
-    names = [dataset.key, dataset.event_time, dataset.duplicates.by, dataset.deletes.column]
+    names = [*dataset.key_names, dataset.event_time, dataset.duplicates.by, dataset.deletes.column]
     names.append(dataset.cursor.column if dataset.cursor is not None else None)
     return {source_name(dataset, name) for name in names if name}
 
@@ -163,7 +163,7 @@ def complaint(dataset: Dataset, found: Fit) -> SourceRefused | None:
 def dependents(dataset: Dataset, raw: str) -> str:
     """What needs the column, for a person."""
     uses = [f"column {column.name}" for column in dataset.columns if column.source_name == raw]
-    if raw == source_name(dataset, dataset.key):
+    if raw in {source_name(dataset, name) for name in dataset.key_names}:
         uses.append("the key")
     if dataset.cursor is not None and raw == source_name(dataset, dataset.cursor.column):
         uses.append("the cursor")

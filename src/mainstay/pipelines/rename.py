@@ -112,7 +112,7 @@ def _counted(
     counted = {}
     for raw in pairs:
         column = declared(dataset, raw)
-        if raw == source_name(dataset, dataset.key):
+        if raw in {source_name(dataset, name) for name in dataset.key_names}:
             equal = current.one(f"SELECT count(DISTINCT s._k) FROM stage s JOIN {rows} r ON r._k = s._k")[0]
             counted[raw] = (int(equal), int(current.one("SELECT count(DISTINCT _k) FROM stage")[0]))
         elif column is not None:

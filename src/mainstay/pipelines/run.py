@@ -59,66 +59,6 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     published: int = 0
 
 
-def kinds_of(dataset: Dataset, info: TableInfo) -> dict[str, SourceKind]:
-    """Raw column -> kind. Raises SourceRefused naming a lost or unreadable column and what depends on it."""
-    there = {column.name: column for column in info.columns}
-    found = {}
-    for name in raw_columns(dataset):
-        column = there.get(name)
-        if column is None:
-            raise SourceRefused(
-                f"column {name} of {dataset.table} is gone; {_dependents(dataset, name)}",
-                where=f"dataset {dataset.name}",
-                mend=f"bring {name} back in the source, or take it out of the file and run `mainstay apply`",
-            )
-        if column.refused:
-            raise SourceRefused(
-                f"column {name} of {dataset.table} ({column.native}) cannot be read: {column.refused}",
-                where=f"dataset {dataset.name}",
-                mend="leave the column out of `columns:`, or read it through a view that casts it to text",
-            )
-        found[name] = column.kind
-    return found
-
-
-def kinds_of_landed(dataset: Dataset, schema: pa.Schema) -> dict[str, SourceKind]:
-    """Raw column -> kind, as a landed file says it; what the contract gained since is NULL in there, and text."""
-    kinds: dict[str, SourceKind] = {}
-    for field in schema:
-        if field.name not in ("_ord", "_op", "_k"):
-            kinds[field.name] = msgspec.convert((field.metadata or {}).get(b"kind", b"text").decode(), SourceKind)
-    for name in raw_columns(dataset):
-        kinds.setdefault(name, "text")
-    return kinds
-
-
-def _dependents(dataset: Dataset, name: str) -> str:
-    uses = [f"column {column.name}" for column in dataset.columns if column.source_name == name]
-    if name in (source_name(dataset, key) for key in dataset.key_names):
-        uses.append("the key")
-    if dataset.cursor is not None and name == source_name(dataset, dataset.cursor.column):
-        uses.append("the cursor")
-    if dataset.deletes.column and name == source_name(dataset, dataset.deletes.column):
-        uses.append("deletes")
-    checks = [check.name for check in dataset.checks if check.column and source_name(dataset, check.column) == name]
-    return (
-        f"needed by {', '.join(uses)} and by checks {', '.join(checks)}" if checks else f"needed by {', '.join(uses)}"
-    )
-
-
-def drift(dataset: Dataset, before: tuple[tuple[str, str], ...], info: TableInfo) -> tuple[list[str], list[str]]:
-    """(needed columns that changed type, columns that were added) since the schema `before`."""
-    known = dict(before)
-    needed = set(raw_columns(dataset))
-    changed = [
-        f"column {column.name} was {known[column.name]} and is {column.native}"
-        for column in info.columns
-        if column.name in needed and column.name in known and known[column.name] != column.native
-    ]
-    added = [column.name for column in info.columns if known and column.name not in known]
-    return changed, added
-
-
 class Runner:
     """Runs one dataset with the desk's stores."""
 
@@ -294,9 +234,7 @@ class Runner:
             {
                 "table": self.dataset.table,
                 **asked(self.dataset, found, form.raw),
-                "key": found.read[form.raw_key],
-                "columns": form.raw,
-                "key": joined_key(form.raw_keys),
+                "key": joined_key([found.read[name] for name in form.raw_keys]),
                 "mode": mode,
                 "cursor": found.read[form.raw_cursor] if form.raw_cursor else None,
                 "lag_us": cursor.lag_us if cursor else 0,

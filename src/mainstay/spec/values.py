@@ -83,6 +83,8 @@ def _source_names(value: object) -> tuple[str, ...]:
     if not names or not all(names) or len(set(names)) < len(names):
         raise fault(wanted, "write [old_name, new_name], each name once")
     return tuple(names)
+
+
 def _key(value: object) -> str:
     if not isinstance(value, list):
         return _identifier(value)
