@@ -87,6 +87,61 @@ def test_a_key_of_which_nothing_was_ever_published_keeps_its_discarded_version()
     comes_back(acts, len(acts) - 1)
 
 
+def test_a_version_rejected_after_a_discard_begins_a_hold_of_its_own() -> None:
+    rejected: list[Act] = [("customer", 3, "500", "a", "on"), ("run", "customers")]
+    acts: list[Act] = [
+        *rejected, ("discard row",), ("run", "customers"), ("customer", 3, "501", "a", "on"), ("run", "customers"),
+    ]  # fmt: skip
+    for trimmed_at in range(len(acts)):
+        comes_back(acts, trimmed_at)
+
+
+def test_discarding_an_older_version_leaves_the_hold_as_it_began(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.customer(1, u=0)
+    world.both()
+    as_of = world.state().as_of_us
+    for number in (1, 2):
+        world.customer(1, tenure=500 + number, u=number)
+        world.run()
+        if number == 1:
+            remember_and_forget(world)
+    newer, older = quarantine.list_rows(world.desk, dataset="customers")
+    quarantine.discard_rows(world.desk, dataset="customers", ids=[older.id], reason="a typo")
+    history.flush(world.desk, "customers")
+    before = tables(world, "customers")
+    lose_current(world)
+    assert tables(world, "customers") == before
+    held = world.row(1)
+    assert held is not None
+    assert (held.held, held.held_as_of_us) == (True, as_of)
+    quarantine.discard_rows(world.desk, dataset="customers", ids=[newer.id], reason="a typo")
+    history.flush(world.desk, "customers")
+    before = tables(world, "customers")
+    assert not before["held"]
+    lose_current(world)
+    assert tables(world, "customers") == before
+    world.close()
+
+
+def test_a_discarded_batch_ends_the_holds_of_its_keys() -> None:
+    acts: list[Act] = [
+        ("customer", 1, "500", "a", "on"), ("run", "customers"),
+        ("customer", 1, "13", "a", "on"), ("run", "customers"), ("discard batch",),
+    ]  # fmt: skip
+    with playing(customers=STRICT) as play:
+        play.world.customer(1, u=0)
+        play.world.both()
+        for act in acts:
+            play.do(act)
+        row = play.world.row(1)
+        assert row is not None
+        assert (row.held, row.verdict.value, row.sentence) == (False, "WARN", "a newer version was discarded")
+    later: list[Act] = [*acts, ("customer", 1, "501", "a", "on"), ("run", "customers")]
+    for trimmed_at in range(len(later)):
+        comes_back(later, trimmed_at)
+
+
 @pytest.mark.soak
 @given(acts_of_people, st.integers(0, 27))
 @LONG

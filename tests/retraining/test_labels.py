@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.clock import iso
@@ -162,6 +162,7 @@ def test_a_date_is_the_midnight_of_the_declared_zone(db: duckdb.DuckDBPyConnecti
 
 
 @given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)), st.integers(-14 * 60, 14 * 60))  # noqa: DTZ001
+@settings(deadline=None)
 def test_no_instant_is_rounded(moment: datetime, minutes: int) -> None:
     import tempfile
 

@@ -19,7 +19,8 @@
 | the contract's columns      | cleaned; timestamps as integer microseconds                         |
 
 What a person makes of a quarantined version afterwards (replayed, discarded) is appended to a second table,
-`DATASET.fates`: `key`, `batch`, `ordinal`, its `state` from then on, `changed_us` and a `note`.
+`DATASET.fates`: `key`, `batch`, `ordinal`, its `state` from then on, `changed_us`, a `note`, and `through`: the last
+batch that current had then, which tells what came after it without asking a clock.
 """
 
 from __future__ import annotations
@@ -122,8 +123,8 @@ def append_fates(desk: Desk, dataset: str) -> None:
     known = read_sql(desk, table)
     seen = f"SELECT batch, ordinal, state FROM {known}" if known else "SELECT NULL, NULL, NULL WHERE FALSE"
     new = desk.current.table(
-        "SELECT _k AS key, _batch AS batch, _ord AS ordinal, _state AS state, _changed AS changed_us, _note AS note "
-        f"FROM {schema_of(dataset)}.quarantine WHERE _state <> 'quarantined' "
+        "SELECT _k AS key, _batch AS batch, _ord AS ordinal, _state AS state, _changed AS changed_us, _note AS note, "
+        f"_through AS through FROM {schema_of(dataset)}.quarantine WHERE _state <> 'quarantined' "
         f"AND (_batch, _ord, _state) NOT IN ({seen})"
     )
     if new.num_rows:

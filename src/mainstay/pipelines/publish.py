@@ -197,9 +197,10 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
 
 
 def discard_in_current(desk: Desk, batch: BatchRecord) -> None:
-    """One transaction: the keys of the batch in `stage` carry WARN, and its versions are settled as discarded."""
+    """One transaction: the keys of the batch in `stage` carry WARN and are held no longer; its versions are settled."""
     schema = schema_of(batch.dataset)
     with desk.current.transaction():
+        desk.current.sql(f"DELETE FROM {schema}.held WHERE _k IN (SELECT _k FROM stage)")
         desk.current.sql(
             f"UPDATE {schema}.rows SET _warn = 'a newer version was discarded' WHERE _k IN (SELECT _k FROM stage)"
         )

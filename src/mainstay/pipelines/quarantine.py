@@ -242,7 +242,7 @@ def _give_new_reasons(desk: Desk, schema: str) -> None:
 def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
     current, schema = desk.current, schema_of(dataset.name)
     names = ", ".join(identifier(column.name) for column in dataset.columns)
-    now = desk.clock.now_us()
+    now, through = desk.clock.now_us(), current.last_applied(dataset.name)
     with current.transaction():
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM replayed WHERE ok AND newer)")
         current.sql(
@@ -270,9 +270,9 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
                 rates = "SELECT '; ' || p._rates FROM replayed p WHERE p._from = q._batch AND p._from_ord = q._ord"
                 note = f"concat('replayed', ({rates}))"
             current.sql(
-                f"UPDATE {schema}.quarantine q SET _state = '{after}', _changed = {now}, _note = {note} "
-                f"WHERE _state = 'quarantined' AND EXISTS (SELECT 1 FROM replay_ends p WHERE p._from = q._batch "
-                f"AND p._from_ord = q._ord AND {condition})"
+                f"UPDATE {schema}.quarantine q SET _state = '{after}', _changed = {now}, _note = {note}, "
+                f"_through = {through} WHERE _state = 'quarantined' AND EXISTS (SELECT 1 FROM replay_ends p "
+                f"WHERE p._from = q._batch AND p._from_ord = q._ord AND {condition})"
             )
     return moved["published"], moved["superseded"]
 
@@ -305,7 +305,7 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
         desk.current.sql(f"DELETE FROM {schema}.held WHERE (_batch, _ord) IN ({pairs})")
         desk.current.sql(
             f"UPDATE {schema}.quarantine SET _state = 'discarded', _changed = {desk.clock.now_us()}, "
-            f"_note = {literal(reason)} WHERE {condition}"
+            f"_note = {literal(reason)}, _through = {desk.current.last_applied(dataset)} WHERE {condition}"
         )
     desk.at("current-written")
     resume(desk, plan, _moment(desk, dataset))

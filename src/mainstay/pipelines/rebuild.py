@@ -8,10 +8,11 @@ from mainstay.core.records import BatchRecord
 from mainstay.core.sql import literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.fates import Fates
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import apply_to_current, discard_in_current, record_plan, resume
-from mainstay.pipelines.recall import apply_fates, recall
+from mainstay.pipelines.recall import recall
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import FOLDED, schema_of
 
@@ -43,11 +44,13 @@ def rebuild(desk: Desk, runner: Runner, *, after: int = 0, judge_again: bool = F
             for table in ("rows", "newest", "held", "quarantine", "settled"):
                 desk.current.sql(f"DELETE FROM {schema}.{table}")
             rejected = recall(desk, runner, first) if first > 1 else 0
+        fates = Fates(desk, runner.dataset, first, judge_again=judge_again)
         for number in numbers:
+            fates.apply(before=number)
             batch = desk.batches.get(batch_name(name, number))
             if batch is not None:
                 _apply_again(desk, runner, batch)
-        apply_fates(desk, runner.dataset, numbers, judge_again=judge_again)
+        fates.apply()
         if after == 0 and first > 1:
             _count_folded(desk, name, folded, rejected)
         for batch in desk.waiting(name):  # what they hold is known, so reading it again is a no-op

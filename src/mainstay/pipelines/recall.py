@@ -7,22 +7,18 @@ changed since changes them too; then they get their own positions back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
 from mainstay.pipelines.desk import Desk
-from mainstay.pipelines.history import fates_of, read_sql
+from mainstay.pipelines.fates import DISCARDED, latest_sql
+from mainstay.pipelines.history import read_sql
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import apply_to_current
 from mainstay.pipelines.retention import QUARANTINE_US
 from mainstay.pipelines.run import Runner
 from mainstay.pipelines.stage import Shape
-from mainstay.store.current import FOLDED, ROW_COLUMNS, schema_of
-
-_DISCARDED = "a newer version was discarded"
+from mainstay.store.current import FOLDED, schema_of
 
 
 def recall(desk: Desk, runner: Runner, before: int) -> int:
@@ -43,71 +39,13 @@ def recall(desk: Desk, runner: Runner, before: int) -> int:
     return rejected
 
 
-def apply_fates(desk: Desk, dataset: Dataset, numbers: Sequence[int], *, judge_again: bool) -> None:
-    """What people made of the quarantined versions of batches that were applied again, as far as history knows it.
-
-    Args:
-        desk: The integration's stores.
-        dataset: Which dataset.
-        numbers: The batches.
-        judge_again: Leave those in quarantine that had been replayed: the contract changed, and rejects them now.
-    """
-    known = read_sql(desk, fates_of(dataset.name))
-    if not known or not numbers:
-        return
-    current, schema = desk.current, schema_of(dataset.name)
-    current.sql(
-        "CREATE OR REPLACE TEMP TABLE fates AS SELECT q._k, q._batch, q._ord, f.state, f.changed_us, f.note "
-        f"FROM ({_latest(known)}) f JOIN {schema}.quarantine q ON q._batch = f.batch AND q._ord = f.ordinal "
-        f"WHERE q._batch >= {numbers[0]} AND q._state = 'quarantined'"
-        + (" AND f.state <> 'published'" if judge_again else "")
-    )
-    names = ", ".join(identifier(column.name) for column in dataset.columns)
-    current.sql(
-        "CREATE OR REPLACE TEMP TABLE replayed_then AS SELECT q.* FROM fates f "
-        f"JOIN {schema}.quarantine q USING (_batch, _ord) WHERE f.state = 'published' AND NOT EXISTS (SELECT 1 FROM "
-        f"{schema}.rows r WHERE r._k = q._k AND row(r._batch, r._ord) > row(q._batch, q._ord)) "
-        "QUALIFY row_number() OVER (PARTITION BY q._k ORDER BY _batch DESC, _ord DESC) = 1"
-    )
-    current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM replayed_then)")
-    current.sql(
-        f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
-        f"SELECT _k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, FALSE, {names} FROM replayed_then"
-    )
-    current.sql(
-        f"DELETE FROM {schema}.held h WHERE EXISTS (SELECT 1 FROM replayed_then p WHERE p._k = h._k "
-        "AND row(p._batch, p._ord) >= row(h._batch, h._ord))"
-    )
-    current.sql(
-        f"DELETE FROM {schema}.newest n WHERE EXISTS (SELECT 1 FROM {schema}.rows r WHERE r._k = n._k "
-        "AND r._batch = n._batch AND r._ord = n._ord)"
-    )
-    dropped = f"SELECT f._k FROM fates f JOIN {schema}.held h USING (_k, _batch, _ord) WHERE f.state = 'discarded'"
-    current.sql(f"UPDATE {schema}.rows SET _warn = {literal(_DISCARDED)} WHERE _k IN ({dropped})")
-    current.sql(f"DELETE FROM {schema}.held WHERE _k IN ({dropped})")
-    for batch, state, n in current.sql("SELECT _batch, state, count(*) FROM fates GROUP BY ALL"):
-        current.move(dataset.name, int(batch), "quarantined", str(state), int(n))
-    current.sql(
-        f"UPDATE {schema}.quarantine q SET _state = f.state, _changed = f.changed_us, _note = f.note "
-        "FROM fates f WHERE f._batch = q._batch AND f._ord = q._ord"
-    )
-
-
-def _latest(fates: str) -> str:
-    return (
-        f"SELECT batch, ordinal, arg_max(state, changed_us) AS state, max(changed_us) AS changed_us, "
-        f"arg_max(note, changed_us) AS note FROM {fates} GROUP BY batch, ordinal"
-    )
-
-
 def _find(desk: Desk, dataset: str, before: int) -> None:
-    """Makes `recalled`: a line per version that matters, `n` in the order of positions."""
-    files, fates = read_sql(desk, dataset), read_sql(desk, fates_of(dataset))
-    later = (
-        _latest(fates) if fates else "SELECT NULL::BIGINT AS batch, NULL::BIGINT AS ordinal, NULL::VARCHAR AS state, "
-    )
-    if not fates:
-        later += "NULL::BIGINT AS changed_us, NULL::VARCHAR AS note WHERE FALSE"
+    """Makes `recalled`: a line per version that matters, `n` in the order of positions.
+
+    What people made of a quarantined version counts where it happened before batch `before`; the rest is applied where
+    it happened (`fates.Fates`).
+    """
+    files = read_sql(desk, dataset)
     there = {name for name, *_ in desk.current.sql(f"DESCRIBE SELECT * FROM {files}")}
     # Rows that were appended before history had these columns say nothing of them.
     before_us = "h.before_us" if "before_us" in there else "NULL::BIGINT"
@@ -116,20 +54,31 @@ def _find(desk: Desk, dataset: str, before: int) -> None:
     desk.current.sql(
         "CREATE OR REPLACE TEMP TABLE recalled AS WITH versions AS ("
         "SELECT h.key AS k, h.op, h.batch, h.ordinal, row(h.batch, h.ordinal) AS pos, h.known_us, h.raw, h.reasons, "
-        f"h.state AS was, coalesce(f.state, h.state) AS state, f.changed_us, f.note, {before_us} AS before_us, "
-        f"{released} AS released FROM {files} h LEFT JOIN ({later}) f USING (batch, ordinal) "
-        f"WHERE h.batch < {before} AND h.state <> 'superseded'), keys AS ("
+        f"h.state AS was, coalesce(f.state, h.state) AS state, f.changed_us, f.note, f.through, "
+        f"row(coalesce(f.through, h.batch), coalesce(f.changed_us, 0)) AS done, {before_us} AS before_us, "
+        f"h.state = 'published' AND {released} AS released FROM {files} h LEFT JOIN (SELECT * FROM "
+        f"({latest_sql(desk, dataset)}) WHERE coalesce(through, 0) < {before}) f USING (batch, ordinal) "
+        f"WHERE h.batch < {before} AND h.state <> 'superseded'), {_TURNS}, keys AS ("
         "SELECT k, max(pos) FILTER (state = 'published') AS shown, max(pos) FILTER (state <> 'superseded') AS newest, "
-        "max(pos) FILTER (state IN ('published', 'discarded')) AS settled FROM versions GROUP BY k), holds AS ("
+        "coalesce(max(done) FILTER (ends), row(0::BIGINT, 0::BIGINT)) AS ended, "
+        "arg_max(state, done) FILTER (ends OR state = 'published') AS last_turn FROM turns GROUP BY k), holds AS ("
         "SELECT k, arg_min(before_us, pos) AS held_as_of FROM versions JOIN keys USING (k) "
-        "WHERE state = 'quarantined' AND (settled IS NULL OR pos > settled) GROUP BY k) "
+        "WHERE was = 'quarantined' AND batch > ended[1] GROUP BY k) "
         "SELECT row_number() OVER (ORDER BY v.batch, v.ordinal) - 1 AS n, v.*, "
         "v.pos IS NOT DISTINCT FROM shown AS is_shown, "
-        "v.pos = newest AND v.pos IS DISTINCT FROM shown AS is_newest, held_as_of "
+        "v.pos = newest AND v.pos IS DISTINCT FROM shown AS is_newest, last_turn, held_as_of "
         "FROM versions v JOIN keys USING (k) LEFT JOIN holds USING (k) "
         "WHERE v.pos = shown OR (v.was = 'quarantined' AND (v.state = 'quarantined' OR v.changed_us >= "
         f"{keep})) OR (v.state = 'discarded' AND v.pos = newest)"
     )
+
+
+_TURNS = (
+    "turns AS (SELECT v.*, v.state IN ('published', 'discarded') AND (v.was <> 'quarantined' OR NOT EXISTS ("
+    "SELECT 1 FROM versions o WHERE o.k = v.k AND o.pos > v.pos AND o.batch <= v.done[1])) AS ends FROM versions v)"
+)
+"""Which versions ended a hold of their key: by publishing, by discarding their batch; or, rejected first, by a replay
+or a discard while nothing newer of the key had come."""
 
 
 def _publish(desk: Desk, form: Shape, which: str, *, released: tuple[str, ...]) -> int:
@@ -169,9 +118,9 @@ def _keep(desk: Desk, form: Shape) -> None:
     names = ", ".join(identifier(column.name) for column in form.dataset.columns)
     current.sql(
         f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "
-        f"_state, _changed, _note, {names}) "
+        f"_state, _changed, _note, _through, {names}) "
         "SELECT j._k, c.batch, c.ordinal, j._digest, j._event, c.known_us, j._cursor, NULL, c.reasons, c.raw, c.state, "
-        f"coalesce(c.changed_us, c.known_us), coalesce(c.note, ''), {names} "
+        f"coalesce(c.changed_us, c.known_us), coalesce(c.note, ''), c.through, {names} "
         "FROM judged j JOIN recalled c ON c.n = j._ord WHERE c.was = 'quarantined'"
     )
     current.sql(f"DELETE FROM {schema}.newest WHERE _k IN (SELECT k FROM recalled WHERE is_newest)")
@@ -185,6 +134,5 @@ def _keep(desk: Desk, form: Shape) -> None:
         f"INSERT INTO {schema}.held SELECT k, batch, ordinal, held_as_of, reasons FROM recalled "
         "WHERE is_newest AND state = 'quarantined'"
     )
-    dropped = "SELECT k FROM recalled WHERE is_newest AND state = 'discarded'"
-    current.sql(f"DELETE FROM {schema}.held WHERE _k IN ({dropped})")
-    current.sql(f"UPDATE {schema}.rows SET _warn = {literal(_DISCARDED)} WHERE _k IN ({dropped})")
+    dropped = "SELECT k FROM recalled WHERE last_turn = 'discarded'"
+    current.sql(f"UPDATE {schema}.rows SET _warn = {literal(DISCARDED)} WHERE _k IN ({dropped})")

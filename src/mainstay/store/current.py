@@ -219,8 +219,9 @@ class Current:
             self.sql(
                 f"CREATE TABLE IF NOT EXISTS {schema}.quarantine "
                 f"(_k VARCHAR, {VERSION_COLUMNS}, _reasons VARCHAR, _raw VARCHAR, _state VARCHAR, "
-                f"_changed BIGINT, _note VARCHAR, {typed})"
+                f"_changed BIGINT, _note VARCHAR, _through BIGINT, {typed})"
             )
+            self.sql(f"ALTER TABLE {schema}.quarantine ADD COLUMN IF NOT EXISTS _through BIGINT")
             self.sql(f"CREATE TABLE IF NOT EXISTS {schema}.settled (batch BIGINT, state VARCHAR, n BIGINT)")
             for table in ("rows", "quarantine"):
                 self._add_columns(schema, table, dataset)
