@@ -15,6 +15,7 @@ from mainstay.core.nouns import Check, Column, ColumnType, Dataset
 from mainstay.core.ports import SourceColumn, SourceKind
 from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.pipelines.desk import Desk
+from mainstay.pipelines.stage import clear
 from mainstay.quality.profile import ColumnProfile, profile
 from mainstay.store.current import schema_of
 
@@ -63,11 +64,14 @@ def profile_dataset(desk: Desk, name: str, *, pin: bool = False) -> DatasetProfi
     desk.current.ensure(dataset)
     table = f"(SELECT * FROM {schema_of(name)}.rows WHERE NOT _deleted)"
     rows = int(desk.current.one(f"SELECT count(*) FROM {table}")[0])
-    relation = table
-    if rows > SAMPLE_ROWS:
-        relation = f"(SELECT * FROM {table} USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (1))"
     columns = [(column.name, DUCKDB_TYPES[column.type]) for column in dataset.columns]
-    seen = profile(desk.current.sql, relation, columns)
+    if rows > SAMPLE_ROWS:  # drawn once: drawing it for each column reads a large table as often as it has columns
+        sample = f"SELECT * FROM {table} USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (1)"
+        desk.current.sql(f"CREATE OR REPLACE TEMP TABLE profiled AS {sample}")
+        seen = profile(desk.current.sql, "profiled", columns)
+        clear(desk.current, "profiled")
+    else:
+        seen = profile(desk.current.sql, table, columns)
     says = profile_pin.distances(desk, dataset, table)
     beside = (_beside(dataset, column, found, says) for column, found in zip(dataset.columns, seen, strict=True))
     told = {column.name: (_source(column), found) for column, found in zip(dataset.columns, seen, strict=True)}

@@ -398,8 +398,10 @@ class Journal(JournalReader, Protocol):
 class History(Protocol):
     """Every version of every row: one Delta Lake table per dataset, one for quarantine, receipts and events."""
 
-    def append(self, table: str, rows: pa.Table, *, writer: str, sequence: int) -> bool:
+    def append(self, table: str, rows: pa.Table | pa.RecordBatchReader, *, writer: str, sequence: int) -> bool:
         """Appends once per (writer, sequence), by Delta transaction identifiers; new columns are added.
+
+        A stream is written as it comes, in one commit.
 
         False when that sequence or a later one was already there.
         """

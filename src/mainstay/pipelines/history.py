@@ -29,6 +29,7 @@ from mainstay.core.clock import DAY
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
+from mainstay.pipelines import stage
 from mainstay.pipelines.currency import conversions
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.judge import Gate
@@ -92,7 +93,7 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         else f"CASE WHEN _super THEN 'superseded' WHEN j._ord IN ({rejected}) THEN 'quarantined' ELSE 'published' END"
     )
     rates = "j._rates AS rates, " if any(conversions(runner.dataset)) else ""
-    table = desk.current.table(
+    versions = desk.current.reader(
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
         f"{reasons} AS reasons, j._filled AS filled, {rates}{literal(form.cleaned_with)} AS cleaning, "
@@ -102,8 +103,9 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         f"{_cleaned(runner.dataset)} "
         f"FROM judged j JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage) s USING (_ord)"
     )
-    desk.history.append(batch.dataset, table, writer=writer_of(batch.dataset), sequence=batch.number)
-    return int(table.num_rows)
+    desk.history.append(batch.dataset, versions, writer=writer_of(batch.dataset), sequence=batch.number)
+    stage.clear(desk.current, "stage", "judged")
+    return batch.rows
 
 
 def fates_of(dataset: str) -> str:

@@ -153,9 +153,13 @@ def planned_keys(desk: Desk, plan: PublishPlan, digest: str) -> pa.Table | None:
 
     if plan.keys.get(digest, 0) == EVERY_KEY:
         return None
-    with translated(desk.plans / plan.file), pa.memory_map(str(desk.plans / plan.file)) as source:
-        found: pa.Table = pa.ipc.open_file(source).read_all()
-    return found.filter(pc.equal(found["feature_set"], pa.scalar(digest)))
+    mine = pa.scalar(digest)
+    with translated(desk.plans / plan.file), pa.OSFile(str(desk.plans / plan.file), mode="rb") as source:
+        file = pa.ipc.open_file(source)
+        pieces = (file.get_batch(number) for number in range(file.num_record_batches))
+        # piece by piece, without the digests: they are most of it
+        keys = [piece.filter(pc.equal(piece["feature_set"], mine)).select(["k"]) for piece in pieces]
+    return pa.Table.from_batches(keys, pa.schema([("k", pa.string())]))
 
 
 def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, batch: BatchRecord) -> None:

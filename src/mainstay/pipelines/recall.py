@@ -51,31 +51,41 @@ def _find(desk: Desk, dataset: str, before: int) -> None:
     before_us = "h.before_us" if "before_us" in there else "NULL::BIGINT"
     released = "coalesce(h.released, FALSE)" if "released" in there else "FALSE"
     keep = desk.clock.now_us() - desk.integration.settings.retention_us.get("quarantine", QUARANTINE_US)
-    desk.current.sql(
-        "CREATE OR REPLACE TEMP TABLE recalled AS WITH versions AS ("
-        "SELECT h.key AS k, h.op, h.batch, h.ordinal, row(h.batch, h.ordinal) AS pos, h.known_us, h.raw, h.reasons, "
-        f"h.state AS was, coalesce(f.state, h.state) AS state, f.changed_us, f.note, f.through, "
+    desk.current.sql(  # without the raw values, which are most of it
+        "CREATE OR REPLACE TEMP TABLE placed AS SELECT h.key AS k, h.batch, h.ordinal, row(h.batch, h.ordinal) AS pos, "
+        "h.state AS was, coalesce(f.state, h.state) AS state, f.changed_us, f.note, f.through, "
         f"row(coalesce(f.through, h.batch), coalesce(f.changed_us, 0)) AS done, {before_us} AS before_us, "
         f"h.state = 'published' AND {released} AS released FROM {files} h LEFT JOIN (SELECT * FROM "
         f"({latest_sql(desk, dataset)}) WHERE coalesce(through, 0) < {before}) f USING (batch, ordinal) "
-        f"WHERE h.batch < {before} AND h.state <> 'superseded'), {_TURNS}, keys AS ("
+        f"WHERE h.batch < {before} AND h.state <> 'superseded'"
+    )
+    desk.current.sql(
+        f"CREATE OR REPLACE TEMP TABLE found AS WITH {_TURNS}, keys AS ("
         "SELECT k, max(pos) FILTER (state = 'published') AS shown, max(pos) FILTER (state <> 'superseded') AS newest, "
         "coalesce(max(done) FILTER (ends), row(0::BIGINT, 0::BIGINT)) AS ended, "
         "arg_max(state, done) FILTER (ends OR state = 'published') AS last_turn FROM turns GROUP BY k), holds AS ("
-        "SELECT k, arg_min(before_us, pos) AS held_as_of FROM versions JOIN keys USING (k) "
+        "SELECT k, arg_min(before_us, pos) AS held_as_of FROM placed JOIN keys USING (k) "
         "WHERE was = 'quarantined' AND batch > ended[1] GROUP BY k) "
-        "SELECT row_number() OVER (ORDER BY v.batch, v.ordinal) - 1 AS n, v.*, "
+        "SELECT row_number() OVER (ORDER BY v.batch, v.ordinal) - 1 AS n, v.* EXCLUDE (k, pos, done), "
         "v.pos IS NOT DISTINCT FROM shown AS is_shown, "
         "v.pos = newest AND v.pos IS DISTINCT FROM shown AS is_newest, last_turn, held_as_of "
-        "FROM versions v JOIN keys USING (k) LEFT JOIN holds USING (k) "
+        "FROM placed v JOIN keys USING (k) LEFT JOIN holds USING (k) "
         "WHERE v.pos = shown OR (v.was = 'quarantined' AND (v.state = 'quarantined' OR v.changed_us >= "
         f"{keep})) OR (v.state = 'discarded' AND v.pos = newest)"
     )
+    desk.current.sql(
+        "CREATE OR REPLACE TEMP TABLE recalled AS SELECT found.*, h.key AS k, h.op, h.known_us, h.raw, h.reasons "
+        f"FROM found JOIN {files} h USING (batch, ordinal)"
+    )
+    stage.clear(desk.current, "placed", "found")
 
 
 _TURNS = (
-    "turns AS (SELECT v.*, v.state IN ('published', 'discarded') AND (v.was <> 'quarantined' OR NOT EXISTS ("
-    "SELECT 1 FROM versions o WHERE o.k = v.k AND o.pos > v.pos AND o.batch <= v.done[1])) AS ends FROM versions v)"
+    "late AS (SELECT DISTINCT v.batch, v.ordinal FROM placed v JOIN placed o ON o.k = v.k AND o.pos > v.pos "
+    "AND o.batch <= v.done[1] WHERE v.was = 'quarantined' AND v.state IN ('published', 'discarded')), "
+    "turns AS (SELECT v.*, v.state IN ('published', 'discarded') "
+    "AND (v.was <> 'quarantined' OR (v.batch, v.ordinal) NOT IN (SELECT batch, ordinal FROM late)) AS ends "
+    "FROM placed v)"
 )
 """Which versions ended a hold of their key: by publishing, by discarding their batch; or, rejected first, by a replay
 or a discard while nothing newer of the key had come."""

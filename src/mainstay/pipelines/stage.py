@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -199,17 +199,22 @@ def fill_kept(current: Current, form: Shape, kept_sql: str) -> int:
         form: The dataset's shape.
         kept_sql: A query of columns `n` (becomes `_ord`), `op`, `k` and `raw`.
     """
-    texts = ", ".join(
-        f"json_extract_string(raw, {literal('$.' + json.dumps(name))}) AS {identifier(name)}" for name in form.raw
-    )
+    texts = ", ".join(f"_texts[{place}] AS {identifier(name)}" for place, name in enumerate(form.raw, 1))
     current.sql(
         "CREATE OR REPLACE TEMP VIEW incoming AS "
-        f"SELECT n AS _ord, op AS _op, k AS _k, {texts} FROM ({kept_sql}) ORDER BY n"
+        f"SELECT n AS _ord, op AS _op, k AS _k, {texts} "
+        f"FROM (SELECT n, op, k, {texts_sql(form.raw)} AS _texts FROM ({kept_sql})) ORDER BY n"
     )
     try:
         return _make_stage(current, form, {"_ord", "_op", "_k", *form.raw}, landed=True)
     finally:
         current.sql("DROP VIEW temp.main.incoming")
+
+
+def texts_sql(names: Sequence[str]) -> str:
+    """The values of these names in a JSON object `raw`, as a list of texts: the object is parsed once for all."""
+    paths = ", ".join(literal("$." + json.dumps(name)) for name in names)
+    return f"json_extract_string(raw, [{paths}])"
 
 
 def _make_stage(current: Current, form: Shape, there: set[str], *, landed: bool) -> int:

@@ -21,7 +21,7 @@ from mainstay.core.records import BatchRecord
 from mainstay.core.sql import DUCKDB_TYPES, identifier, literal
 from mainstay.pipelines.currency import Rates, conversions, converted
 from mainstay.pipelines.features import ALL, mapping_sql
-from mainstay.pipelines.stage import RAW_TYPES, Shape
+from mainstay.pipelines.stage import RAW_TYPES, Shape, texts_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -134,11 +134,11 @@ class Versions:
         if self.form is None:
             raise AssertionError("without a form nothing is unlike today")
         raw = (
-            f"CAST(json_extract_string(raw, {literal('$.' + json.dumps(name))}) AS {RAW_TYPES.get(kind, 'VARCHAR')}) "
-            f"AS {identifier(name)}"
-            for name, kind in self.form.kinds.items()
+            f"CAST(_texts[{place}] AS {RAW_TYPES.get(kind, 'VARCHAR')}) AS {identifier(name)}"
+            for place, (name, kind) in enumerate(self.form.kinds.items(), 1)
         )
-        relation = f"(SELECT {', '.join([*self._meta(), *raw])} FROM {self._files} WHERE {self._unlike})"
+        parsed = f"(SELECT *, {texts_sql(self.form.raw)} AS _texts FROM {self._files} WHERE {self._unlike})"
+        relation = f"(SELECT {', '.join([*self._meta(), *raw])} FROM {parsed})"
         ours = [*_META.values(), *(f"_{name}" for name in _LATER)]
         cleaned = self.form.cleaning.select(relation, keep=ours, bad=False)
         cleaned = converted(self.dataset, cleaned, self.form.timezone, self._rates)

@@ -49,7 +49,7 @@ class DeltaHistory:
         self._keep_hours = -(-keep_us // HOUR)
         self._lock = threading.Lock()
 
-    def append(self, table: str, rows: pa.Table, *, writer: str, sequence: int) -> bool:
+    def append(self, table: str, rows: pa.Table | pa.RecordBatchReader, *, writer: str, sequence: int) -> bool:
         from deltalake import CommitProperties, Transaction, write_deltalake
 
         path = self._path(table)
@@ -57,7 +57,7 @@ class DeltaHistory:
             there = self._open(table)
             if there is not None and sequence <= (there.transaction_version(writer) or 0):
                 return False
-            ready = _renamed(_plain(rows), there)
+            ready = _appending(rows, there)
             path.mkdir(parents=True, exist_ok=True)
             write_deltalake(
                 there or path,
@@ -66,6 +66,7 @@ class DeltaHistory:
                 schema_mode="merge",
                 configuration=None if there else _PROPERTIES,
                 writer_properties=_writing(),
+                target_file_size=_FILE_BYTES,
                 commit_properties=CommitProperties(app_transactions=[Transaction(writer, sequence)]),
             )
         return True
@@ -202,19 +203,34 @@ def _plain_type(found: pa.DataType) -> pa.DataType:
     return found
 
 
-def _renamed(rows: pa.Table, there: DeltaTable | None) -> pa.Table:
-    """`rows` with `name__type` for columns that the table has in another type: Delta would cast, and lose."""
+def _appending(rows: pa.Table | pa.RecordBatchReader, there: DeltaTable | None) -> pa.RecordBatchReader:
+    """`rows` piece by piece, ready for the table. What has a million versions is never in memory as a whole."""
+    import pyarrow as pa
+
+    pieces = rows.to_reader() if isinstance(rows, pa.Table) else rows
+    names = _renamed(_plain(pieces.schema.empty_table()).schema, there)
+
+    def ready() -> Iterator[pa.RecordBatch]:
+        for piece in pieces:
+            plain = _plain(pa.Table.from_batches([piece]))
+            yield from plain.rename_columns(names.names).to_batches()
+
+    return pa.RecordBatchReader.from_batches(names, ready())
+
+
+def _renamed(columns: pa.Schema, there: DeltaTable | None) -> pa.Schema:
+    """`columns` as `name__type` where the table has them in another type: Delta would cast, and lose."""
     import pyarrow as pa
 
     if there is None:
-        return rows
+        return columns
     known = {field.name: field.type for field in pa.schema(there.schema().to_arrow())}
-    names = []
-    for field in rows.schema:
+    named = []
+    for field in columns:
         other = known.get(field.name)
         same = other is None or _plain_type(other) == field.type
-        names.append(field.name if same else f"{field.name}__{field.type}")
-    return rows.rename_columns(names)
+        named.append(field if same else field.with_name(f"{field.name}__{field.type}"))
+    return pa.schema(named)
 
 
 @contextmanager
