@@ -1,6 +1,6 @@
 """Large tables: what each operation holds in memory, as a table grows.
 
-    python bench/bench_large.py [--rows 1000000] [--only load,changes,...] [--keep FOLDER]
+    python bench/bench_large.py [--rows 1000000] [--only load,changes,...] [--keep FOLDER] [--small]
 
 A PostgreSQL table of 20 columns, 12 checks at 1 % bad rows, everything on. Every operation runs in a process of its
 own over the folder that the one before it left, and tells its peak resident memory; the bar is 2 GiB at 10 million
@@ -196,21 +196,22 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=1_000_000)
     options.add_argument("--only", default=",".join(OPERATIONS))
     options.add_argument("--keep", default="")
+    options.add_argument("--small", action="store_true")
     options.add_argument("--child", default="")
     options.add_argument("--url", default="")
     given = options.parse_args()
     if given.child:
         child(given.child, Path(given.keep), given.url)
         return
-    wanted = given.only.split(",")
+    wanted, rows = given.only.split(","), 20_000 if given.small else given.rows
     base = Path(given.keep or tempfile.mkdtemp(prefix="bench-large-"))
     try:
         with PostgresServer() as server:
             database = server.create_database("large")
-            database.exec(FILL.replace("ROWS", str(given.rows)))
+            database.exec(FILL.replace("ROWS", str(rows)))
             database.exec("CREATE INDEX ON customers (updated_at)")
             database.exec("ANALYZE customers")
-            print(f"{given.rows:,} rows x 20 columns", flush=True)
+            print(f"{rows:,} rows x 20 columns", flush=True)
             for name in [one for one in wanted if not one.startswith("files")]:
                 if name in BEFORE:
                     database.exec(BEFORE[name])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import msgspec
 
@@ -64,6 +64,11 @@ class Runner:
 
     def __init__(self, desk: Desk, dataset: Dataset, *, contract: int | None = None) -> None:
         """`contract`: the version of its contract, where it is about to be recorded; None: the newest recorded."""
+    most_keys: ClassVar[int] = 500_000
+    """Keys that a reconciliation names to the source; where more differ it reads every row, which holds no keys in
+    memory and asks less of the source."""
+
+    def __init__(self, desk: Desk, dataset: Dataset) -> None:
         self.desk = desk
         self._contract = contract
         self.dataset = dataset
@@ -263,9 +268,11 @@ class Runner:
     def _reconcile(self, form: Shape) -> tuple[int, str | None, int, bool]:
         current = self.desk.current
         with self._open(form, "keys") as read:
-            again, gone = pull(lambda stream: stage.compare_keys(current, form, stream), read, numbers=False)
+            again, gone = pull(
+                lambda stream: stage.compare_keys(current, form, stream, most=self.most_keys), read, numbers=False
+            )
             began = read.began_source_us
-        with self._open(form, "by_keys", keys=again) as read:
+        with self._open(form, "snapshot" if again is None else "by_keys", keys=again or ()) as read:
             rows = pull(lambda stream: stage.fill(current, form, stream), read)
         stage.add_gone(current, form, gone)
         return rows, None, began, True

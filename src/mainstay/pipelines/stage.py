@@ -269,12 +269,16 @@ def _add_tombstones(current: Current, form: Shape, keys_sql: str) -> int:
     return int(current.one("SELECT count(*) FROM stage")[0]) - before
 
 
-def compare_keys(current: Current, form: Shape, incoming: pa.RecordBatchReader) -> tuple[tuple[str, ...], str]:
+def compare_keys(
+    current: Current, form: Shape, incoming: pa.RecordBatchReader, *, most: int
+) -> tuple[tuple[str, ...] | None, str]:
     """Reconciliation: what the source's (key, cursor) pairs say against what was landed.
 
     Returns:
         The raw keys, as `joined_key` of their texts, whose rows must be read again, and the SQL of the keys that are
         gone.
+        The raw keys, as text, whose rows must be read again, and the SQL of the keys that are gone. More than `most`
+        raw keys are not listed: None.
     """
     make_known(current, form.dataset.name)
     define_functions(current, form)
@@ -293,10 +297,10 @@ def compare_keys(current: Current, form: Shape, incoming: pa.RecordBatchReader) 
         "SELECT DISTINCT n.raw_key FROM keys_now n LEFT JOIN known o USING (_k) "
         "WHERE n.raw_key IS NOT NULL AND (o._k IS NULL OR o._op = 'd' OR n._cursor IS DISTINCT FROM o._cursor "
         "OR n._cursor IS NULL OR n._cursor IN ('infinity', '-infinity')) "
-        "ORDER BY 1"
+        f"ORDER BY 1 LIMIT {most + 1}"
     )
     gone = "SELECT _k FROM known WHERE _op = 'u' AND _k NOT IN (SELECT _k FROM keys_now) AND _k NOT LIKE chr(1) || '%'"
-    return tuple(str(key) for (key,) in again), gone
+    return None if len(again) > most else tuple(str(key) for (key,) in again), gone
 
 
 def add_gone(current: Current, form: Shape, gone_sql: str) -> int:
