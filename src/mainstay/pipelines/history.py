@@ -25,6 +25,9 @@ batch that current had then, which tells what came after it without asking a clo
 
 from __future__ import annotations
 
+from itertools import chain
+from typing import TYPE_CHECKING
+
 from mainstay.core.clock import DAY
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import BatchRecord
@@ -34,10 +37,16 @@ from mainstay.pipelines.currency import conversions
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.run import Runner
-from mainstay.store.current import schema_of
+from mainstay.store.current import Current, schema_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LANDING_DAYS = 30
 """How long a landed batch that is in history is kept, where the file does not say."""
+
+PIECE = 200_000
+"""Versions that are taken out of current at once."""
 
 
 def writer_of(dataset: str) -> str:
@@ -93,19 +102,36 @@ def _append(desk: Desk, runner: Runner, batch: BatchRecord) -> int:
         else f"CASE WHEN _super THEN 'superseded' WHEN j._ord IN ({rejected}) THEN 'quarantined' ELSE 'published' END"
     )
     rates = "j._rates AS rates, " if any(conversions(runner.dataset)) else ""
-    versions = desk.current.reader(
+    versions = (
         f"SELECT j._k AS key, {batch.number}::BIGINT AS batch, j._ord AS ordinal, j._op AS op, j._event AS event_us, "
         f"{batch.landed_us}::BIGINT AS known_us, {state} AS state, "
         f"{reasons} AS reasons, j._filled AS filled, {rates}{literal(form.cleaned_with)} AS cleaning, "
         f"CAST(json_object({raw}) AS VARCHAR) AS raw, {_number(batch.before_us)} AS before_us, "
         f"{bool(batch.released)} AS released, {_number(batch.settled_us)} AS published_us, "
         f"{_number(batch.moves_us)} AS began_us, {_number(batch.began_source_us)} AS began_source_us, "
-        f"{_cleaned(runner.dataset)} "
-        f"FROM judged j JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage) s USING (_ord)"
+        f"{_cleaned(runner.dataset)}"
     )
-    desk.history.append(batch.dataset, versions, writer=writer_of(batch.dataset), sequence=batch.number)
+    pieces = _in_pieces(desk.current, versions)
+    desk.history.append(batch.dataset, pieces, writer=writer_of(batch.dataset), sequence=batch.number)
     stage.clear(desk.current, "stage", "judged")
     return batch.rows
+
+
+def _in_pieces(current: Current, versions: str) -> pa.RecordBatchReader:
+    """A select over `judged` j and `stage` s, in their order and a piece at a time: all at once is more than memory."""
+    import pyarrow as pa
+
+    rows = int(current.one("SELECT coalesce(max(_ord), 0) + 1 FROM judged")[0])
+    ranges = (f"WHERE _ord >= {at} AND _ord < {at + PIECE}" for at in range(0, rows, PIECE))
+    of = (
+        f"{versions} FROM (SELECT * FROM judged {some}) j "
+        f"JOIN (SELECT * EXCLUDE (_k, _op, _digest) FROM stage {some}) s USING (_ord)"
+        for some in ranges
+    )
+    first = current.reader(next(of))
+    return pa.RecordBatchReader.from_batches(
+        first.schema, chain(first, (one for sql in of for one in current.reader(sql)))
+    )
 
 
 def fates_of(dataset: str) -> str:

@@ -21,7 +21,7 @@ from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import ALL, FeatureWriter, Moment, affected_sql, blind_mappings, known_to_sql
 from mainstay.pipelines.judge import Gate, Judgement
 from mainstay.pipelines.stage import Shape, clear
-from mainstay.store.current import ROW_COLUMNS, schema_of
+from mainstay.store.current import ROW_COLUMNS, Current, schema_of
 from mainstay.store.durable import translated
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EVERY_KEY = -1
+
+ABREAST = 1_000_000
+"""Keys that are looked up in current at once."""
 
 COMPUTED = "features.computed"
 """The event that says at which `$as_of` rows of a feature set were computed: for all keys, or for no batch's sake."""
@@ -178,7 +181,7 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
         _set_rejected_apart(desk, form, gate)
     clear(current, "stage")  # the raw rows of all others are landed; inserting has the memory that they took
     with current.transaction():
-        current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
+        _remove_replaced(current, schema, accepted)
         with current.in_any_order():
             current.sql(
                 f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
@@ -198,6 +201,16 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
             "erased": batch.counts.get("erased", 0),
         }
         settle_counts(desk, batch, counts)
+
+
+def _remove_replaced(current: Current, schema: str, accepted: str) -> None:
+    """Removes the rows whose newer version comes, some at a time: the keys of ten million are more than memory."""
+    if not current.one(f"SELECT EXISTS (SELECT 1 FROM {schema}.rows)")[0]:
+        return
+    end = int(current.one("SELECT coalesce(max(_ord), -1) + 1 FROM judged")[0])
+    for at in range(0, end, ABREAST):
+        some = f"SELECT _k FROM judged WHERE _ord >= {at} AND _ord < {at + ABREAST} AND {accepted}"
+        current.sql(f"DELETE FROM {schema}.rows WHERE _k IN ({some})")
 
 
 def discard_in_current(desk: Desk, batch: BatchRecord) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
+MOST_VALUES, LEAST_ROWS = 2_000_000, 2_048
+"""Values of an Arrow batch, and the rows that it has all the same: DuckDB works on so many at once."""
+
 FOLDED = 0
 """Stands in `settled` for all batches that are kept no longer; real ones are numbered from 1."""
 
@@ -152,8 +155,10 @@ class Current:
         return rows[0]
 
     def reader(self, statement: str, rows: int = 65_536) -> pa.RecordBatchReader:
-        """The statement's rows as an Arrow stream of batches of at most `rows`."""
-        found: pa.RecordBatchReader = self.relation(statement).to_arrow_reader(rows)
+        """The statement's rows as an Arrow stream of batches of at most `rows`; of fewer where they are wide."""
+        relation = self.relation(statement)
+        fitting = max(LEAST_ROWS, MOST_VALUES // max(1, len(relation.columns)))
+        found: pa.RecordBatchReader = relation.to_arrow_reader(min(rows, fitting))
         return found
 
     def table(self, statement: str) -> pa.Table:
