@@ -62,13 +62,12 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
 class Runner:
     """Runs one dataset with the desk's stores."""
 
-    def __init__(self, desk: Desk, dataset: Dataset, *, contract: int | None = None) -> None:
-        """`contract`: the version of its contract, where it is about to be recorded; None: the newest recorded."""
     most_keys: ClassVar[int] = 500_000
     """Keys that a reconciliation names to the source; where more differ it reads every row, which holds no keys in
     memory and asks less of the source."""
 
-    def __init__(self, desk: Desk, dataset: Dataset) -> None:
+    def __init__(self, desk: Desk, dataset: Dataset, *, contract: int | None = None) -> None:
+        """`contract`: the version of its contract, where it is about to be recorded; None: the newest recorded."""
         self.desk = desk
         self._contract = contract
         self.dataset = dataset

@@ -276,9 +276,7 @@ def compare_keys(
 
     Returns:
         The raw keys, as `joined_key` of their texts, whose rows must be read again, and the SQL of the keys that are
-        gone.
-        The raw keys, as text, whose rows must be read again, and the SQL of the keys that are gone. More than `most`
-        raw keys are not listed: None.
+        gone. More than `most` raw keys are not listed: None.
     """
     make_known(current, form.dataset.name)
     define_functions(current, form)
