@@ -195,7 +195,7 @@ def test_an_installation_without_integrations_says_how_to_begin(tmp_path: Path, 
 def up(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "up.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mainstay", "up", "--host", "127.0.0.2"], cwd=folder, stdout=log, stderr=log
+            [sys.executable, "-m", "mainstay", "up", "--host", "localhost"], cwd=folder, stdout=log, stderr=log
         )
     try:
         yield process
@@ -213,7 +213,7 @@ def within(condition: Callable[[], bool], what: str) -> None:
 
 def ready(file: Path) -> bool:
     port = read_file(file).settings.port
-    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.2:{port}/health/ready", timeout=5) as reply:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as reply:
         return bool(json.load(reply)["ready"])
     return False
 
@@ -231,6 +231,7 @@ def test_all_come_up_and_one_that_cannot_harms_no_other(installation: Path, told
         churn.write_text(good)  # and mended, it comes up by itself
         within(lambda: ready(churn), "churn is not ready")
         assert process.poll() is None
+        assert log.read_text().count("API on http://localhost:") >= 2, "each listens where `--host` says"
         within(lambda: told("predict", "4", "--file", "integrations/churn")[0] == 0, "churn does not answer")
         answered = told("predict", "4", "--file", "integrations/churn")[1]
         assert answered["results"][0]["output"] == {"score": 48}
