@@ -124,6 +124,8 @@ class Stranger:
             self._interrupts(words[1:], f"{block.where}: {line}")
         elif words[0] == "mainstay":
             self._commands(words[1:], int(block.note("exits") or 0), f"{block.where}: {line}")
+        elif words[0] == "sleep":
+            time.sleep(float(words[1]))
         elif words[:2] == ["rm", "-r"]:
             shutil.rmtree(self.folder / words[2])
         elif words[0] == "curl":

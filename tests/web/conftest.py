@@ -11,8 +11,9 @@ from tests.serving.toy import Toy
 from tests.web.browser import running_browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for each file: while it is there an event loop runs in this thread, and other tests want one of their own."""
     with running_browser() as running:
         yield running
 
