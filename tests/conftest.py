@@ -6,6 +6,7 @@ together.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import settings
 from mainstay.testing.postgres import Database, PostgresServer
 from mainstay.testing.redis_server import RedisServer, redis_binary
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background, say; what tests start would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("mainstay", deadline=None)  # no test asserts a time
 settings.load_profile("mainstay")
 pytest.register_assert_rewrite("mainstay.testing.source_suite")

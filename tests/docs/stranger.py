@@ -189,7 +189,7 @@ class Stranger:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         ended = process.wait(WAIT_S)
-        assert ended in (0, 130), f"{where}: ended with {ended}:\n{log.read_text('utf-8', 'replace')}"
+        assert ended in (0, 130, -signal.SIGINT), f"{where}: ended with {ended}:\n{log.read_text('utf-8', 'replace')}"
 
     def _starts(self, words: list[str]) -> None:
         self._stops()

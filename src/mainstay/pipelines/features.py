@@ -201,7 +201,7 @@ class FeatureWriter:
 
     def _ranges(self, key: str) -> list[str]:
         """Conditions that part the keys of `computed` into ranges of so many rows that their values are few."""
-        rows = max(CHUNK, MOST_VALUES // len(self.state.columns))
+        rows = max(CHUNK, MOST_VALUES // max(1, len(self.state.columns)))
         starts = self.current.sql(
             "SELECT k FROM (SELECT k, row_number() OVER (ORDER BY k) AS n FROM computed) "
             f"WHERE n > 1 AND n % {rows} = 1 ORDER BY k"
