@@ -119,7 +119,7 @@ def training_set(desk: Desk, _runner: Runner, folder: Path) -> Said:
         feature_set=desk.live_feature_sets()[0], forms={}, settled={}, evaluations=(),
         now_us=now + DAY, kept_since_us=0,
     )  # fmt: skip
-    wanted = LabelFile(path=folder / "labels.parquet", key="customer_id", at="at", key_type="string")
+    wanted = LabelFile(path=folder / "labels.parquet", key="customer_id", at="at", key_types=("string",))
     made = make(facts, wanted, Options(out=folder / "ours.parquet"))
     return {"rows": made.rows}
 

@@ -36,7 +36,8 @@ from mainstay.pipelines.run import Runner
 from mainstay.sources import open_source
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.testing.desk import close_desk, integration_of, open_desk
-from mainstay.testing.postgres import PostgresServer, free_port
+from mainstay.testing.ports import free_port
+from mainstay.testing.postgres import PostgresServer
 
 CHANGE = (
     "UPDATE customers SET f0 = f0 + 1, updated_at = clock_timestamp() "

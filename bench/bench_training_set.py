@@ -122,7 +122,7 @@ def ours(folder: Path, features: int) -> dict[str, Any]:
         now_us=BEGAN_US + 2 * SPAN_US,
         kept_since_us=0,
     )
-    wanted = LabelFile(path=folder / "labels.parquet", key="customer_id", at="at", key_type="string")
+    wanted = LabelFile(path=folder / "labels.parquet", key="customer_id", at="at", key_types=("string",))
     began = time.perf_counter()
     made = make(facts, wanted, Options(out=folder / "ours.parquet"))
     took = time.perf_counter() - began

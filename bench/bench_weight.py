@@ -31,7 +31,7 @@ from beside import ROOT, SCRIPTS, NotHere, environment, run_peer, uv, uv_variabl
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
-from mainstay.testing.postgres import free_port
+from mainstay.testing.ports import free_port
 
 
 class Peer(NamedTuple):
