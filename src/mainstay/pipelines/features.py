@@ -186,7 +186,8 @@ class FeatureWriter:
         position = literal(f'{{"{dataset.name}":[') + " || r._batch || ',' || r._ord || ']}'"
         evaluated = moment.ours_us if self.state.uses_as_of else None
         # sorted a piece at a time: the values of a large or wide set are more than memory
-        for own, computed in zip(self._ranges("_k"), self._ranges("k"), strict=True):
+        for low, high in self._ranges():
+            own, computed = _between("_k", low, high), _between("k", low, high)
             reader = self.current.reader(
                 "SELECT c.k, c.v, r._event AS event, coalesce(r._landed, 0) AS landed, r._warn AS warn, "
                 f"CASE WHEN r._k IS NULL THEN '{{}}' ELSE {position} END AS positions "
@@ -199,18 +200,19 @@ class FeatureWriter:
             for batch in reader:
                 yield packed_rows(batch, plan=plan, evaluated_us=evaluated)
 
-    def _ranges(self, key: str) -> list[str]:
-        """Conditions that part the keys of `computed` into ranges of so many rows that their values are few."""
+    def _ranges(self) -> list[tuple[str | None, str | None]]:
+        """Bounds, as literals, that part the keys of `computed` into ranges of so many rows that their values are few.
+
+        From the first on, up to the second; None: no bound.
+        """
         rows = max(CHUNK, MOST_VALUES // max(1, len(self.state.columns)))
+        if int(self.current.one("SELECT count(*) FROM computed")[0]) <= rows:
+            return [(None, None)]
         starts = self.current.sql(
             "SELECT k FROM (SELECT k, row_number() OVER (ORDER BY k) AS n FROM computed) "
             f"WHERE n > 1 AND n % {rows} = 1 ORDER BY k"
         )
-        bounds = [None, *(literal(str(k)) for (k,) in starts), None]
-        return [
-            " AND ".join(filter(None, [low and f"{key} >= {low}", high and f"{key} < {high}"])) or "TRUE"
-            for low, high in pairwise(bounds)
-        ]
+        return list(pairwise([None, *(literal(str(k)) for (k,) in starts), None]))
 
     def _load_keys(self, keys: pa.Table) -> None:
         self.current.db.register("affected_in", keys)
@@ -389,3 +391,7 @@ def blind_mappings(current: Current, datasets: dict[str, Dataset], state: Featur
             rows = f"{lost} quarantined row{'s' if lost != 1 else ''}"
             return f"{rows} of {name} cannot be mapped to a {shown_names(state.key)}"
     return ""
+
+
+def _between(key: str, low: str | None, high: str | None) -> str:
+    return " AND ".join(filter(None, [low and f"{key} >= {low}", high and f"{key} < {high}"])) or "TRUE"
