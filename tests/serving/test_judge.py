@@ -12,7 +12,8 @@ from mainstay.core.nouns import AnswerPolicy, Freshness, Policy
 from mainstay.core.ports import OnlineRow
 from mainstay.core.verdicts import Verdict
 from mainstay.serving import judge as judging
-from mainstay.serving.judge import DatasetTerms, Terms, derive, facts, judge, judge_error, judge_unseen, rejudge
+from mainstay.serving.judge import DatasetTerms, Terms, calm, derive, facts, judge, judge_error, judge_unseen, rejudge
+from mainstay.serving.judge_views import Seen, joint_terms, joint_unread, judge_views
 from tests.serving.toy import NOW, online_row
 
 DEFAULT = AnswerPolicy()
@@ -152,6 +153,19 @@ def test_a_failing_model_is_told_as_an_error() -> None:
     assert judge_error(before, standing(), "away", NOW).action == "fallback"
     refused = judge_error(before, standing(policy=AnswerPolicy(on_error="refuse")), "away", NOW)
     assert (refused.status, refused.verdict, refused.sentence) == (503, Verdict.ERROR, "away")
+
+
+def test_several_views_are_not_answered_from_while_state_cannot_be_asked() -> None:
+    part = standing()
+    seen = [Seen(view=name, asked=f"{name}_id", terms=part, row=online_row("A")) for name in ("customer", "product")]
+    joint = joint_terms(DEFAULT, [part, part], has_fallback=False)
+    assert judge_views(seen, joint, NOW).action == "answer"
+    blind = joint_unread(joint, "state does not answer")
+    judged = judge_views(seen, blind, NOW)
+    assert (judged.action, judged.verdict, judged.reason) == ("refuse", Verdict.ERROR, "on_stale")
+    again = joint_unread(blind, "")
+    assert judge_views(seen, again, NOW).action == "answer"
+    assert not calm(online_row("A"), again, NOW), "each row is looked at under its own view's terms, as before"
 
 
 def test_a_retry_is_asked_for_when_the_next_read_is_planned() -> None:
