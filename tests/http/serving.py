@@ -57,6 +57,10 @@ class Served(NamedTuple):
     server: WorkerServer
     port: int
 
+    @property
+    def grpc_port(self) -> int:
+        return self.server.grpc_port
+
     def caller(self, token: str | None = None) -> Caller:
         return Caller(self.port, token)
 
@@ -73,10 +77,10 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(toy: Toy, most: int = 256) -> Iterator[Served]:
+def serving(toy: Toy, most: int = 256, *, grpc: str = "") -> Iterator[Served]:
     listening = listen("127.0.0.1", 0)
     worker = Worker(toy.desk, lambda: None, "process")
-    server = WorkerServer(worker, most)
+    server = WorkerServer(worker, most, grpc=grpc)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

@@ -28,9 +28,8 @@ def clashes(integrations: Mapping[str, Integration]) -> Iterator[Finding]:
     ports: dict[tuple[str, int], list[str]] = defaultdict(list)
     for folder, one in integrations.items():
         names[one.name].append(folder)
-        page = one.settings.status_page
-        listening = [(one.settings.host, one.settings.port), *([(page.host, page.port)] if page else [])]
-        for host, port in listening:
+        beside = [at for at in (one.settings.status_page, one.settings.grpc) if at is not None]
+        for host, port in [(one.settings.host, one.settings.port), *((at.host, at.port) for at in beside)]:
             if port:
                 ports[host, port].append(folder)
     for name, folders in names.items():
@@ -41,7 +40,7 @@ def clashes(integrations: Mapping[str, Integration]) -> Iterator[Finding]:
     for (host, port), folders in ports.items():
         if len(folders) > 1:
             sentence = f"{' and '.join(folders)} both listen on {host} port {port}"
-            mend = "give each its own `settings: {port: ...}`, and status pages theirs"
+            mend = "give each its own `settings: {port: ...}`, and status pages and gRPC theirs"
             yield Finding(check="installation.ports", verdict=Verdict.FAIL, sentence=sentence, mend=mend)
 
 

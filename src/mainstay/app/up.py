@@ -15,13 +15,14 @@ import msgspec
 from mainstay import spec
 from mainstay.app import apply as applying
 from mainstay.app.commands import erase_again
+from mainstay.app.doors import need, reserve
 from mainstay.app.place import Place, applied_record, read_applied, whoami
 from mainstay.app.stores import open_state, ships_journal
 from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
-from mainstay.core.nouns import Integration, StatusPage
+from mainstay.core.nouns import Integration, Listener
 from mainstay.core.ports import State, StateReader, Write
 from mainstay.core.records import ModelVersion, NotApplied, ProcessState, encode
 from mainstay.models.registry import host_of
@@ -48,6 +49,7 @@ def up(
     workers: int | None,
     port: int | None,
     status_port: int | None = None,
+    grpc_port: int | None = None,
     host: str | None = None,
     say: Callable[[str], None],
 ) -> int:
@@ -58,13 +60,15 @@ def up(
         workers: API workers; None: as the file says.
         port: Of the API; None: as the file says. 0: a free one.
         status_port: Of the status page; None: as the file says. 0: a free one.
+        grpc_port: Of gRPC; None: as the file says. 0: a free one.
         say: Where lines for the operator go.
         host: Address of the API; None: as the file says.
     """
     place.home.create()
     try:
         with sole(place.home.up, owner=whoami("mainstay up")):
-            return _up(place, _Said(workers=workers, host=host, port=port, status_port=status_port), say)
+            said = _Said(workers=workers, host=host, port=port, status_port=status_port, grpc_port=grpc_port)
+            return _up(place, said, say)
     except LeaseOwned as error:
         raise Refused(
             f"{place.home.integration} is up already: {error.owner}", mend="stop it first, or look: mainstay status"
@@ -78,6 +82,7 @@ class _Said(msgspec.Struct, frozen=True, kw_only=True):
     host: str | None
     port: int | None
     status_port: int | None
+    grpc_port: int | None
 
 
 def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
@@ -99,11 +104,12 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         listener = patiently(lambda: listen(address, settings.port if said.port is None else said.port), say)
         bound = int(listener.getsockname()[1])
         count = settings.workers if said.workers is None else said.workers
-        looking = listen_for_page(state, clock, _page_of(integration, said.status_port), say)
+        looking = listen_for_page(state, clock, _listener_of(settings.status_page, said.status_port), say)
+        calls = _reserved(_listener_of(settings.grpc, said.grpc_port), say)
         children = [
             _loop_child(place, integration),
             *((_journal_child(place, integration),) if ships_journal(place.home) else ()),
-            *(_api_child(place, integration, listener.fileno(), bound, n) for n in range(1, count + 1)),
+            *(_api_child(place, integration, listener, calls, n) for n in range(1, count + 1)),
             *(() if looking is None else (_page_child(place, integration, looking),)),
         ]
         hosts = ModelHosts(place, state, clock)
@@ -121,24 +127,34 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         finally:
             hosts.close()
             listener.close()
-            if looking is not None:
-                looking.close()
+            for held in (looking, calls):
+                if held is not None:
+                    held.close()
     finally:
         state.close()
 
 
-def _page_of(integration: Integration, port: int | None) -> StatusPage | None:
-    """Where the status page is to be served; None: nowhere."""
-    page = integration.settings.status_page
+def _listener_of(said: Listener | None, port: int | None) -> Listener | None:
+    """Where something is to listen: as the file says, with the command line's port; None: nowhere."""
     if port is None:
-        return page
-    return StatusPage(port=port) if page is None else StatusPage(port=port, host=page.host)
+        return said
+    return Listener(port=port) if said is None else Listener(port=port, host=said.host)
+
+
+def _reserved(wanted: Listener | None, say: Callable[[str], None]) -> socket.socket | None:
+    """The port for gRPC. Each worker listens on it by itself: gRPC takes no listener that it did not make."""
+    if wanted is None:
+        return None
+    need("grpc")
+    held = patiently(lambda: reserve(wanted.host, wanted.port, setting="grpc: {port: ...}"), say)
+    say(f"gRPC on {wanted.host}:{held.getsockname()[1]}")
+    return held
 
 
 def listen_for_page(
     state: State,
     clock: Clock,
-    page: StatusPage | None,
+    page: Listener | None,
     say: Callable[[str], None],
     *,
     most_s: float = PAGE_WAIT_S,
@@ -243,13 +259,20 @@ def _journal_child(place: Place, integration: Integration) -> Child:
     return Child(name="journal", argv=argv)
 
 
-def _api_child(place: Place, integration: Integration, fd: int, port: int, number: int) -> Child:
-    slot = f"api-{number}"
-    argv = (
+def _api_child(
+    place: Place, integration: Integration, listener: socket.socket, calls: socket.socket | None, number: int
+) -> Child:
+    slot, fd = f"api-{number}", listener.fileno()
+    argv = [
         sys.executable, "-m", "mainstay.http.serve", "--home", str(place.home.root), "--integration", integration.name,
         "--fd", str(fd), "--slot", slot,
-    )  # fmt: skip
-    return Child(name=slot, argv=argv, fds=(fd,), ports={"http": port})
+    ]  # fmt: skip
+    ports = {"http": int(listener.getsockname()[1])}
+    if calls is not None:
+        host, port = calls.getsockname()[:2]
+        argv += ["--grpc", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
+        ports["grpc"] = int(port)
+    return Child(name=slot, argv=tuple(argv), fds=(fd,), ports=ports)
 
 
 def _page_child(place: Place, integration: Integration, listener: socket.socket) -> Child:

@@ -29,6 +29,9 @@ def up(
     status_port: Annotated[
         int | None, typer.Option(help="Port of the status page; as the file says when left out.")
     ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for gRPC (extra `grpc`); as the file says when left out.")
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", envvar="MAINSTAY_TRACE", help="Send traces by OpenTelemetry (extra `otel`).")
     ] = False,
@@ -53,10 +56,11 @@ def up(
     say = logs.sayer(os.environ, SystemClock(), sys.stderr)
     files = session.find_files()
     if len(files) > 1:
-        alone = (workers, port, status_port) == (None, None, None)
+        alone = (workers, port, status_port, grpc_port) == (None, None, None, None)
         return _all(session, files, say, host=host or None, alone=alone)
     place = locate(session.find_file(), session.find_home())
-    return run_up(place, workers=workers, host=host or None, port=port, status_port=status_port, say=say)
+    ports = {"port": port, "status_port": status_port, "grpc_port": grpc_port}
+    return run_up(place, workers=workers, host=host or None, **ports, say=say)
 
 
 def _all(session: Session, files: Sequence[Path], say: Callable[[str], None], *, host: str | None, alone: bool) -> int:
@@ -66,7 +70,7 @@ def _all(session: Session, files: Sequence[Path], say: Callable[[str], None], *,
 
     if not alone:
         mend = "write `settings: {workers: ..., port: ...}` in each file, or name one: --file FOLDER"
-        options = "--workers, --port and --status-port"
+        options = "--workers, --port, --status-port and --grpc-port"
         raise Refused(f"{options} are about one integration, and here are {len(files)}", mend=mend)
     read = {}
     for file in files:

@@ -336,8 +336,8 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     review_after_us: int | None = None
 
 
-class StatusPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the status page listens."""
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """Where something other than the API itself listens."""
 
     port: int
     host: str = "127.0.0.1"
@@ -364,8 +364,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     host: str = "127.0.0.1"
     port: int = 8700
-    status_page: StatusPage | None = None
+    status_page: Listener | None = None
     """None: it is not served."""
+    grpc: Listener | None = None
+    """None: nothing is answered over gRPC."""
     free_disk: FreeDisk = FreeDisk()
     """Below it `status` warns."""
     retention_us: dict[str, int] = {}

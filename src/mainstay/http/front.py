@@ -9,8 +9,8 @@ import asyncio
 import itertools
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -25,6 +25,7 @@ from mainstay.http.problems import Told
 from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
+from mainstay.serving.faults import unforeseen
 from mainstay.serving.reply import Answer, Refusal
 from mainstay.serving.request import BadRequest, read_predict
 from mainstay.serving.view import Snapshot
@@ -41,6 +42,9 @@ TOGETHER = 32
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
 
+HEALTH = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/ping", "/health"))
+"""Open to everybody: for load balancers, and for the clients of each protocol."""
+
 CARD = re.compile(r"/v1/[^/]+/card(\.js|/decisions)?")
 """Paths of the decision card."""
 
@@ -56,6 +60,14 @@ Answered = Callable[[int, bytes, bytes], None]
 Turn = tuple[str, Call, Answered]
 
 
+class Family(NamedTuple):
+    """A protocol other than our own: which paths are its, what answers them, and how its clients read an error."""
+
+    speaks: Callable[[str], bool]
+    door: Callable[[Scope, Receive, Call], Awaitable[Told | Refusal]]
+    dressed: Callable[[Told], Told]
+
+
 def report(line: str) -> None:
     """One line for the operator on standard error."""
     sys.stderr.write(line + "\n")
@@ -68,6 +80,7 @@ class Front:
         desk: What answers.
         inner: The routes that are not on the hot path.
         card: The decision card's own routes, which take its tokens in place of API keys.
+        families: The other protocols that are spoken here.
         waiting: How many requests this worker has begun or queued.
         most: Above how many of them new ones are refused.
     """
@@ -80,10 +93,12 @@ class Front:
         most: int = WAITING_MOST,
         *,
         card: ASGIApp | None = None,
+        families: Sequence[Family] = (),
     ) -> None:
         self._desk = desk
         self._inner = inner
         self._card = card
+        self._families = families
         self._waiting = waiting
         self._most = most
         self._boot = new_id("q")[:8]
@@ -102,9 +117,14 @@ class Front:
         if scope["type"] != "http":
             return
         path: str = scope["path"]
-        if path.startswith("/health/"):
+        if path in HEALTH or path.startswith("/health/"):
             await self._health(scope, path, send)
             return
+        if self._families:
+            family = next((one for one in self._families if one.speaks(path)), None)
+            if family is not None:
+                await self._speak(family, scope, receive, send)
+                return
         began_us = self._desk.clock.monotonic_us()
         if self._waiting() > self._most:
             self._desk.meter.shed()
@@ -226,6 +246,35 @@ class Front:
         await send({"type": "http.response.start", "status": 200, "headers": start})
         await send({"type": "http.response.body", "body": out})
 
+    async def _speak(self, family: Family, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of another protocol, whose errors are told as its clients read them."""
+        desk = self._desk
+        began_us = desk.clock.monotonic_us()
+        request = self._request_id(scope["headers"])
+        reason = ""
+        if self._waiting() > self._most:
+            desk.meter.shed()
+            told = family.dressed(self._busy)
+        else:
+            caller = self._caller(scope["headers"], scope["path"])
+            if isinstance(caller, Told):
+                told = family.dressed(caller)
+            else:
+                try:
+                    reply = await family.door(scope, receive, Call(caller.id, request, began_us))
+                except Gone:
+                    return
+                except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets an error
+                    reply = family.dressed(problem_of(error, request))
+                if isinstance(reply, Refusal):
+                    reason = reply.reason
+                    reply = family.dressed(problems.refused(reply, request))
+                told = reply
+            desk.meter.predicted(told.status, desk.clock.monotonic_us() - began_us, reason=reason)
+        if desk.draining:
+            told = msgspec.structs.replace(told, headers=(*told.headers, _CLOSE))
+        await respond(send, told, request, kind=None)
+
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The other routes, whose failures become problems too."""
         status = 0
@@ -253,18 +302,22 @@ class Front:
 
     async def _health(self, scope: Scope, path: str, send: Send) -> None:
         """Open to everybody, so it says little: alive, or why not ready."""
-        if path not in ("/health/live", "/health/ready"):
+        if path not in HEALTH:
             await respond(send, problems.told("not_found", 404, "there are /health/live and /health/ready"))
             return
         if scope["method"] not in ("GET", "HEAD"):
             wrong = problems.told("method", 405, "health is asked by GET")
             await respond(send, msgspec.structs.replace(wrong, headers=((b"allow", b"GET, HEAD"),)))
             return
-        if path == "/health/live":
+        if path.endswith("/live"):
             await respond(send, Told(200, b'{"live":true}'), kind=_JSON)
             return
         reasons = self._desk.not_ready()
         body = _encode({"ready": not reasons, "reasons": reasons})
+        if path.startswith("/v2/") and reasons:
+            body = _encode({"ready": False, "reasons": reasons, "error": "; ".join(reasons)})
+        elif path in ("/ping", "/health") and not reasons:
+            body = b"\n"
         headers = ((b"retry-after", b"2"),) if reasons else ()
         await respond(send, Told(503 if reasons else 200, body, headers), kind=_JSON)
 
@@ -315,8 +368,7 @@ def problem_of(error: Exception, request: str) -> Told:
         plain = problems.told(code, error.status_code, error.detail, request=request)
         headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
         return msgspec.structs.replace(plain, headers=headers)
-    frames = " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(error.__traceback__)))
-    report(f"request {request} failed with {type(error).__name__} in {frames}")
+    report(unforeseen(error, request))
     return problems.told("internal", 500, "the operator finds the cause in the log under this request", request=request)
 
 
@@ -324,9 +376,11 @@ def _lines(kind: tuple[bytes, bytes], request: str, headers: Iterable[tuple[byte
     return b"".join([b"%b: %b\r\n" % each for each in (kind, (b"x-request-id", request.encode()), *headers)])
 
 
-async def respond(send: Send, answer: Told, request: str = "", kind: tuple[bytes, bytes] = _PROBLEM) -> None:
-    """Sends a whole response."""
-    headers = [kind, (b"content-length", str(len(answer.body)).encode()), *answer.headers]
+async def respond(send: Send, answer: Told, request: str = "", kind: tuple[bytes, bytes] | None = _PROBLEM) -> None:
+    """Sends a whole response. `kind`: its content type, where the answer's own headers have none."""
+    headers = [(b"content-length", str(len(answer.body)).encode()), *answer.headers]
+    if kind is not None:
+        headers.insert(0, kind)
     if request:
         headers.append((b"x-request-id", request.encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -7,11 +7,9 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core.errors import MainstayError, NotFound, StoreError
-from mainstay.serving.answer import NotReady
-from mainstay.serving.card_tokens import BadToken
+from mainstay.core.errors import MainstayError
+from mainstay.serving.faults import fault_of
 from mainstay.serving.reply import Refusal
-from mainstay.serving.request import BadRequest
 
 PROBLEM = b"application/problem+json"
 
@@ -32,6 +30,8 @@ TITLES: dict[str, str] = {
     "card_origin": "This page may not show the card",
     "not_found": "Not found",
     "method": "Wrong method",
+    "media_type": "The body's type or encoding is not taken",
+    "not_supported": "Not supported here",
     "too_large": "The body is too large",
     "bad_request": "The body is not JSON",
     "invalid": "The body does not fit",
@@ -95,20 +95,7 @@ def refused(refusal: Refusal, request: str) -> Told:
 
 
 def failed(error: MainstayError, request: str) -> Told:
-    """Any of our errors. Where it happened is told only when it is a field of the request."""
-    match error:
-        case BadRequest():
-            code = "bad_request" if error.status == 400 else "invalid"
-            return told(code, error.status, error.sentence, mend=error.mend, where=error.where, request=request)
-        case BadToken():
-            code = "card_expired" if error.expired else "card_token"
-            return told(code, 401, error.sentence, mend=error.mend, request=request)
-        case NotFound():
-            return told("not_found", 404, error.sentence, mend=error.mend, request=request)
-        case NotReady():
-            return told("not_ready", 503, error.sentence, retry_after=2, request=request)
-        case StoreError():
-            detail = "one of our stores could not do what was asked; nothing was recorded"
-            return told("not_ready", 503, detail, retry_after=2, request=request)
-        case _:
-            return told("internal", 500, "the request could not be answered", request=request)
+    """Any of our errors."""
+    fault = fault_of(error)
+    more = {"mend": fault.mend, "where": fault.where, "request": request}
+    return told(fault.code, fault.status, fault.detail, retry_after=fault.retry_after, **more)

@@ -14,10 +14,12 @@ from mainstay.core.clock import iso
 from mainstay.core.errors import NotFound
 from mainstay.core.inputs import ModelInput
 from mainstay.core.records import ApiKey
-from mainstay.http import docs_page, metrics, openapi, problems
+from mainstay.http import docs_page, invocations, metrics, oip, openapi, problems
 from mainstay.http.body import read_body
 from mainstay.http.card import CardDoor, script
-from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Front
+from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Family, Front
+from mainstay.http.invocations import InvocationsDoor
+from mainstay.http.oip import OipDoor
 from mainstay.serving import contract, keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
@@ -32,7 +34,11 @@ ROUTE = "mainstay.route"
 
 def application(desk: Desk, waiting: Any = lambda: 0, most: int = WAITING_MOST) -> ASGIApp:
     """The whole ASGI application of a worker. `waiting` tells how many requests it has begun or queued."""
-    return Front(desk, _Inner(desk), waiting, most, card=CardDoor(desk))
+    families = (
+        Family(lambda path: path == "/v2" or path.startswith("/v2/"), OipDoor(desk), oip.dressed),
+        Family(lambda path: path in invocations.PATHS, InvocationsDoor(desk), invocations.dressed),
+    )
+    return Front(desk, _Inner(desk), waiting, most, card=CardDoor(desk), families=families)
 
 
 class _Inner:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from mainstay.app import tracing
+from mainstay.app.doors import Door, open_door
 from mainstay.app.supervisor import orphaned
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
@@ -46,10 +47,16 @@ class WorkerServer(uvicorn.Server):
         worker: What answers.
         most: Requests begun or queued, above which new ones are refused.
         trace: Where spans go, if they are asked for.
+        grpc: `host:port` on which gRPC is answered too; empty: nowhere.
     """
 
-    def __init__(self, worker: Worker, most: int = WAITING_MOST, *, trace: Trace | None = None) -> None:
+    def __init__(self, worker: Worker, most: int = WAITING_MOST, *, trace: Trace | None = None, grpc: str = "") -> None:
         self._worker = worker
+        self._grpc = grpc
+        self._door: Door | None = None
+        self.grpc_port = 0
+        """What is listened on once started; 0: nothing."""
+        self._most = most
         self._work: list[asyncio.Task[None]] = []
         self._leaving = False
         self._when = 0
@@ -74,8 +81,15 @@ class WorkerServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts answering, and what goes on beside it."""
-        await super().startup(sockets)
         worker = self._worker
+        if self._grpc:
+            self._door = open_door("grpc", worker.desk, report, self._most)
+            try:
+                self.grpc_port = await self._door.start(self._grpc)
+            except OSError as error:
+                report(f"gRPC is not answered: {error}")
+                self.should_exit = True  # the supervisor starts this worker again, a little later
+        await super().startup(sockets)
         self._work = [
             asyncio.create_task(forever(worker.refresh, REFRESH_US / 1_000_000)),
             asyncio.create_task(forever(self._look, 1.0)),
@@ -86,7 +100,8 @@ class WorkerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finishes what was begun."""
-        await super().shutdown(sockets)
+        leaving = [] if self._door is None else [self._door.stop(DRAIN_SECONDS)]
+        await asyncio.gather(super().shutdown(sockets), *leaving)
         for task in self._work:
             task.cancel()
 
@@ -119,7 +134,13 @@ class WorkerServer(uvicorn.Server):
 
 
 def run_worker(
-    root: Path, integration: str, listening: socket.socket, *, slot: str = "api-1", clock: Clock | None = None
+    root: Path,
+    integration: str,
+    listening: socket.socket,
+    *,
+    slot: str = "api-1",
+    grpc: str = "",
+    clock: Clock | None = None,
 ) -> int:
     """Answers on `listening` until told to stop. Returns the exit code: 0, also after SIGTERM."""
     from mainstay.app.worker import open_worker
@@ -133,7 +154,7 @@ def run_worker(
         report(f"{slot} cannot start: {error}")
         return error.exit_code
     try:
-        WorkerServer(worker, trace=trace).run(sockets=[listening])
+        WorkerServer(worker, trace=trace, grpc=grpc).run(sockets=[listening])
     finally:
         worker.close()
         if trace is not None:
@@ -148,10 +169,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--integration", required=True)
     parser.add_argument("--fd", type=int, required=True, help="the inherited listening socket")
     parser.add_argument("--slot", default="api-1", help="this worker's name among its siblings")
+    parser.add_argument("--grpc", default="", help="host:port on which gRPC is answered too")
     given = parser.parse_args(argv)
     # Between this line and uvicorn's own handlers a SIGTERM ends the process, which has answered nobody yet.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return run_worker(given.home, given.integration, socket.socket(fileno=given.fd), slot=given.slot)
+    listening = socket.socket(fileno=given.fd)
+    return run_worker(given.home, given.integration, listening, slot=given.slot, grpc=given.grpc)
 
 
 if __name__ == "__main__":

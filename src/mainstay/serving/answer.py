@@ -7,7 +7,7 @@ that answer from another process without holding the event loop. Stores and the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,7 +24,7 @@ from mainstay.serving.judge_views import judge_views
 from mainstay.serving.meter import Meter
 from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
-from mainstay.serving.request import Key, PredictRequest, Scalar
+from mainstay.serving.request import Key, PredictRequest, Scalar, Together
 from mainstay.serving.view import Snapshot
 from mainstay.serving.view_rows import as_one, key_texts, named, seen_of
 from mainstay.serving.work import Call, Work
@@ -125,6 +125,44 @@ class Answering:
             await asyncio.sleep(0)
         return Batch(results)
 
+    async def predict_together(self, snap: Snapshot, asked: Together, call: Call) -> list[Answer] | Refusal:
+        """Answers to all of `asked`, or the first refusal: for protocols that have no error for a row.
+
+        Where one is refused, the receipts of the others say that they were not given either.
+        Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
+        """
+        plan, model = _usable(snap)
+        works = self._laid_out(snap, plan, asked)
+        for start in range(0, len(works), CHUNK):
+            part = works[start : start + CHUNK]
+            if model.capabilities.blocking:
+                await self._run_elsewhere(snap, model, part)
+            else:
+                self._run(snap, model, part)
+            if len(works) > CHUNK:
+                await asyncio.sleep(0)
+        if snap.integration.settings.durability == "power":
+            return await asyncio.to_thread(self._finish_together, snap, works, call)
+        return self._finish_together(snap, works, call)
+
+    def _finish_together(self, snap: Snapshot, works: Sequence[Work], call: Call) -> list[Answer] | Refusal:
+        judged = [self._settle(snap, work) for work in works]
+        refusing = next((place for place, one in enumerate(judged) if one.action == "refuse"), None)
+        if refusing is not None:
+            for place, work in enumerate(works):
+                if judged[place].action != "refuse":
+                    work.judged = judging.judge_beside(judged[place], refusing)
+                    work.answer = None
+        replies = [self._reply(snap, work, call) for work in works]
+        refusals = [one for one in replies if isinstance(one, Refusal)]
+        if not refusals:
+            return [one for one in replies if isinstance(one, Answer)]
+        first = next((one for one in refusals if one.reason != "beside"), refusals[0])
+        if refusing is None or len(works) == 1:
+            return first
+        told = f"row {refusing}: {first.sentence}; so no row of this request is answered"
+        return msgspec.structs.replace(first, sentence=told)
+
     def close(self) -> None:
         """Lets go of the threads that wait for models."""
         if self._threads is not None:
@@ -133,30 +171,42 @@ class Answering:
     def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
         sent = plan.check_sent(inputs) if inputs or plan.request else None
         if snap.keyed is not None or isinstance(key, dict):
-            return self._prepared(snap, plan, [self._named(snap, key, "key")], sent)[0]
+            work = self._named(snap, key, "key")
+            work.sent = sent
+            return self._prepared(snap, plan, [work])[0]
         text = key if snap.key_type == "string" and type(key) is str else key_text(key, snap.key_type)
         work = Work(text)
+        work.sent = sent
         if snap.feature_set is not None:
             try:
                 work.row = self._online.get(snap.feature_set.digest, text)
             except StoreError as error:
                 self._unseen(snap, [work], error)
-        self._prepare(snap, plan, work, sent)
+        self._prepare(snap, plan, work)
         return work
 
     def _all(self, snap: Snapshot, plan: InputPlan, request: PredictRequest) -> tuple[list[Work], Sequence[Key | None]]:
         """A work for every key or row of the request, each validated before any is judged."""
         if request.rows is not _UNSET:
-            works = []
-            for place, given in enumerate(request.rows):
-                work = Work(None)
-                work.inputs = plan.given(given, f"rows[{place}]")
-                works.append(work)
+            works = _given(plan, request.rows, "rows")
             return works, [None] * len(works)
         keys: list[Key] = [] if request.keys is _UNSET else list(request.keys)
         sent = plan.check_sent(request.inputs)
         works = [self._named(snap, key, f"keys[{place}]") for place, key in enumerate(keys)]
-        return self._prepared(snap, plan, works, sent), keys
+        for work in works:
+            work.sent = sent
+        return self._prepared(snap, plan, works), keys
+
+    def _laid_out(self, snap: Snapshot, plan: InputPlan, asked: Together) -> list[Work]:
+        """A work for every key or row of `asked`, each key with its own request-time inputs."""
+        if not asked.keys:
+            return _given(plan, asked.rows, asked.where)
+        works = []
+        for place, key in enumerate(asked.keys):
+            work = self._named(snap, key, f"{asked.where}[{place}]")
+            work.sent = plan.check_sent(asked.sent[place] if asked.sent else None)
+            works.append(work)
+        return self._prepared(snap, plan, works)
 
     @staticmethod
     def _named(snap: Snapshot, key: Key, where: str) -> Work:
@@ -169,7 +219,7 @@ class Answering:
         work.keys = found.keys
         return work
 
-    def _prepared(self, snap: Snapshot, plan: InputPlan, works: list[Work], sent: dict[str, Any] | None) -> list[Work]:
+    def _prepared(self, snap: Snapshot, plan: InputPlan, works: list[Work]) -> list[Work]:
         """Fetches the rows of all of them, a look-up for each view, and lays each out for the model."""
         try:
             if snap.keyed is not None:
@@ -186,7 +236,7 @@ class Answering:
         except StoreError as error:
             self._unseen(snap, works, error)
         for work in works:
-            self._prepare(snap, plan, work, sent)
+            self._prepare(snap, plan, work)
         return works
 
     def _unseen(self, snap: Snapshot, works: Sequence[Work], error: StoreError) -> None:
@@ -199,7 +249,7 @@ class Answering:
             work.now_us = now_us
             work.judged = judging.judge_unseen(snap.terms, _UNSEEN, now_us)
 
-    def _prepare(self, snap: Snapshot, plan: InputPlan, work: Work, sent: dict[str, Any] | None) -> None:
+    def _prepare(self, snap: Snapshot, plan: InputPlan, work: Work) -> None:
         """Judges once before the model is asked, so that it is not asked in vain, and lays out its inputs."""
         if work.judged is not None:
             return
@@ -213,7 +263,7 @@ class Answering:
                 return
         if row is None or row.values is None:
             return
-        work.inputs = plan.row(row.values, sent)
+        work.inputs = plan.row(row.values, work.sent)
         if plan.keyed:
             plan.fill(work.inputs, row.key)
         absent = plan.absent(work.inputs)
@@ -244,6 +294,11 @@ class Answering:
 
     def _finish(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
         """Judges at the moment of answering, writes the receipt, and only then makes the reply."""
+        self._settle(snap, work)
+        return self._reply(snap, work, call)
+
+    def _settle(self, snap: Snapshot, work: Work) -> Judgement:
+        """Judges at the moment of answering, and sets what is given."""
         terms = snap.terms
         judged = work.judged
         if judged is None:
@@ -259,7 +314,13 @@ class Answering:
                 work.error = work.error or "the model did not answer"
                 judged = judging.judge_error(judged, terms, work.error, now_us)
         work.judged = judged
-        work.answer = output = self._output(snap, work, judged)
+        work.answer = self._output(snap, work, judged)
+        return judged
+
+    def _reply(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
+        """Writes the receipt, and only then makes the reply."""
+        judged, output = work.judged, work.answer
+        assert judged is not None
         as_of = _as_of_text(snap, judged)
         age = None if judged.age_us is None else judged.age_us / 1_000_000
         receipt = self._record(snap, work, call)
@@ -310,6 +371,16 @@ class Answering:
             return None
         self.journal_problem = ""
         return written
+
+
+def _given(plan: InputPlan, rows: Sequence[Mapping[str, Any]], where: str) -> list[Work]:
+    """A work for each of the caller's own rows. Raises BadRequest."""
+    works = []
+    for place, given in enumerate(rows):
+        work = Work(None)
+        work.inputs = plan.given(given, f"{where}[{place}]")
+        works.append(work)
+    return works
 
 
 def _together(snap: Snapshot, work: Work, now_us: int) -> Judgement:

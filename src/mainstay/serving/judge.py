@@ -18,7 +18,7 @@ from mainstay.core.records import DatasetState, FeatureSetState
 from mainstay.core.verdicts import Verdict, worst
 
 Action = Literal["answer", "flag", "fallback", "refuse"]
-Reason = Literal["", "on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error"]
+Reason = Literal["", "on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error", "beside"]
 
 STATUS: dict[str, int] = {
     "on_warn": 409,
@@ -27,8 +27,9 @@ STATUS: dict[str, int] = {
     "on_deleted": 410,
     "on_stale": 503,
     "on_error": 503,
+    "beside": 424,
 }
-"""What each policy refuses with."""
+"""What each policy refuses with; `beside` is none: another row of a request that is answered whole or not at all."""
 
 _STRICT: dict[str, int] = {"answer": 0, "flag": 1, "fallback": 2, "refuse": 3}
 # Between equally strict policies with equally bad verdicts, the one that tells the caller most decides.
@@ -200,6 +201,13 @@ def judge_error(before: Judgement, standing: Terms, sentence: str, now_us: int) 
     joined = "; ".join(part for part in (sentence, before.sentence) if part)
     verdict = worst((before.verdict, Verdict.ERROR))
     return msgspec.structs.replace(after, verdict=verdict, sentence=joined)
+
+
+def judge_beside(before: Judgement, place: int) -> Judgement:
+    """The judgement of a row that was fit to be answered, in a request whose row `place` is refused."""
+    sentence = f"row {place} of the same request was refused"
+    changes = {"action": "refuse", "reason": "beside", "status": STATUS["beside"], "sentence": sentence}
+    return msgspec.structs.replace(before, **changes, retry_after=None)
 
 
 def judge_given(standing: Terms, now_us: int) -> Judgement:

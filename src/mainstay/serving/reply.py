@@ -106,6 +106,7 @@ MEND: dict[str, str] = {
     "on_deleted": "the source deleted this row; ask for a key that exists",
     "on_stale": "try again after Retry-After; the operator sees the cause in `mainstay status`",
     "on_error": "try again after Retry-After; the operator sees the cause in `mainstay status`",
+    "beside": "send the other rows again, without the one that was refused",
     "no_receipt": "the operator must free space in the journal's folder",
 }
 """What to do about each refusal."""

@@ -39,6 +39,17 @@ class PredictRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Request-time inputs, where the file allows them; they go to every key of the request."""
 
 
+class Together(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys or rows that are answered all or none. One of the two lists is empty; both are bounded by the reader."""
+
+    keys: list[Key] = []
+    sent: list[dict[str, Scalar]] = []
+    """Request-time inputs, one object for each key; empty: none were sent."""
+    rows: list[dict[str, Scalar]] = []
+    where: str = "rows"
+    """What errors call the list."""
+
+
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     receipt: str
     decision: str
@@ -167,7 +178,7 @@ def explain(body: bytes, kind: type[msgspec.Struct], error: Exception) -> BadReq
         return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         return BadRequest(f"the body is not JSON: {broken}", mend="send a JSON object", status=400)
-    if _deeper(raw, DEPTH_MOST):
+    if deeper(raw, DEPTH_MOST):
         return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
     if not isinstance(raw, dict):
         return BadRequest(f"wanted a JSON object, found {came(raw)}", mend='send {"key": "..."}')
@@ -217,13 +228,14 @@ def _inner(value: object) -> object:
     return value
 
 
-def _deeper(value: object, left: int) -> bool:
+def deeper(value: object, left: int) -> bool:
+    """Whether JSON is nested more than `left` levels deep."""
     if not isinstance(value, dict | list):
         return False
     if left == 0:
         return True
     parts: Iterable[object] = value.values() if isinstance(value, dict) else value
-    return any(_deeper(part, left - 1) for part in parts)
+    return any(deeper(part, left - 1) for part in parts)
 
 
 def unknown_field(name: str, known: Iterable[str], where: str = "") -> BadRequest:

@@ -58,6 +58,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the applied file."""
     version: ModelVersion | None
     model: LoadedModel | None
+    versions: tuple[int, ...] = ()
+    """The versions that a caller may address: the one that answers, and the one before it."""
     feature_set: FeatureSetState | None
     """Of several views, the first one's."""
     key_type: ColumnType
@@ -152,6 +154,9 @@ class WorkerView:
         self._models: dict[int, LoadedModel] = {}
         self._leaving: list[tuple[int, LoadedModel]] = []
         self._retry_us: int | None = None
+        self._wished = 0
+        self._wish = threading.Event()
+        self._other: Snapshot | None = None
         self.now: Snapshot | None = None
         self.problem = ""
         """Why the newest state is not the one that answers; empty when it is."""
@@ -165,10 +170,11 @@ class WorkerView:
         self._close_left(at_us)
         try:
             seen = self._state.changed()
-            due = self._retry_us is not None and at_us >= self._retry_us
+            due = (self._retry_us is not None and at_us >= self._retry_us) or self._wish.is_set()
             if seen == self._seen and not due:
                 return False
             self._retry_us = None
+            self._wish.clear()
             self.problem = ""
             snapshot = self._read(at_us)
         except MainstayError as error:
@@ -182,6 +188,22 @@ class WorkerView:
             self.now = snapshot
         return True
 
+    def other(self, number: int) -> Snapshot | None:
+        """The picture in which version `number`, one of `now.versions`, answers.
+
+        None while it is not loaded: the thread that calls `refresh` loads it, now that it was asked for.
+        """
+        snap, other = self.now, self._other
+        if snap is None or number not in snap.versions:
+            return None
+        if snap.version is not None and snap.version.number == number:
+            return snap
+        if other is not None and other.version is not None and other.version.number == number:
+            return other
+        self._wished = number
+        self._wish.set()
+        return None
+
     def watch(self) -> None:
         """Looks whether state owes an answer for too long. Never waits: for a thread other than that of `refresh`."""
         if self._blind_us is None:
@@ -193,6 +215,7 @@ class WorkerView:
             if snap is not None and blind != bool(snap.terms.unread):
                 told = judge.unread if snap.keyed is None else joint_unread
                 self.now = msgspec.structs.replace(snap, terms=told(snap.terms, BLIND if blind else ""))
+                self._other = None  # what was known of it is as old; whoever wants it asks again
 
     def close(self) -> None:
         """Closes every loaded model."""
@@ -202,7 +225,7 @@ class WorkerView:
             model.close()
         self._leaving.clear()
         self._models.clear()
-        self.now = None
+        self.now = self._other = None
 
     def _read(self, at_us: int) -> Snapshot | None:
         applied = self._one("applied", "file", Applied)
@@ -211,6 +234,47 @@ class WorkerView:
             return None
         integration = self._integration(applied)
         version, model = self._answering(at_us)
+        before = self._before(version)
+        wished = before if before is not None and before.number == self._wished else None
+        other = self._wished_model(wished)
+        if wished is not None and other is None:
+            before = None
+        versions = tuple(one.number for one in (version, before) if one is not None)
+        self._other = None
+        if wished is not None and other is not None:
+            self._other = self._picture(applied, integration, wished, other, versions)
+        return self._picture(applied, integration, version, model, versions)
+
+    def _wished_model(self, version: ModelVersion | None) -> LoadedModel | None:
+        """The model of a version that somebody asked for and that does not answer; None where it does not load."""
+        if version is None:
+            return None
+        if version.number not in self._models:
+            try:
+                self._models[version.number] = self._open_model(version)
+            except MainstayError as error:
+                self.problem = f"model version {version.number} was asked for and does not load: {error.sentence}"
+        return self._models.get(version.number)
+
+    def _before(self, version: ModelVersion | None) -> ModelVersion | None:
+        """The version that answered before, as long as what it reads is still published."""
+        chosen = self._one("answering", "champion", Answering)
+        if version is None or chosen is None or chosen.version != version.number or not chosen.previous:
+            return None
+        before = self._one("model", f"{chosen.previous:06d}", ModelVersion)
+        if before is None or before.retired_us is not None:
+            return None
+        pinned = [self._one("feature_set", digest, FeatureSetState) for digest in before.feature_sets]
+        return before if all(one is not None and not one.retired for one in pinned) else None
+
+    def _picture(
+        self,
+        applied: Applied,
+        integration: Integration,
+        version: ModelVersion | None,
+        model: LoadedModel | None,
+        versions: tuple[int, ...],
+    ) -> Snapshot:
         sets = self._feature_sets(integration, version)
         feature_set = sets[0] if sets else None
         states = {name: state for name in integration.datasets if (state := self._one("dataset", name, DatasetState))}
@@ -229,6 +293,7 @@ class WorkerView:
             applied=applied.digest,
             version=version,
             model=model,
+            versions=versions,
             feature_set=feature_set,
             key_type=feature_set.key_type if feature_set else "string",
             columns=given_by.columns,

@@ -39,6 +39,7 @@ class Work:
         "raw",
         "row",
         "rows",
+        "sent",
         "unseen",
     )
 
@@ -47,6 +48,8 @@ class Work:
         """None for a row that came with the request."""
         self.row: OnlineRow | None = None
         """Of several views, their rows as one; None where a view has none."""
+        self.sent: dict[str, Any] | None = None
+        """Its request-time inputs, checked."""
         self.keys: tuple[str, ...] = ()
         """Each view's key, where there are several."""
         self.rows: tuple[OnlineRow | None, ...] = ()

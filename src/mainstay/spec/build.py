@@ -324,17 +324,21 @@ def _fallback(part: dict[str, Any] | None) -> nouns.Fallback | None:
 
 def _settings(file: shape.FilePart) -> nouns.Settings:
     kept: dict[str, int | None] = file.retention.model_dump()
-    page = file.settings.status_page
     return nouns.Settings(
         durability=file.settings.durability,
         without_receipt=file.settings.without_receipt,
         workers=file.settings.workers,
         host=file.settings.host,
         port=file.settings.port,
-        status_page=None if page is None else nouns.StatusPage(port=page.port, host=page.host),
+        status_page=_listener(file.settings.status_page),
+        grpc=_listener(file.settings.grpc),
         free_disk=_free_disk(file.settings.free_disk),
         retention_us={role: duration for role, duration in kept.items() if duration is not None},
     )
+
+
+def _listener(part: shape.ListenerPart | None) -> nouns.Listener | None:
+    return None if part is None else nouns.Listener(port=part.port, host=part.host)
 
 
 def _free_disk(said: tuple[float | None, int] | None) -> nouns.FreeDisk:

@@ -372,7 +372,7 @@ class AnswerPart(Part):
     on_error: Literal["refuse", "fallback"] = "fallback"
 
 
-class StatusPagePart(Part):
+class ListenerPart(Part):
     port: int = Field(ge=0, le=65_535, examples=[8701])
     host: str = Field(default="127.0.0.1", min_length=1)
 
@@ -384,7 +384,8 @@ class SettingsPart(Part):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=0, le=65_535)
     free_disk: FreeDisk | None = Field(default=None, description="The least that must be free on the home's disk.")
-    status_page: StatusPagePart | None = Field(default=None, examples=["{port: 8701}"])
+    status_page: ListenerPart | None = Field(default=None, examples=["{port: 8701}"])
+    grpc: ListenerPart | None = Field(default=None, examples=["{port: 8702}"])
 
 
 class CardPart(Part):

@@ -1,0 +1,73 @@
+"""The doors that a worker opens beside HTTP: literal name -> "module:Class", loaded only where one is asked for."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from importlib import import_module
+from typing import Protocol, cast
+
+from mainstay.app.supervisor import PortTaken
+from mainstay.core.errors import Refused
+from mainstay.serving.desk import Desk
+
+BUILT_IN = {"grpc": "mainstay.grpc.door:GrpcDoor"}
+EXTRAS = {"grpc": "mainstay[grpc]"}
+
+
+class Door(Protocol):
+    """Answers a desk's callers by another protocol, on the event loop of its worker."""
+
+    async def start(self, address: str) -> int:
+        """Listens on `host:port`, which other workers share. Returns the port."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes nothing new, and lets what was begun come to its end for so long."""
+
+
+class DoorClass(Protocol):
+    """What a door's "module:Class" names."""
+
+    def __call__(self, desk: Desk, report: Callable[[str], None], waiting: int) -> Door: ...
+
+
+def open_door(name: str, desk: Desk, report: Callable[[str], None], waiting: int) -> Door:
+    """The door of this name, not yet listening. Raises Refused where what it needs is not installed."""
+    return _class_of(name)(desk, report, waiting)
+
+
+def need(name: str) -> None:
+    """Raises Refused where what a door needs is not installed."""
+    _class_of(name)
+
+
+def _class_of(name: str) -> DoorClass:
+    module, _, attribute = BUILT_IN[name].partition(":")
+    try:
+        return cast("DoorClass", getattr(import_module(module), attribute))
+    except ImportError as error:
+        mend = f"pip install '{EXTRAS[name]}'"
+        raise Refused(f"the {name} door needs a package that is not installed ({error.name})", mend=mend) from None
+
+
+def reserve(host: str, port: int, *, setting: str) -> socket.socket:
+    """A port that workers listen on each by themselves: taken here, so that it is ours while they come and go.
+
+    Raises Refused where it is not to be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    held = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as alone:  # shared with nobody: whoever else has it is found out
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((host, port))
+            port = int(alone.getsockname()[1])
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((host, port))
+    except OSError as error:
+        held.close()
+        sentence = f"cannot listen on {host} port {port}: {error.strerror}"
+        kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
+        raise kind(sentence, mend=f"set `settings: {{{setting}}}` to a free one") from error
+    return held

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol over gRPC. Translates in, translates out, decides nothing."""

@@ -1,0 +1,362 @@
+"""The gRPC door: the Open Inference Protocol's service and gRPC's own health service, on the worker's event loop.
+
+Authentication is the outermost layer: a call is looked at by `_Guard` before any of its message is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from mainstay import __version__
+from mainstay.core.errors import MainstayError
+from mainstay.core.ids import new_id
+from mainstay.grpc import tensors
+from mainstay.grpc.messages import CLASSES
+from mainstay.serving import addressing, infer, keys
+from mainstay.serving.desk import Desk
+from mainstay.serving.faults import Fault, fault_of, unforeseen
+from mainstay.serving.reply import Refusal
+from mainstay.serving.request import BadRequest
+from mainstay.serving.work import Call
+
+OIP = "inference.GRPCInferenceService"
+HEALTH = "grpc.health.v1.Health"
+OPEN = frozenset((f"/{OIP}/ServerLive", f"/{OIP}/ServerReady", f"/{HEALTH}/Check", f"/{HEALTH}/Watch"))
+"""Calls that need no API key: whether something is alive, and ready."""
+MESSAGE_MOST = 1024 * 1024
+TOKEN_MOST = 200
+_LOOK_SECONDS = 1.0
+_SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
+_SERVICES = ("", OIP)
+
+CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    410: grpc.StatusCode.NOT_FOUND,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    424: grpc.StatusCode.FAILED_PRECONDITION,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    501: grpc.StatusCode.UNIMPLEMENTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""HTTP status -> gRPC status; every other is INTERNAL."""
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class GrpcDoor:
+    """The service of one worker.
+
+    Args:
+        desk: What answers.
+        report: Where a line for the operator goes.
+        waiting: How many calls may be begun at once; more are RESOURCE_EXHAUSTED.
+    """
+
+    def __init__(self, desk: Desk, report: Callable[[str], None], waiting: int = 256) -> None:
+        self._desk = desk
+        self._report = report
+        self._waiting = waiting
+        self._boot = new_id("g")[:8]
+        self._numbers = itertools.count(1)
+        self._server: grpc.aio.Server | None = None
+        self._leaving = asyncio.Event()
+
+    async def start(self, address: str) -> int:
+        """Listens on `host:port`, which other workers may share. Returns the port. Raises OSError where it cannot."""
+        options = (
+            ("grpc.so_reuseport", 1),
+            ("grpc.max_receive_message_length", MESSAGE_MOST),
+            ("grpc.max_metadata_size", 16 * 1024),
+        )
+        guard = _Guard(self._desk, self._refuse)
+        server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=self._waiting)
+        server.add_generic_rpc_handlers((_service(OIP, self._oip()), _service(HEALTH, self._health())))
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"nothing can listen on {address}") from error
+        await server.start()
+        self._server = server
+        return int(port)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes nothing new, and lets what was begun come to its end for so long."""
+        self._leaving.set()
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+            self._server = None
+
+    def _oip(self) -> dict[str, grpc.RpcMethodHandler]:
+        unary = {
+            "ServerLive": ("ServerLive", self._live),
+            "ServerReady": ("ServerReady", self._ready),
+            "ModelReady": ("ModelReady", self._model_ready),
+            "ServerMetadata": ("ServerMetadata", self._server_metadata),
+            "ModelMetadata": ("ModelMetadata", self._model_metadata),
+            "ModelInfer": ("ModelInfer", self._infer),
+            "RepositoryIndex": ("RepositoryIndex", self._index),
+        }
+        found = {name: _unary(kind, self._told(act)) for name, (kind, act) in unary.items()}
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
+            self._stream,
+            request_deserializer=CLASSES["ModelInferRequest"].FromString,
+            response_serializer=CLASSES["ModelStreamInferResponse"].SerializeToString,
+        )
+        for name in NOT_DONE:
+            found[name] = grpc.unary_unary_rpc_method_handler(_not_done)
+        return found
+
+    def _health(self) -> dict[str, grpc.RpcMethodHandler]:
+        return {
+            "Check": _unary("HealthCheck", self._check),
+            "Watch": grpc.unary_stream_rpc_method_handler(
+                self._watch,
+                request_deserializer=CLASSES["HealthCheckRequest"].FromString,
+                response_serializer=CLASSES["HealthCheckResponse"].SerializeToString,
+            ),
+        }
+
+    def _told(self, act: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        """The call, whose failures become gRPC statuses."""
+
+        async def call(request: Any, context: Any) -> Any:
+            try:
+                return await act(request, context)
+            except MainstayError as error:
+                await self._refuse(context, fault_of(error))
+            except TimeoutError:
+                await self._refuse(context, Fault(code="not_ready", status=503, detail="the model is being loaded"))
+            except (asyncio.CancelledError, grpc.aio.AbortError):
+                raise
+            except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a status
+                self._report(unforeseen(error, "over gRPC"))
+                fault = Fault(code="internal", status=500, detail="the operator finds the cause in the log")
+                await self._refuse(context, fault)
+
+        return call
+
+    @staticmethod
+    async def _refuse(context: Any, fault: Fault, metadata: Metadata = ()) -> None:
+        text = "; ".join(part for part in (fault.detail, fault.mend) if part)
+        if fault.retry_after is not None:
+            metadata = (*metadata, ("retry-after", str(fault.retry_after)))
+            metadata = (*metadata, ("grpc-retry-pushback-ms", str(fault.retry_after * 1000)))
+        await context.abort(CODES.get(fault.status, grpc.StatusCode.INTERNAL), text, metadata)
+
+    # --- calls -------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    async def _live(_request: Any, _context: Any) -> Any:
+        return CLASSES["ServerLiveResponse"](live=True)
+
+    async def _ready(self, _request: Any, _context: Any) -> Any:
+        return CLASSES["ServerReadyResponse"](ready=not self._desk.not_ready())
+
+    async def _model_ready(self, request: Any, _context: Any) -> Any:
+        return CLASSES["ModelReadyResponse"](ready=addressing.ready(self._desk, request.name, request.version))
+
+    @staticmethod
+    async def _server_metadata(_request: Any, _context: Any) -> Any:
+        return CLASSES["ServerMetadataResponse"](name="mainstay", version=__version__)
+
+    async def _model_metadata(self, request: Any, _context: Any) -> Any:
+        snap = addressing.here(self._desk, request.name, request.version)
+        found = addressing.described(snap)
+        message = CLASSES["ModelMetadataResponse"](name=found.name, versions=found.versions, platform=found.platform)
+        for into, infos in ((message.inputs, found.inputs), (message.outputs, found.outputs)):
+            for one in infos:
+                into.add(name=one.name, datatype=one.datatype, shape=one.shape)
+        return message
+
+    async def _index(self, request: Any, _context: Any) -> Any:
+        message = CLASSES["RepositoryIndexResponse"]()
+        for one in addressing.index(self._desk):
+            if one.state == "READY" or not request.ready:
+                message.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
+        return message
+
+    async def _infer(self, request: Any, context: Any) -> Any:
+        reply = await self._answered(request, context)
+        if isinstance(reply, Refusal):
+            await self._refuse(context, _fault(reply), _metadata(reply))
+        return reply
+
+    async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """Each request of a stream is answered in turn; one that fails is told in its place and ends nothing."""
+        kind = CLASSES["ModelStreamInferResponse"]
+        async for request in requests:
+            try:
+                reply = await self._answered(request, context)
+            except MainstayError as error:
+                fault = fault_of(error)
+                yield kind(error_message="; ".join(part for part in (fault.detail, fault.mend) if part))
+                continue
+            if isinstance(reply, Refusal):
+                yield kind(error_message=reply.sentence)
+            else:
+                yield kind(infer_response=reply)
+
+    async def _answered(self, request: Any, context: Any) -> Any:
+        desk = self._desk
+        began_us = desk.clock.monotonic_us()
+        call = Call(_caller(desk, context.invocation_metadata()), f"{self._boot}-{next(self._numbers):x}", began_us)
+        status, reason = 500, ""
+        try:
+            snap = await addressing.addressed(desk, request.model_name, request.model_version)
+            asked = tensors.read(request)
+            reply = await desk.answering.predict_together(snap, infer.laid_out(snap, asked), call)
+            if isinstance(reply, Refusal):
+                status, reason = reply.status, reply.reason
+                return reply
+            told = tensors.written(infer.replied(snap, asked, reply))
+            status = 200
+        except MainstayError as error:
+            status = fault_of(error).status
+            raise
+        finally:
+            desk.meter.predicted(status, desk.clock.monotonic_us() - began_us, reason=reason)
+        return told
+
+    # --- health ------------------------------------------------------------------------------------------------------
+
+    async def _check(self, request: Any, context: Any) -> Any:
+        if request.service not in _SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+        return CLASSES["HealthCheckResponse"](status=self._standing())
+
+    async def _watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+        """The standing, and each change of it, until this worker leaves."""
+        before = 0
+        while not self._leaving.is_set():
+            now = self._standing() if request.service in _SERVICES else _SERVICE_UNKNOWN
+            if now != before:
+                before = now
+                yield CLASSES["HealthCheckResponse"](status=now)
+            try:
+                await asyncio.wait_for(self._leaving.wait(), _LOOK_SECONDS)
+            except TimeoutError:
+                continue
+
+    def _standing(self) -> int:
+        return _NOT_SERVING if self._desk.not_ready() else _SERVING
+
+
+NOT_DONE = (
+    "ModelConfig", "ModelStatistics", "RepositoryModelLoad", "RepositoryModelUnload", "SystemSharedMemoryStatus",
+    "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister", "CudaSharedMemoryStatus", "CudaSharedMemoryRegister",
+    "CudaSharedMemoryUnregister", "TraceSetting", "LogSettings",
+)  # fmt: skip
+"""Calls of Triton's clients that nothing here does."""
+
+
+async def _not_done(_request: Any, context: Any) -> None:
+    text = "this call is not supported; model versions are added and switched by `mainstay model`"
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+
+
+class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Lets through who may predict, and everybody to the calls of OPEN."""
+
+    def __init__(self, desk: Desk, refuse: Callable[..., Awaitable[None]]) -> None:
+        self._desk = desk
+        self._refuse = refuse
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        if details.method in OPEN:
+            return await continuation(details)
+        caller = self._desk.who(_token(details.invocation_metadata))
+        if caller is not None and keys.allows(caller, "predict"):
+            return await continuation(details)
+        if caller is not None:
+            fault = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for `predict`")
+        elif self._desk.view.now is None:
+            fault = Fault(code="not_ready", status=503, detail="nothing is applied yet", retry_after=2)
+        else:
+            detail, mend = "no valid API key came with this call", "send `authorization: Bearer msk_...` as metadata"
+            fault = Fault(code="unauthorized", status=401, detail=detail, mend=mend)
+        self._desk.meter.request("grpc", fault.status)
+
+        async def refused(_request: Any, context: Any) -> None:
+            await self._refuse(context, fault)
+
+        return await _like(await continuation(details), refused)
+
+
+async def _like(found: Any, refused: Callable[[Any, Any], Awaitable[None]]) -> Any:
+    """A handler of the same kind as `found` that refuses."""
+    if found is not None and found.response_streaming:
+
+        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
+            await refused(request, context)
+            yield None
+
+        make = (
+            grpc.stream_stream_rpc_method_handler if found.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return make(streamed)
+    return grpc.unary_unary_rpc_method_handler(refused)
+
+
+def _service(name: str, handlers: dict[str, grpc.RpcMethodHandler]) -> Any:
+    return grpc.method_handlers_generic_handler(name, handlers)
+
+
+def _unary(kind: str, act: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMethodHandler:
+    return grpc.unary_unary_rpc_method_handler(
+        act,
+        request_deserializer=CLASSES[f"{kind}Request"].FromString,
+        response_serializer=CLASSES[f"{kind}Response"].SerializeToString,
+    )
+
+
+def _token(metadata: Any) -> bytes:
+    """The API key that came with a call, unchecked; empty when none did."""
+    for name, value in metadata or ():
+        data: bytes = value if isinstance(value, bytes) else value.encode("latin-1", "replace")
+        if name == "authorization" and data[:7].lower() == b"bearer ":
+            return data[7:].strip()[:TOKEN_MOST]
+        if name == "x-api-key":
+            return data.strip()[:TOKEN_MOST]
+    return b""
+
+
+def _caller(desk: Desk, metadata: Any) -> str:
+    caller = desk.who(_token(metadata))
+    if caller is None:  # revoked since the call began
+        raise BadRequest("this API key is not known, revoked or expired", status=401)
+    return caller.id
+
+
+def _fault(refusal: Refusal) -> Fault:
+    return Fault(
+        code=refusal.reason,
+        status=refusal.status,
+        detail=refusal.sentence,
+        mend=refusal.mend,
+        retry_after=refusal.retry_after,
+    )
+
+
+def _metadata(refusal: Refusal) -> Metadata:
+    """Where a refusal comes from."""
+    told = {
+        "mainstay-receipt": refusal.receipt,
+        "mainstay-reason": refusal.reason,
+        "mainstay-verdict": refusal.verdict.value,
+        "mainstay-as-of": refusal.as_of,
+        "mainstay-age-seconds": None if refusal.age_seconds is None else str(refusal.age_seconds),
+    }
+    return tuple((name, value) for name, value in told.items() if value)

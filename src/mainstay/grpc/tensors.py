@@ -1,0 +1,96 @@
+"""Inference requests and replies as the protocol's messages.
+
+Tensors come typed (`contents`) or as bytes (`raw_input_contents`); they always leave as bytes, because clients of one
+family read nothing else. Source: kserve/open-inference-protocol, `inference_grpc.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mainstay.grpc.messages import CLASSES
+from mainstay.serving import infer
+from mainstay.serving.infer import InferReply, InferRequest
+from mainstay.serving.request import BadRequest
+from mainstay.serving.tensors import Tensor, from_bytes, size_of, to_bytes
+
+TENSORS_MOST = 2_000
+
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""Data type -> where its typed elements are; FP16 has no place and comes as bytes."""
+
+
+def read(message: Any) -> InferRequest:
+    """A ModelInferRequest as ours. Raises BadRequest."""
+    infer.refuse_reserved(parameters(message.parameters), "parameters")
+    if len(message.inputs) > TENSORS_MOST or len(message.outputs) > TENSORS_MOST:
+        raise BadRequest(f"wanted at most {TENSORS_MOST} tensors", where="inputs")
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        sentence = f"{len(raw)} raw contents came for {len(message.inputs)} inputs"
+        raise BadRequest(sentence, mend="send one for each input, in order", where="raw_input_contents")
+    inputs = []
+    for place, one in enumerate(message.inputs):
+        where = f"inputs[{place}]"
+        infer.refuse_reserved(parameters(one.parameters), f"{where}.parameters")
+        if raw and one.HasField("contents"):
+            raise BadRequest(f"`{where}` has both contents and raw contents", mend="send one of them", where=where)
+        inputs.append(_raw(one, raw[place], where) if raw else _typed(one, where))
+    for place, one in enumerate(message.outputs):
+        told = parameters(one.parameters)
+        infer.refuse_reserved(told, f"outputs[{place}].parameters")
+        if told.get("classification"):
+            raise BadRequest("`classification` is not supported", where=f"outputs[{place}].parameters")
+    return InferRequest(inputs=tuple(inputs), id=message.id, outputs=tuple(one.name for one in message.outputs))
+
+
+def written(reply: InferReply) -> Any:
+    """Our reply as a ModelInferResponse."""
+    message = CLASSES["ModelInferResponse"](model_name=reply.model_name, model_version=reply.model_version, id=reply.id)
+    for name, value in reply.parameters.items():
+        parameter = message.parameters[name]
+        if isinstance(value, bool):
+            parameter.bool_param = value
+        elif isinstance(value, float):
+            parameter.double_param = value
+        else:
+            parameter.string_param = value
+    for tensor in reply.outputs:
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        message.raw_output_contents.append(to_bytes(tensor))
+    return message
+
+
+def parameters(found: Mapping[str, Any]) -> dict[str, Any]:
+    """InferParameters as plain values."""
+    told = {}
+    for name, value in found.items():
+        which = value.WhichOneof("parameter_choice")
+        told[name] = getattr(value, which) if which else None
+    return told
+
+
+def _raw(one: Any, raw: bytes, where: str) -> Tensor:
+    return from_bytes(one.name, one.datatype, list(one.shape), raw, where)
+
+
+def _typed(one: Any, where: str) -> Tensor:
+    count = size_of(one.datatype, list(one.shape), where)
+    field = _CONTENTS.get(one.datatype)
+    if field is None:
+        raise BadRequest(f"`{where}`: {one.datatype} has no typed contents", mend="send raw contents", where=where)
+    data = list(getattr(one.contents, field))
+    if len(data) != count:
+        sentence = f"`{where}.contents.{field}` has {len(data)} elements, its shape says {count}"
+        raise BadRequest(sentence, where=f"{where}.contents")
+    return Tensor(one.name, one.datatype, tuple(one.shape), data)
