@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,11 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+import psutil
 import pytest
 
+import grpc
 from mainstay.app.supervisor import listen
 from mainstay.app.up import patiently
 from mainstay.core.errors import LeaseOwned, Refused
+from mainstay.grpc.door import OIP
+from mainstay.grpc.messages import kind
 from mainstay.store.home import Home
 from mainstay.store.lease import sole
 from mainstay.testing.ports import free_port
@@ -25,10 +30,10 @@ from tests.app.shop import Shop
 
 
 @contextmanager
-def up(world: Shop, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def up(world: Shop, port: int, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     with (world.folder / "up.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mainstay", "up", "--port", str(port), "--workers", "2"],
+            [sys.executable, "-m", "mainstay", "up", "--port", str(port), "--workers", "2", *more],
             cwd=world.folder, stdout=log, stderr=log,
         )  # fmt: skip
     try:
@@ -78,6 +83,36 @@ def test_up_starts_again_at_once_after_its_supervisor_was_killed(tmp_path: Path)
         assert beside.returncode == 3
         assert f"churn is up already: pid {process.pid}" in beside.stderr
         assert "mainstay status" in beside.stderr
+
+
+def test_grpc_is_answered_by_every_worker_and_goes_on_when_one_is_killed(tmp_path: Path) -> None:
+    world = Shop(tmp_path)
+    world.begin()
+    port, calls = free_port(), free_port()
+    token = subprocess.run(
+        [sys.executable, "-m", "mainstay", "--json", "key", "create", "crm"], cwd=world.folder, capture_output=True,
+        check=True,
+    ).stdout  # fmt: skip
+    metadata = (("authorization", f"Bearer {json.loads(token)['key']}"),)
+    request = kind("ModelInferRequest")(model_name="churn")
+    request.inputs.add(name="key", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"person-0003")
+
+    def ask() -> float:
+        with grpc.insecure_channel(f"127.0.0.1:{calls}") as channel:
+            infer = channel.unary_unary(f"/{OIP}/ModelInfer")
+            found = infer(request.SerializeToString(), metadata=metadata, wait_for_ready=True, timeout=60)
+        raw: bytes = kind("ModelInferResponse").FromString(found).raw_output_contents[0]
+        return float(struct.unpack("<d", raw)[0])
+
+    with up(world, port, "--grpc-port", str(calls)) as process:
+        assert ready(world, port, process, 1)
+        assert f"gRPC on 127.0.0.1:{calls}" in (world.folder / "up.log").read_text()
+        first = ask()
+        workers = [one for one in psutil.Process(process.pid).children() if "mainstay.http.serve" in one.cmdline()]
+        assert len(workers) == 2
+        workers[0].kill()
+        for _ in range(5):  # each by a connection of its own
+            assert ask() == first
 
 
 def test_what_is_taken_is_waited_for_and_said_once() -> None:

@@ -96,14 +96,12 @@ def check_many_rows_compressed_back() -> None:
     tenure = triton.InferInput("tenure", [count, 1], "INT32")
     tenure.set_data_from_numpy(np.arange(count, dtype=np.int32).reshape(-1, 1))
     outputs = [triton.InferRequestedOutput("churn", binary_data=False)]
-    found = client.infer(
-        "churn", [tenure], outputs=outputs, headers=dict(AUTH), response_compression_algorithm="gzip"
-    )
+    found = client.infer("churn", [tenure], outputs=outputs, headers=dict(AUTH), response_compression_algorithm="gzip")
     np.testing.assert_allclose(found.as_numpy("churn"), np.arange(count) / 100)
 
 
 def check_every_number_type() -> None:
-    kinds = "INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 FP16 FP32 FP64".split()
+    kinds = ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "FP16", "FP32", "FP64"]
     types = [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64]
     types += [np.float16, np.float32, np.float64]
     for kind, dtype in zip(kinds, types, strict=True):
@@ -169,7 +167,11 @@ def check_errors_are_read_by_the_client() -> None:
         (lambda: client.unload_model("churn", headers=dict(AUTH)), "501", "not supported"),
         (lambda: client.get_inference_statistics(headers=dict(AUTH)), "501", "not supported"),
         (lambda: client.get_system_shared_memory_status(headers=dict(AUTH)), "501", "not supported"),
-        (lambda: client.infer("churn", rows(), sequence_id=5, sequence_start=True, headers=dict(AUTH)), "422", "sequence_id"),
+        (
+            lambda: client.infer("churn", rows(), sequence_id=5, sequence_start=True, headers=dict(AUTH)),
+            "422",
+            "sequence_id",
+        ),
     ):
         try:
             act()

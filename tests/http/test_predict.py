@@ -101,7 +101,7 @@ def test_a_wrong_body_is_a_problem_and_leaves_no_receipt(
 def test_wrong_methods_and_paths_are_told(caller: Caller) -> None:
     wrong = caller.ask("GET", "/v1/churn/predict")
     assert (wrong.status, wrong.headers["allow"]) == (405, "POST")
-    for path in ("/v1/chrun/predict", "/v1/churn/predict/", "/v2", "/"):
+    for path in ("/v1/chrun/predict", "/v1/churn/predict/", "/v3", "/"):
         assert caller.ask("POST", path, {"key": "A"}).status == 404
     assert "/v1/churn/predict" in caller.ask("POST", "/v1/chrun/predict", {"key": "A"}).json["mend"]
 

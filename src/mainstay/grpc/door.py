@@ -10,14 +10,14 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import grpc
 import grpc.aio
 
+import grpc
 from mainstay import __version__
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.grpc import tensors
-from mainstay.grpc.messages import CLASSES
+from mainstay.grpc.messages import kind
 from mainstay.serving import addressing, infer, keys
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault, fault_of, unforeseen
@@ -101,19 +101,19 @@ class GrpcDoor:
 
     def _oip(self) -> dict[str, grpc.RpcMethodHandler]:
         unary = {
-            "ServerLive": ("ServerLive", self._live),
-            "ServerReady": ("ServerReady", self._ready),
-            "ModelReady": ("ModelReady", self._model_ready),
-            "ServerMetadata": ("ServerMetadata", self._server_metadata),
-            "ModelMetadata": ("ModelMetadata", self._model_metadata),
-            "ModelInfer": ("ModelInfer", self._infer),
-            "RepositoryIndex": ("RepositoryIndex", self._index),
+            "ServerLive": self._live,
+            "ServerReady": self._ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._infer,
+            "RepositoryIndex": self._index,
         }
-        found = {name: _unary(kind, self._told(act)) for name, (kind, act) in unary.items()}
+        found = {name: _unary(name, self._told(act)) for name, act in unary.items()}
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(
             self._stream,
-            request_deserializer=CLASSES["ModelInferRequest"].FromString,
-            response_serializer=CLASSES["ModelStreamInferResponse"].SerializeToString,
+            request_deserializer=kind("ModelInferRequest").FromString,
+            response_serializer=kind("ModelStreamInferResponse").SerializeToString,
         )
         for name in NOT_DONE:
             found[name] = grpc.unary_unary_rpc_method_handler(_not_done)
@@ -124,8 +124,8 @@ class GrpcDoor:
             "Check": _unary("HealthCheck", self._check),
             "Watch": grpc.unary_stream_rpc_method_handler(
                 self._watch,
-                request_deserializer=CLASSES["HealthCheckRequest"].FromString,
-                response_serializer=CLASSES["HealthCheckResponse"].SerializeToString,
+                request_deserializer=kind("HealthCheckRequest").FromString,
+                response_serializer=kind("HealthCheckResponse").SerializeToString,
             ),
         }
 
@@ -160,29 +160,29 @@ class GrpcDoor:
 
     @staticmethod
     async def _live(_request: Any, _context: Any) -> Any:
-        return CLASSES["ServerLiveResponse"](live=True)
+        return kind("ServerLiveResponse")(live=True)
 
     async def _ready(self, _request: Any, _context: Any) -> Any:
-        return CLASSES["ServerReadyResponse"](ready=not self._desk.not_ready())
+        return kind("ServerReadyResponse")(ready=not self._desk.not_ready())
 
     async def _model_ready(self, request: Any, _context: Any) -> Any:
-        return CLASSES["ModelReadyResponse"](ready=addressing.ready(self._desk, request.name, request.version))
+        return kind("ModelReadyResponse")(ready=addressing.ready(self._desk, request.name, request.version))
 
     @staticmethod
     async def _server_metadata(_request: Any, _context: Any) -> Any:
-        return CLASSES["ServerMetadataResponse"](name="mainstay", version=__version__)
+        return kind("ServerMetadataResponse")(name="mainstay", version=__version__)
 
     async def _model_metadata(self, request: Any, _context: Any) -> Any:
         snap = addressing.here(self._desk, request.name, request.version)
         found = addressing.described(snap)
-        message = CLASSES["ModelMetadataResponse"](name=found.name, versions=found.versions, platform=found.platform)
+        message = kind("ModelMetadataResponse")(name=found.name, versions=found.versions, platform=found.platform)
         for into, infos in ((message.inputs, found.inputs), (message.outputs, found.outputs)):
             for one in infos:
                 into.add(name=one.name, datatype=one.datatype, shape=one.shape)
         return message
 
     async def _index(self, request: Any, _context: Any) -> Any:
-        message = CLASSES["RepositoryIndexResponse"]()
+        message = kind("RepositoryIndexResponse")()
         for one in addressing.index(self._desk):
             if one.state == "READY" or not request.ready:
                 message.models.add(name=one.name, version=one.version, state=one.state, reason=one.reason)
@@ -196,18 +196,18 @@ class GrpcDoor:
 
     async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Each request of a stream is answered in turn; one that fails is told in its place and ends nothing."""
-        kind = CLASSES["ModelStreamInferResponse"]
+        told = kind("ModelStreamInferResponse")
         async for request in requests:
             try:
                 reply = await self._answered(request, context)
             except MainstayError as error:
                 fault = fault_of(error)
-                yield kind(error_message="; ".join(part for part in (fault.detail, fault.mend) if part))
+                yield told(error_message="; ".join(part for part in (fault.detail, fault.mend) if part))
                 continue
             if isinstance(reply, Refusal):
-                yield kind(error_message=reply.sentence)
+                yield told(error_message=reply.sentence)
             else:
-                yield kind(infer_response=reply)
+                yield told(infer_response=reply)
 
     async def _answered(self, request: Any, context: Any) -> Any:
         desk = self._desk
@@ -235,7 +235,7 @@ class GrpcDoor:
     async def _check(self, request: Any, context: Any) -> Any:
         if request.service not in _SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        return CLASSES["HealthCheckResponse"](status=self._standing())
+        return kind("HealthCheckResponse")(status=self._standing())
 
     async def _watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
         """The standing, and each change of it, until this worker leaves."""
@@ -244,7 +244,7 @@ class GrpcDoor:
             now = self._standing() if request.service in _SERVICES else _SERVICE_UNKNOWN
             if now != before:
                 before = now
-                yield CLASSES["HealthCheckResponse"](status=now)
+                yield kind("HealthCheckResponse")(status=now)
             try:
                 await asyncio.wait_for(self._leaving.wait(), _LOOK_SECONDS)
             except TimeoutError:
@@ -314,11 +314,11 @@ def _service(name: str, handlers: dict[str, grpc.RpcMethodHandler]) -> Any:
     return grpc.method_handlers_generic_handler(name, handlers)
 
 
-def _unary(kind: str, act: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMethodHandler:
+def _unary(name: str, act: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(
         act,
-        request_deserializer=CLASSES[f"{kind}Request"].FromString,
-        response_serializer=CLASSES[f"{kind}Response"].SerializeToString,
+        request_deserializer=kind(f"{name}Request").FromString,
+        response_serializer=kind(f"{name}Response").SerializeToString,
     )
 
 

@@ -6,6 +6,7 @@ adds (RepositoryIndex, ModelStreamInfer); grpc/grpc-proto, `health.proto`. Names
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -109,6 +110,7 @@ def _field(into: descriptor_pb2.DescriptorProto, name: str, number: int, kind: s
         field.oneof_index = 0
 
 
+@functools.cache
 def _classes() -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(name="inference.proto", package="inference", syntax="proto3")
     for name, fields in MESSAGES.items():
@@ -119,11 +121,9 @@ def _classes() -> dict[str, Any]:
             _field(message, field, number, kind)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"inference.{name}"))
-        for name in MESSAGES
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"inference.{name}")) for name in MESSAGES}
 
 
-CLASSES = _classes()
-"""Message -> its class."""
+def kind(name: str) -> Any:
+    """The class of a message."""
+    return _classes()[name]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mainstay.grpc.messages import CLASSES
+from mainstay.grpc.messages import kind
 from mainstay.serving import infer
 from mainstay.serving.infer import InferReply, InferRequest
 from mainstay.serving.request import BadRequest
@@ -56,7 +56,7 @@ def read(message: Any) -> InferRequest:
 
 def written(reply: InferReply) -> Any:
     """Our reply as a ModelInferResponse."""
-    message = CLASSES["ModelInferResponse"](model_name=reply.model_name, model_version=reply.model_version, id=reply.id)
+    message = kind("ModelInferResponse")(model_name=reply.model_name, model_version=reply.model_version, id=reply.id)
     for name, value in reply.parameters.items():
         parameter = message.parameters[name]
         if isinstance(value, bool):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope
 
 from mainstay import __version__
@@ -43,13 +44,6 @@ class NotDone(BadRequest):
     def __init__(self) -> None:
         mend = "model versions are added and switched by `mainstay model`"
         super().__init__("this call is not supported", mend=mend, status=501)
-
-
-class WrongMethod(BadRequest):
-    """A call asked by the wrong method."""
-
-    def __init__(self, wanted: str) -> None:
-        super().__init__(f"this call is asked by {wanted}", status=405)
 
 
 class OipDoor:
@@ -126,9 +120,9 @@ def provenance(parameters: Mapping[str, Any]) -> tuple[tuple[bytes, bytes], ...]
 
 
 def by_method(scope: Scope, method: str) -> None:
-    """Raises WrongMethod where the request was asked otherwise."""
+    """Raises HTTPException (405) where the request was asked otherwise."""
     if scope["method"] != method and not (method == "GET" and scope["method"] == "HEAD"):
-        raise WrongMethod(method)
+        raise HTTPException(405, f"this call is asked by {method}", {"allow": method})
 
 
 def _told(record: object, status: int = 200) -> Told:

@@ -182,7 +182,8 @@ def _raw(body: bytes, snap: Snapshot) -> Tensor:
 
 
 def _list(raw: Mapping[str, Any], name: str) -> Sequence[Any]:
-    found = raw.get(name) or []
+    found = raw.get(name)
+    found = [] if found is None else found
     if not isinstance(found, list) or len(found) > _TENSORS_MOST:
         raise BadRequest(f"`{name}`: wanted a list of at most {_TENSORS_MOST} tensors", where=name)
     return found

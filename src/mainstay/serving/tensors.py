@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -81,9 +81,9 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: object, 
     flat = list(_flat(values, len(shape) + 1, where))
     if len(flat) != count:
         raise BadRequest(f"`{where}.data` has {len(flat)} elements, its shape says {count}", where=f"{where}.data")
-    fitted = _FIT[datatype](flat)
+    fitted = _fitted(datatype, flat)
     if fitted is None:
-        bad = next(one for one in flat if _FIT[datatype]([one]) is None)
+        bad = next(one for one in flat if _fitted(datatype, [one]) is None)
         raise BadRequest(f"`{where}.data`: wanted {datatype}, found {came(bad)}", where=f"{where}.data")
     return Tensor(name, datatype, tuple(shape), fitted)
 
@@ -152,18 +152,15 @@ def _bools(flat: list[Any]) -> list[Any] | None:
     return flat if all(one is None or isinstance(one, bool) for one in flat) else None
 
 
-def _wholes(kind: _Kind) -> Callable[[list[Any]], list[Any] | None]:
-    def fit(flat: list[Any]) -> list[Any] | None:
-        found: list[Any] = []
-        for one in flat:
-            # Some clients write every number with a fraction.
-            value = int(one) if isinstance(one, float) and one.is_integer() else one
-            if value is not None and (type(value) is not int or not kind.least <= value <= kind.most):
-                return None
-            found.append(value)
-        return found
-
-    return fit
+def _wholes(flat: list[Any], kind: _Kind) -> list[Any] | None:
+    found: list[Any] = []
+    for one in flat:
+        # Some clients write every number with a fraction.
+        value = int(one) if isinstance(one, float) and one.is_integer() else one
+        if value is not None and (type(value) is not int or not kind.least <= value <= kind.most):
+            return None
+        found.append(value)
+    return found
 
 
 def _floats(flat: list[Any]) -> list[Any] | None:
@@ -187,9 +184,14 @@ def _bytes(flat: list[Any]) -> list[Any] | None:
     return found
 
 
-_FIT: dict[str, Callable[[list[Any]], list[Any] | None]] = {
-    "BOOL": _bools,
-    "BYTES": _bytes,
-    **{name: _wholes(kind) for name, kind in KINDS.items() if "INT" in name},
-    **{name: _floats for name in KINDS if name.startswith("FP")},
-}
+def _fitted(datatype: str, flat: list[Any]) -> list[Any] | None:
+    """JSON values as this data type has them; None where one does not fit."""
+    match datatype:
+        case "BOOL":
+            return _bools(flat)
+        case "BYTES":
+            return _bytes(flat)
+        case "FP16" | "FP32" | "FP64":
+            return _floats(flat)
+        case _:
+            return _wholes(flat, KINDS[datatype])

@@ -288,6 +288,7 @@ class WorkerView:
             plan = InputPlan(signature, given_by.columns, integration.model.request_inputs, given_by.keys)
         outputs = signature.outputs if signature else ()
         given = version.given.outputs if version else ()
+        quick = model is not None and not model.capabilities.blocking and several is None
         return Snapshot(
             integration=integration,
             applied=applied.digest,
@@ -305,10 +306,7 @@ class WorkerView:
             cleaning=_cleaning(states),
             as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
             shared_receipt=_shared(integration, version, feature_set, _cleaning(states)),
-            quick=model is not None
-            and several is None
-            and not model.capabilities.blocking
-            and integration.settings.durability == "process",
+            quick=quick and integration.settings.durability == "process",
             outputs=tuple(field.name for field in outputs),
             given=tuple(field.name for field in given),
             given_numbers=_numbers(given),
