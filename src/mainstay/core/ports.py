@@ -370,6 +370,9 @@ class Journal(JournalReader, Protocol):
     def append_with(self, kind: JournalKind, build: Callable[[str], bytes]) -> str:
         """`append`, with a payload that is built knowing its own id, safe between threads. Returns the id."""
 
+    def append_each(self, kind: JournalKind, builds: Sequence[Callable[[str], bytes]]) -> list[str]:
+        """Several records in one write, all or none. Returns their ids. What a `build` raises leaves none written."""
+
     def append(self, kind: JournalKind, payload: bytes) -> str:
         """One write(2). When it returns, kill -9 cannot lose the record.
 

@@ -26,8 +26,8 @@ from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import unforeseen
-from mainstay.serving.reply import Answer, Refusal
-from mainstay.serving.request import BadRequest, read_predict
+from mainstay.serving.reply import Answer, Batch, Refusal, item
+from mainstay.serving.request import BadRequest, PredictRequest, read_predict
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
@@ -57,7 +57,7 @@ _encode = msgspec.json.Encoder().encode
 
 Answered = Callable[[int, bytes, bytes], None]
 """Takes a reply: status, header lines but the length, body."""
-Turn = tuple[str, Call, Answered]
+Turn = tuple[PredictRequest, Call, Answered]
 
 
 class Family(NamedTuple):
@@ -160,9 +160,9 @@ class Front:
         return self._url
 
     def short(self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered) -> bool:
-        """Takes a plain predict by key, to be answered with all others of this turn of the event loop.
+        """Takes a plain predict of one key or row, to be answered with all others of this turn of the event loop.
 
-        False, with nothing done, for what the long road must look at: wrong callers, wrong bodies, many keys.
+        False, with nothing done, for what the long road must look at: wrong callers, wrong bodies, many keys or rows.
         """
         desk = self._desk
         began_us = desk.clock.monotonic_us()
@@ -174,9 +174,10 @@ class Front:
             asked = read_predict(body)
         except BadRequest:
             return False
-        if not isinstance(asked.key, str) or asked.inputs is not None:
+        alone = isinstance(asked.key, str) or (asked.rows is not msgspec.UNSET and len(asked.rows) == 1)
+        if not alone or asked.inputs is not None:
             return False
-        self._turn.append((asked.key, Call(caller.id, self._request_id(headers), began_us), answered))
+        self._turn.append((asked, Call(caller.id, self._request_id(headers), began_us), answered))
         if len(self._turn) == 1:
             asyncio.get_running_loop().call_soon(self.answer_turn)
         return True
@@ -193,21 +194,22 @@ class Front:
                     self._desk.meter.shed()
                     answered(self._busy.status, _lines(_PROBLEM, call.request, self._busy.headers), self._busy.body)
                 continue
-            for (_, call, answered), reply in zip(part, self._replies(snap, part), strict=True):
-                answered(*self._told(reply, call))
+            for (asked, call, answered), reply in zip(part, self._replies(snap, part), strict=True):
+                answered(*self._told(asked, reply, call))
 
     def _replies(self, snap: Snapshot | None, part: Sequence[Turn]) -> list[Answer | Refusal | Exception]:
-        asked = [(key, call) for key, call, _ in part]
+        asked = [(request, call) for request, call, _ in part]
         if snap is None or not snap.quick:
             # What was quick when these came is so no more; their callers may ask again.
             return [NotReady("the model is being changed")] * len(asked)
         return self._desk.answering.predict_each(snap, asked)
 
-    def _told(self, reply: Answer | Refusal | Exception, call: Call) -> tuple[int, bytes, bytes]:
+    def _told(self, asked: PredictRequest, reply: Answer | Refusal | Exception, call: Call) -> tuple[int, bytes, bytes]:
         """Status, header lines but the length, and body."""
         desk = self._desk
-        if isinstance(reply, Answer):
-            out = _encode(reply)
+        several = asked.rows is not msgspec.UNSET
+        if isinstance(reply, Answer) or (several and isinstance(reply, Refusal)):
+            out = _encode(Batch([item(reply)]) if several else reply)
             desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
             return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % call.request.encode(), out
         if isinstance(reply, Refusal):

@@ -7,8 +7,9 @@ that answer from another process without holding the event loop. Stores and the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -77,27 +78,38 @@ class Answering:
         self._run(snap, model, works)
         return Batch([item(self._finish(snap, work, call), key) for work, key in zip(works, keys, strict=True)])
 
-    def predict_each(self, snap: Snapshot, asked: Sequence[tuple[str, Call]]) -> list[Answer | Refusal | Exception]:
-        """The replies to several callers' keys, stage by stage, so that each stage finds its memory in the caches.
+    def predict_each(
+        self, snap: Snapshot, asked: Sequence[tuple[PredictRequest, Call]]
+    ) -> list[Answer | Refusal | Exception]:
+        """The replies to several callers, of a key or a row each, stage by stage: each finds its memory in the caches.
 
-        Every key is still judged, asked of the model and recorded alone, and one that fails fails alone: its place
-        holds the exception.
+        Every one is still judged and asked of the model alone, and one that fails fails alone: its place holds the
+        exception. Their receipts are written at once, before any of them is answered.
         """
         plan, model = _usable(snap)
         works: list[Work | Exception] = []
-        for key, _ in asked:
+        for request, _ in asked:
             try:
-                works.append(self._fetch(snap, plan, key, None))
+                if request.rows is _UNSET:
+                    works.append(self._fetch(snap, plan, request.key, request.inputs))  # type: ignore[arg-type]
+                else:
+                    works.append(_given(plan, request.rows, "rows")[0])
             except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
                 works.append(error)
         self._run(snap, model, [work for work in works if isinstance(work, Work)])
-        replies: list[Answer | Refusal | Exception] = []
-        for work, (_, call) in zip(works, asked, strict=True):
-            try:
-                replies.append(work if isinstance(work, Exception) else self._finish(snap, work, call))
-            except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
-                replies.append(error)
-        return replies
+        settled: list[tuple[Work, Call]] = []
+        for place, (work, (_, call)) in enumerate(zip(works, asked, strict=True)):
+            if isinstance(work, Work):
+                try:
+                    self._settle(snap, work)
+                    settled.append((work, call))
+                except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
+                    works[place] = error
+        receipts = iter(self._record_each(snap, settled))
+        return [work if isinstance(work, Exception) else self._told(snap, work, next(receipts)) for work in works]
+
+    def _told(self, snap: Snapshot, work: Work, receipt: str | Exception | None) -> Answer | Refusal | Exception:
+        return receipt if isinstance(receipt, Exception) else self._reply(snap, work, receipt)
 
     async def predict(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
         """The same as `predict_now`, leaving the event loop to others while the model works elsewhere."""
@@ -153,7 +165,7 @@ class Answering:
                 if judged[place].action != "refuse":
                     work.judged = judging.judge_beside(judged[place], refusing)
                     work.answer = None
-        replies = [self._reply(snap, work, call) for work in works]
+        replies = [self._reply(snap, work, self._record(snap, work, call)) for work in works]
         refusals = [one for one in replies if isinstance(one, Refusal)]
         if not refusals:
             return [one for one in replies if isinstance(one, Answer)]
@@ -295,7 +307,7 @@ class Answering:
     def _finish(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
         """Judges at the moment of answering, writes the receipt, and only then makes the reply."""
         self._settle(snap, work)
-        return self._reply(snap, work, call)
+        return self._reply(snap, work, self._record(snap, work, call))
 
     def _settle(self, snap: Snapshot, work: Work) -> Judgement:
         """Judges at the moment of answering, and sets what is given."""
@@ -317,13 +329,12 @@ class Answering:
         work.answer = self._output(snap, work, judged)
         return judged
 
-    def _reply(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
-        """Writes the receipt, and only then makes the reply."""
+    def _reply(self, snap: Snapshot, work: Work, receipt: str | None) -> Answer | Refusal:
+        """The reply, once its receipt is written."""
         judged, output = work.judged, work.answer
         assert judged is not None
         as_of = _as_of_text(snap, judged)
         age = None if judged.age_us is None else judged.age_us / 1_000_000
-        receipt = self._record(snap, work, call)
         version = snap.version.number if snap.version else 0
         if receipt is None and snap.integration.settings.without_receipt != "answer":
             self._meter.judged("refused", "no_receipt", judged.verdict)
@@ -358,14 +369,27 @@ class Answering:
             return dict(fallback.values) if fallback else None
         return None if work.output is None else dict(zip(snap.outputs, work.output, strict=True))
 
+    def _record_each(self, snap: Snapshot, works: Sequence[tuple[Work, Call]]) -> list[str | Exception | None]:
+        """As `_record`, in one write; where that fails, one by one, so that each is told of its own failure."""
+        if len(works) > 1:
+            builds = [self._payload(snap, work, call) for work, call in works]
+            with suppress(Exception):
+                return list(self._journal.append_each("receipt", builds))
+        found: list[str | Exception | None] = []
+        for work, call in works:
+            try:
+                found.append(self._record(snap, work, call))
+            except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
+                found.append(error)
+        return found
+
+    def _payload(self, snap: Snapshot, work: Work, call: Call) -> Callable[[str], bytes]:
+        return lambda given: payload(given, snap, work, call, self._clock.monotonic_us() - call.began_us)
+
     def _record(self, snap: Snapshot, work: Work, call: Call) -> str | None:
         """Appends the receipt and returns its id; None where none can be written."""
-
-        def build(given: str) -> bytes:
-            return payload(given, snap, work, call, self._clock.monotonic_us() - call.began_us)
-
         try:
-            written = self._journal.append_with("receipt", build)
+            written = self._journal.append_with("receipt", self._payload(snap, work, call))
         except (StoreError, OSError) as error:
             self.journal_problem = error.sentence if isinstance(error, StoreError) else error.strerror or "I/O error"
             return None

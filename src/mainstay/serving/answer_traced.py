@@ -56,6 +56,9 @@ class TracedAnswering(Answering):
             if any(work.error for work in works):
                 span.failed("the model did not answer")
 
+    def _record_each(self, snap: Snapshot, works: Sequence[tuple[Work, Call]]) -> list[str | Exception | None]:
+        return [super(TracedAnswering, self)._record_each(snap, [one])[0] for one in works]
+
     def _record(self, snap: Snapshot, work: Work, call: Call) -> str | None:
         with self._trace.span("receipt") as span:
             written = super()._record(snap, work, call)

@@ -20,6 +20,7 @@ _KEY_VALUES: dict[ColumnType, Callable[[str], Any]] = {
     "integer": int, "number": float, "boolean": lambda text: text == "true",
 }  # fmt: skip
 """How a model is given a key's text; every other type is the text."""
+_AS_THEY_ARE: dict[ColumnType, type] = {"number": float, "boolean": bool, "string": str, "json": str, "bytes": str}
 _values = msgspec.json.Decoder(list[Any])
 
 
@@ -61,6 +62,10 @@ class InputPlan:
         self._order = order
         self._numbers = tuple(place for place, field in enumerate(signature.inputs) if field.type == "number")
         self._required = tuple(place for place, field in enumerate(signature.inputs) if field.required)
+        self._as_they_are = {
+            name: _AS_THEY_ARE[one.type] for name, one in self.fields.items() if one.type in _AS_THEY_ARE
+        }
+        """Fields whose values of this very type need no further look."""
         self._sent = tuple((place, name) for place, name in enumerate(self.names) if name in self.request)
 
     def row(self, values: bytes, sent: Mapping[str, Any] | None = None) -> list[Any]:
@@ -107,15 +112,22 @@ class InputPlan:
 
     def given(self, row: Mapping[str, Any], where: str) -> list[Any]:
         """A caller's own row as model inputs. Raises BadRequest naming `where` and the field."""
-        for name in row:
-            if name not in self.fields:
+        fitted: dict[str, Any] = {}
+        as_they_are = self._as_they_are
+        for name, value in row.items():
+            if type(value) is as_they_are.get(name):
+                fitted[name] = value
+                continue
+            field = self.fields.get(name)
+            if field is None:
                 raise unknown_field(name, self.fields, f"{where}.")
-        fitted = {name: typed(value, self.fields[name], f"{where}.{name}") for name, value in row.items()}
-        for name in self.names:
-            field = self.fields[name]
-            if field.required and fitted.get(name) is None:
-                raise BadRequest(f"`{where}.{name}`: wanted {WANTED[field.type]}, found null", where=f"{where}.{name}")
-        return [fitted.get(name) for name in self.names]
+            fitted[name] = typed(value, field, f"{where}.{name}")
+        laid_out = [fitted.get(name) for name in self.names]
+        absent = self.absent(laid_out)
+        if absent:
+            wanted = WANTED[self.fields[absent].type]
+            raise BadRequest(f"`{where}.{absent}`: wanted {wanted}, found null", where=f"{where}.{absent}")
+        return laid_out
 
 
 def _number(value: Any) -> Any:

@@ -13,7 +13,7 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -93,10 +93,19 @@ class SegmentJournal:
         return self.append_with(kind, lambda _id: payload)
 
     def append_with(self, kind: JournalKind, build: Callable[[str], bytes]) -> str:
+        return self.append_each(kind, (build,))[0]
+
+    def append_each(self, kind: JournalKind, builds: Sequence[Callable[[str], bytes]]) -> list[str]:
+        given, records = [], []
         with self._lock:
             segment = self._current()
-            given = self._ids.make(segment.day, segment.number, segment.end)
-            self._write(segment, bytes_of.pack(kind, build(given)))
+            end = segment.end
+            for build in builds:
+                one = self._ids.make(segment.day, segment.number, end)
+                records.append(bytes_of.pack(kind, build(one)))
+                given.append(one)
+                end += len(records[-1])
+            self._write(segment, b"".join(records))
             self._promised = False
             end = segment.end
         if self._power:

@@ -6,7 +6,7 @@ is still here is read here; everything else, from whichever machine, is read the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -139,6 +139,9 @@ class PostgresJournal:
 
     def append_with(self, kind: JournalKind, build: Callable[[str], bytes]) -> str:
         return self._local.append_with(kind, build)
+
+    def append_each(self, kind: JournalKind, builds: Sequence[Callable[[str], bytes]]) -> list[str]:
+        return self._local.append_each(kind, builds)
 
     def seal(self) -> None:
         self._local.seal()

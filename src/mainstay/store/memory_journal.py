@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mainstay.core.clock import DAY, Clock
 from mainstay.core.errors import Conflict
@@ -41,10 +41,16 @@ class MemoryJournal:
         return self.append_with(kind, lambda _id: payload)
 
     def append_with(self, kind: JournalKind, build: Callable[[str], bytes]) -> str:
+        return self.append_each(kind, (build,))[0]
+
+    def append_each(self, kind: JournalKind, builds: Sequence[Callable[[str], bytes]]) -> list[str]:
         with self._lock:
-            given = self.next_id()
-            self._current().entries.append(Entry(given, kind, build(given)))
-            return given
+            segment, made = self._current(), []
+            for place, build in enumerate(builds, len(segment.entries)):
+                given = self._ids.make(segment.day, segment.number, place)
+                made.append(Entry(given, kind, build(given)))
+            segment.entries.extend(made)
+            return [one.id for one in made]
 
     def _current(self) -> _Records:
         if self._open is None:

@@ -29,6 +29,27 @@ class JournalSuite:
         assert entry is not None
         assert entry.payload == given.encode()
 
+    def test_several_records_are_written_all_or_none(self, journal: Journal) -> None:
+        before = journal.append("event", b"before")
+        given = journal.append_each("receipt", [str.encode, lambda one: b"2 " + one.encode()])
+        assert [journal.get(one) for one in given] == [
+            Entry(given[0], "receipt", given[0].encode()),
+            Entry(given[1], "receipt", b"2 " + given[1].encode()),
+        ]
+
+        def broken(_given: str) -> bytes:
+            raise LookupError
+
+        try:
+            journal.append_each("receipt", [str.encode, broken])
+        except LookupError:
+            pass
+        else:
+            raise AssertionError("a record that could not be built was written")
+        after = journal.append("event", b"after")
+        found = [entry.id for segment in journal.segments() for entry, _ in journal.scan(segment.name)]
+        assert found == [before, *given, after]
+
     def test_an_id_that_we_did_not_sign_is_not_found(self, journal: Journal) -> None:
         given = journal.append("receipt", b"one")
         last = "0" if given[-1] != "0" else "1"
