@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mainstay.cli import main
 from mainstay.http.problems import TITLES
+from mainstay.serving.faults import CODES
 from mainstay.serving.judge import STATUS
 from tests.laws.reading import Module, dotted, read_modules
 
@@ -155,6 +156,7 @@ def _code(found: dict[str, _Error], name: str) -> int:
 def problem_types() -> str:
     """docs/reference/problems.md."""
     statuses: dict[str, set[int]] = {code: {status} for code, status in STATUS.items()}
+    statuses |= {code: {status} for status, code in CODES.items()}
     for module in read_modules():
         if module.path.startswith(("http/", "serving/")):
             for code, status in _statuses(module):
@@ -175,7 +177,7 @@ def problem_types() -> str:
 
 
 def _statuses(module: Module) -> Iterator[tuple[str, int]]:
-    """`told("code", 503, ...)`, `Refusal(503, "code", ...)`, and `BadRequest`, whose status is its own."""
+    """`told("code", 503, ...)`, `Refusal(503, "code", ...)`, `Fault(code=..., status=...)`, and `BadRequest`."""
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.Call):
             continue
@@ -189,7 +191,12 @@ def _statuses(module: Module) -> Iterator[tuple[str, int]]:
                 yield code, status
             case "BadRequest", _:
                 given = _plain(_keyword(node, "status"))
-                yield ("bad_request", 400) if given == 400 else ("invalid", given if isinstance(given, int) else 422)
+                status = given if isinstance(given, int) else 422
+                yield CODES.get(status, "invalid"), status
+            case "Fault", _ if isinstance(given := _plain(_keyword(node, "status")), int):
+                code = _keyword(node, "code")
+                names = _codes(module, code) if isinstance(code, ast.Name) else {_plain(code)}
+                yield from ((name, given) for name in names if isinstance(name, str))
             case _:
                 pass
 

@@ -24,14 +24,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds."""
 
 
-_CODES = {400: "bad_request", 405: "method", 415: "media_type", 501: "not_supported"}
+CODES = {400: "bad_request", 405: "method", 415: "media_type", 501: "not_supported"}
+"""The codes of a BadRequest by its status; every other is `invalid`."""
 
 
 def fault_of(error: MainstayError) -> Fault:
     """Any of our errors. Where it happened is told only when it is a field of the request."""
     match error:
         case BadRequest():
-            code = _CODES.get(error.status, "invalid")
+            code = CODES.get(error.status, "invalid")
             return Fault(code=code, status=error.status, detail=error.sentence, mend=error.mend, where=error.where)
         case BadToken():
             code = "card_expired" if error.expired else "card_token"
