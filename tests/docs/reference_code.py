@@ -194,9 +194,9 @@ def _statuses(module: Module) -> Iterator[tuple[str, int]]:
                 status = given if isinstance(given, int) else 422
                 yield CODES.get(status, "invalid"), status
             case "Fault", _ if isinstance(given := _plain(_keyword(node, "status")), int):
-                code = _keyword(node, "code")
-                names = _codes(module, code) if isinstance(code, ast.Name) else {_plain(code)}
-                yield from ((name, given) for name in names if isinstance(name, str))
+                which = _keyword(node, "code")
+                found = _codes(module, which) if isinstance(which, ast.Name) else {_plain(which)}
+                yield from ((one, given) for one in found if isinstance(one, str))
             case _:
                 pass
 
