@@ -178,6 +178,23 @@ def test_local_time_agrees_with_zoneinfo(local: datetime) -> None:
     assert datetime.fromisoformat(found).replace(tzinfo=UTC) == utc
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.datetimes(), max_size=20))
+def test_utc_is_read_without_a_calendar_and_as_any_zone_without_offset(local: list[datetime]) -> None:
+    moments = [f"{one:%m-%d %H:%M:%S.%f}" for one in local]
+    texts = [f"{one.year:04}-{text}" for one, text in zip(local, moments, strict=True)] + ["infinity", "nonsense"]
+    kinds: tuple[tuple[SourceKind, ColumnType], ...] = (
+        ("timestamp", "timestamp"),
+        ("text", "timestamp"),
+        ("timestamp", "date"),
+    )
+    for kind, wanted in kinds:
+        assert cleaned(kind, wanted, texts, timezone="UTC") == cleaned(kind, wanted, texts, timezone="GMT")
+    zoned = [f"{text}+00" for text in texts]
+    assert cleaned("timestamptz", "date", zoned, timezone="UTC") == cleaned("timestamptz", "date", zoned)
+    assert "timezone(" not in of("timestamp", "timestamp", timezone="UTC").select("t")
+
+
 def test_midnight_of_an_instant_is_the_sources_own() -> None:
     assert cleaned("timestamptz", "date", ["2020-06-30 22:00:00+00"], timezone=BERLIN) == ["2020-07-01"]
     assert cleaned("timestamptz", "date", ["2020-06-30 22:00:00+00"]) == [BAD]

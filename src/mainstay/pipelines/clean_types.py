@@ -12,6 +12,9 @@ from mainstay.quality import sql
 _EXACT = 2**53
 """Beyond this, not every whole number is a double."""
 
+_NO_OFFSET = ("UTC", "Etc/UTC")
+"""Zones whose local time is UTC itself."""
+
 _ISO = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?"
 _OFFSET = r"(Z|[+-]\d\d(:?\d\d)?)"
 
@@ -80,7 +83,7 @@ def _date(value: Value, raw: Raw) -> Value:
         return _lossy(_midnight(raw.let(_plain(value.sql))), raw)
     if raw.kind == "timestamptz":
         moment = raw.let(_utc(value.sql))
-        if raw.timezone:
+        if raw.timezone and raw.timezone not in _NO_OFFSET:
             moment = raw.let(f"timezone({sql.text(raw.timezone)}, timezone('UTC', {moment}))")
         return _lossy(_midnight(moment), raw)
     longer = _midnight(raw.let(_without_offset(value.sql)))
@@ -164,6 +167,8 @@ def _local(moment: str, raw: Raw, *, demanded: bool) -> str:
     A time that the clocks skip in spring is read with the offset before the change (02:30 becomes 03:30 summer time);
     one that occurs twice in autumn is the later of the two. Both are ICU's rule.
     """
+    if raw.timezone in _NO_OFFSET:
+        return moment  # the same, without a calendar being asked twice for each row
     if raw.timezone is not None:
         return f"timezone('UTC', timezone({sql.text(raw.timezone)}, {moment}))"
     if demanded:

@@ -33,6 +33,7 @@ from mainstay.quality.checks import (
     unique_failures,
 )
 from mainstay.quality.checks import row_checks as checks_of
+from mainstay.quality.frequent import SAMPLE, WORTH, costly, eased_all, sample_sql
 from mainstay.store.current import Current, schema_of
 
 BITS = 60
@@ -190,10 +191,18 @@ class Gate:
         import duckdb
 
         try:
+            self._ease_patterns()
             self._make_judged(frozenset())
         except duckdb.Error:
             self.broken = self._broken_checks()
             self._make_judged(frozenset(self.broken))
+
+    def _ease_patterns(self) -> None:
+        asked = costly(self.row_checks)
+        if not asked or int(self.current.one("SELECT count(*) FROM stage")[0]) < WORTH:
+            return
+        few = self.form.cleaning.select(f"(SELECT * FROM stage WHERE _op = 'u' LIMIT {SAMPLE})")
+        self.row_checks = eased_all(self.row_checks, self.current.sql(sample_sql(asked, f"({few})")))
 
     def _make_judged(self, without: frozenset[str]) -> None:
         names = [column.name for column in self.form.dataset.columns]
@@ -314,7 +323,8 @@ class Gate:
         sums = ", ".join(
             f"coalesce(sum((_f{index // BITS} >> {index % BITS}) & 1), 0)::BIGINT" for index in range(len(self.checks))
         )
-        counted = self.current.one(f"SELECT {sums} FROM judged WHERE _op = 'u' AND NOT _super")
+        any_failed = " OR ".join(f"_f{mask} <> 0" for mask in range(self.masks))
+        counted = self.current.one(f"SELECT {sums} FROM judged WHERE _op = 'u' AND NOT _super AND ({any_failed})")
         return {check.name: int(n) for check, n in zip(self.checks, counted, strict=True)}
 
     def _row_findings(self, failed: dict[str, int], total: int) -> list[Finding]:

@@ -19,6 +19,7 @@ from mainstay.quality.conditions import (
     literals_for,
     refuse_unknown_pattern,
 )
+from mainstay.quality.patterns import glob_of
 
 __all__ = [
     "BAD",
@@ -101,7 +102,10 @@ def _failed(dataset: Dataset, check: Check) -> str:
     quoted = sql.name(column.name)
     literal = literals_for(column.type, f"dataset {dataset.name}, check {check.name}")
     if check.kind == "pattern":
-        refuse_unknown_pattern(str(check.args["regex"]), f"dataset {dataset.name}, check {check.name}")
+        regex = str(check.args["regex"])
+        refuse_unknown_pattern(regex, f"dataset {dataset.name}, check {check.name}")
+        if column.type == "string" and (glob := glob_of(regex)) is not None:
+            return f"(NOT ({quoted} GLOB {sql.text(glob)}))"
     condition = CONDITIONS[check.kind](quoted, check.args, literal)
     if check.kind == "required":
         # A value that cannot be read is the business of `type`, one without a rate that of `currency`: not absent.
