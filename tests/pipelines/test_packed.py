@@ -13,21 +13,22 @@ from mainstay.core.ports import OnlineRow
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.packed import packed_rows
 
-Line = tuple[str, str, int | None, int, str | None]
-"""key, values, event, landed, warning."""
+Line = tuple[str, str, int | None, int, str | None, str | None]
+"""key, values, event, landed, warning, filled."""
 
 TEXT = st.text(max_size=300)
 INT64 = st.integers(-(2**63), 2**63 - 1)
-LINES = st.lists(st.tuples(TEXT, TEXT, st.none() | INT64, INT64, st.none() | st.sampled_from("ab")), max_size=20)
+SOME = st.none() | st.sampled_from("ab")
+LINES = st.lists(st.tuples(TEXT, TEXT, st.none() | INT64, INT64, SOME, SOME), max_size=20)
 FIELDS: list[pa.Field[Any]] = [
-    *(pa.field(name, pa.string()) for name in ("k", "v", "warn", "positions")),
+    *(pa.field(name, pa.string()) for name in ("k", "v", "warn", "positions", "filled")),
     *(pa.field(name, pa.int64()) for name in ("event", "landed")),
 ]
 SCHEMA = pa.schema(FIELDS)
 
 
 def a_row(line: Line, plan: int, evaluated_us: int | None) -> OnlineRow:
-    key, values, event_us, landed_us, warn = line
+    key, values, event_us, landed_us, warn, filled = line
     return OnlineRow(
         key=key,
         plan=plan,
@@ -41,6 +42,7 @@ def a_row(line: Line, plan: int, evaluated_us: int | None) -> OnlineRow:
         deleted=False,
         evaluated_us=evaluated_us,
         positions=key.encode(),
+        filled=(filled or "").encode(),
     )
 
 
@@ -48,8 +50,8 @@ def a_row(line: Line, plan: int, evaluated_us: int | None) -> OnlineRow:
 def test_packed_rows_are_the_rows(lines: list[Line], plan: int, evaluated_us: int | None) -> None:
     batch = pa.RecordBatch.from_pylist(
         [
-            {"k": key, "v": values, "warn": warn, "positions": key, "event": event, "landed": landed}
-            for key, values, event, landed, warn in lines
+            {"k": key, "v": values, "warn": warn, "positions": key, "event": event, "landed": landed, "filled": fill}
+            for key, values, event, landed, warn, fill in lines
         ],
         schema=SCHEMA,
     )

@@ -348,12 +348,17 @@ def _features_link(one: Receipt) -> Link:
     )
     if one.views:
         sets = ", ".join(f"{row.view} {row.feature_set.removeprefix('sha256:')[:12]}" for row in one.views)
-        return Link(what="features", sentence=f"feature sets {sets}; {seen}", details=_named(one.inputs))
+        return Link(what="features", sentence=f"feature sets {sets}; {seen}", details=_fed_by(one, one.inputs))
     return Link(
         what="features",
         sentence=f"feature set {one.feature_set.removeprefix('sha256:')[:12]}, publish plan {one.plan}; {seen}",
-        details=_named(one.inputs),
+        details=_fed_by(one, one.inputs),
     )
+
+
+def _fed_by(one: Receipt, inputs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The inputs, then which columns behind them were filled."""
+    return (*_named(inputs), *((f"filled in {name}", ", ".join(columns)) for name, columns in one.filled.items()))
 
 
 def _named(inputs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -230,6 +230,8 @@ class OnlineRow(msgspec.Struct, frozen=True, array_like=True):
     """The `$as_of` it was computed at, where the SQL uses it."""
     positions: bytes
     """JSON object: dataset -> [batch, ordinal] of its newest row in here."""
+    filled: bytes = b""
+    """JSON object: dataset -> columns that the SQL reads and whose `fill` stood in for an absent value; or empty."""
 
 
 PackedRow = tuple[str, int, bytes]

@@ -58,6 +58,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What the model itself ate, where `model.pre` made it of the inputs; None where it is the inputs themselves."""
     imputed: dict[str, Any] = {}
     """Inputs that were null and what `model.pre` put in their place."""
+    filled: dict[str, list[str]] = {}
+    """Dataset -> its columns whose `fill` stood in for an absent value in the rows behind the feature row."""
     feature_set: str = ""
     plan: int = 0
     """The feature row's position: the number of the publish plan that wrote it."""

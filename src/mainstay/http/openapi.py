@@ -226,6 +226,11 @@ def _answer(contract: ApiContract) -> Schema:
                 "items": _TEXT,
                 "description": "Inputs that were null and were given a value",
             },
+            "filled": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": _TEXT},
+                "description": "Columns of each dataset whose absent value was filled when it was read",
+            },
         },
     }
 

@@ -133,7 +133,7 @@ def _receipt(id: str, old: bytes, wanted: frozenset[str], at_us: int) -> bytes |
     if not named and record.get("inputs") is None and record.get("erased_us"):
         return None
     record.update(key=None, inputs=None, erased_us=at_us)
-    for name in ("fed", "imputed"):
+    for name in ("fed", "imputed", "filled"):
         record.pop(name, None)
     if record.get("views"):
         record["views"] = [{**one, "key": None} for one in record["views"]]

@@ -98,7 +98,7 @@ class Fates:
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM replayed_then)")
         current.sql(
             f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) SELECT _k, _batch, _ord, _digest, _event, _landed, "
-            f"_cursor, nullif(array_to_string({warn}, ', '), ''), FALSE, {names} FROM replayed_then"
+            f"_cursor, nullif(array_to_string({warn}, ', '), ''), FALSE, _filled, {names} FROM replayed_then"
         )
         current.sql(
             f"DELETE FROM {schema}.held h WHERE EXISTS (SELECT 1 FROM replayed_then p WHERE p._k = h._k "

@@ -16,6 +16,7 @@ from mainstay.core.errors import FileError, Problem, Refused
 from mainstay.core.ids import digest_text
 from mainstay.core.keys import joined_key, key_names, shown_names
 from mainstay.core.nouns import ColumnType, Dataset, FeatureView
+from mainstay.core.records import FeatureSetState
 from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines import feature_across
@@ -323,6 +324,20 @@ def read_columns(view: FeatureView, datasets: Mapping[str, Dataset]) -> dict[str
     return {
         name: tuple((c.name, c.type) for c in datasets[name].columns if c.name.lower() in read[name]) for name in tables
     }
+
+
+def filled_columns(state: FeatureSetState, datasets: Mapping[str, Dataset]) -> dict[str, tuple[str, ...]]:
+    """The columns with a `fill` that the SQL of a feature set reads, per dataset; all where it cannot be told."""
+    may = {name: tuple(c.name for c in one.columns if c.fill is not None) for name, one in datasets.items()}
+    may = {name: columns for name, columns in may.items() if columns}
+    if not may:
+        return {}
+    try:
+        read = read_columns(FeatureView(name=state.view, key=state.key, sql=state.sql), datasets)
+    except Refused:
+        return may
+    known = {name: {column for column, _ in columns} for name, columns in read.items()}
+    return {name: tuple(one for one in columns if one in known.get(name, ())) for name, columns in may.items()}
 
 
 def describe(

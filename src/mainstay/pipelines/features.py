@@ -6,6 +6,7 @@ Where a mapping is `all`, or every key is affected, the SQL sees everything: inc
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import chain, pairwise
@@ -22,6 +23,7 @@ from mainstay.core.records import FeatureSetState
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.ahead import ahead
+from mainstay.pipelines.feature_sql import filled_columns
 from mainstay.pipelines.packed import packed_rows
 from mainstay.store.current import Current, schema_of
 
@@ -33,7 +35,7 @@ CHUNK = 20_000
 MOST_VALUES = 10_000_000
 """Values of feature rows that are sorted at once."""
 
-_FACTS = "dataset, event, landed, position, warn, held_as_of, held, blind, why, deleted"
+_FACTS = "dataset, event, landed, position, warn, held_as_of, held, blind, why, deleted, filled"
 """What a line of `source_facts` says of a feature key `k`."""
 
 
@@ -129,6 +131,7 @@ class FeatureWriter:
         self.state = state
         self._key = joined_sql([f"CAST({identifier(name)} AS VARCHAR)" for name in state.key_names])
         self.token = token
+        self._may_be_filled = filled_columns(state, self.datasets)
 
     def write(self, keys: pa.Table | None, *, plan: int, moment: Moment) -> int:
         """Computes the rows of `keys` (column `k`; None: all) and writes them under the publish plan's number.
@@ -184,13 +187,14 @@ class FeatureWriter:
     def _plain_rows(self, dataset: Dataset, plan: int, moment: Moment) -> Iterator[list[PackedRow]]:
         """Every other key's row, packed, in the order of keys: an index is filled three times as fast in its order."""
         position = literal(f'{{"{dataset.name}":[') + " || r._batch || ',' || r._ord || ']}'"
+        filled = literal(f'{{"{dataset.name}":[') + f" || {self._filled_sql(dataset.name)} || ']}}'"
         evaluated = moment.ours_us if self.state.uses_as_of else None
         # sorted a piece at a time: the values of a large or wide set are more than memory
         for low, high in self._ranges():
             own, computed = _between("_k", low, high), _between("k", low, high)
             reader = self.current.reader(
                 "SELECT c.k, c.v, r._event AS event, coalesce(r._landed, 0) AS landed, r._warn AS warn, "
-                f"CASE WHEN r._k IS NULL THEN '{{}}' ELSE {position} END AS positions "
+                f"CASE WHEN r._k IS NULL THEN '{{}}' ELSE {position} END AS positions, {filled} AS filled "
                 f"FROM (SELECT * FROM computed WHERE {computed}) c "
                 f"LEFT JOIN (SELECT * FROM {schema_of(dataset.name)}.rows "
                 f"WHERE NOT _deleted AND {mapping_sql(dataset, dataset.key)} IS NOT NULL AND {own}) r ON r._k = c.k "
@@ -213,6 +217,18 @@ class FeatureWriter:
             f"WHERE n > 1 AND n % {rows} = 1 ORDER BY k"
         )
         return list(pairwise([None, *(literal(str(k)) for (k,) in starts), None]))
+
+    def _filled_sql(self, name: str, over: str = "") -> str:
+        """The columns that the SQL reads and whose `fill` stands in for an absent value: a JSON list without brackets.
+
+        NULL: none. `over`: the aggregate by which several rows are one.
+        """
+        there = "list_contains(string_split(_filled, ', '), {})"
+        names = [
+            f"CASE WHEN {over}({there.format(literal(one))}) THEN {literal(json.dumps(one, ensure_ascii=False))} END"
+            for one in self._may_be_filled.get(name, ())
+        ]
+        return f"nullif(concat_ws(',', {', '.join(names)}), '')" if names else "NULL::VARCHAR"
 
     def _load_keys(self, keys: pa.Table) -> None:
         self.current.db.register("affected_in", keys)
@@ -274,13 +290,14 @@ class FeatureWriter:
             parts.append(
                 f"SELECT {key} AS k, {literal(name)} AS dataset, max(_event) AS event, max(_landed) AS landed, "
                 "max(row(_batch, _ord)) AS position, min(_warn) AS warn, NULL::BIGINT AS held_as_of, FALSE AS held, "
-                "FALSE AS blind, NULL::VARCHAR AS why, FALSE AS deleted "
+                f"FALSE AS blind, NULL::VARCHAR AS why, FALSE AS deleted, "
+                f"{self._filled_sql(name, 'bool_or')} AS filled "
                 f"FROM {schema_of(name)}.rows WHERE NOT _deleted{only} GROUP BY ALL"
             )
             if own:
                 parts.append(
                     f"SELECT _k, {literal(name)}, NULL, _landed, row(_batch, _ord), NULL, NULL, FALSE, FALSE, NULL, "
-                    f"TRUE FROM {schema_of(name)}.rows WHERE _deleted"
+                    f"TRUE, NULL FROM {schema_of(name)}.rows WHERE _deleted"
                     + ("" if everything else " AND _k IN (SELECT k FROM affected)")
                 )
             parts.extend(self._held_facts(name, dataset, mapping, key))
@@ -294,18 +311,18 @@ class FeatureWriter:
         rejected = f"{schema}.quarantine q ON q._k = h._k AND q._batch = h._batch AND q._ord = h._ord"
         # the good row that stays, and the rejected version: old mapping and new
         stays = (
-            f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, FALSE, h.sentence, FALSE "
+            f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, FALSE, h.sentence, FALSE, NULL "
             f"FROM {schema}.held h JOIN {schema}.rows r ON r._k = h._k WHERE NOT r._deleted"
         )
         newer = (
             f"SELECT {key}, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, r.good IS NULL, h.sentence, "
-            f"FALSE FROM {schema}.held h JOIN {rejected} {good}"
+            f"FALSE, NULL FROM {schema}.held h JOIN {rejected} {good}"
         )
         parts = [stays, newer]
         if mapping == dataset.key:
             parts.append(
                 f"SELECT h._k, {literal(name)}, NULL, NULL, NULL, NULL, h.as_of, TRUE, r.good IS NULL, "
-                f"h.sentence, FALSE FROM {schema}.held h {good} WHERE h._k NOT LIKE chr(1) || '%'"
+                f"h.sentence, FALSE, NULL FROM {schema}.held h {good} WHERE h._k NOT LIKE chr(1) || '%'"
             )
         return parts
 
@@ -320,19 +337,22 @@ class FeatureWriter:
             "SELECT k, max(event) AS event, max(landed) AS landed, min(warn) AS warn, min(held_as_of) AS held_as_of, "
             "bool_or(held) AS held, bool_or(blind) AS blind, min(why) AS why, bool_or(deleted) AS deleted, "
             "string_agg(DISTINCT CASE WHEN position IS NOT NULL THEN "
-            "'\"' || dataset || '\":[' || position[1] || ',' || position[2] || ']' END, ',') AS positions "
+            "'\"' || dataset || '\":[' || position[1] || ',' || position[2] || ']' END, ',') AS positions, "
+            "string_agg(DISTINCT '\"' || dataset || '\":[' || filled || ']', ',') AS filled "
             "FROM source_facts WHERE k IS NOT NULL GROUP BY k), shared AS ("
             "SELECT max(event) AS event, max(landed) AS landed, min(warn) AS warn, min(held_as_of) AS held_as_of, "
             "coalesce(bool_or(held), FALSE) AS held, coalesce(bool_or(blind), FALSE) AS blind, min(why) AS why, "
             "string_agg(DISTINCT CASE WHEN position IS NOT NULL THEN "
-            "'\"' || dataset || '\":[' || position[1] || ',' || position[2] || ']' END, ',') AS positions "
+            "'\"' || dataset || '\":[' || position[1] || ',' || position[2] || ']' END, ',') AS positions, "
+            "string_agg(DISTINCT '\"' || dataset || '\":[' || filled || ']', ',') AS filled "
             f"FROM source_facts WHERE k IS NULL AND dataset IN ({self._shared()})) "
             "SELECT w.k, c.v, greatest(o.event, s.event) AS event, "
             "coalesce(greatest(o.landed, s.landed), 0) AS landed, "
             "coalesce(o.warn, s.warn) AS warn, coalesce(o.held, FALSE) OR s.held AS held, "
             "least(o.held_as_of, s.held_as_of) AS held_as_of, coalesce(o.blind, FALSE) OR s.blind AS blind, "
             "coalesce(o.why, s.why) AS why, coalesce(o.deleted, FALSE) AS deleted, "
-            "'{' || concat_ws(',', o.positions, s.positions) || '}' AS positions "
+            "'{' || concat_ws(',', o.positions, s.positions) || '}' AS positions, "
+            "nullif('{' || concat_ws(',', o.filled, s.filled) || '}', '{}') AS filled "
             "FROM wanted w LEFT JOIN computed c ON c.k = w.k LEFT JOIN own o ON o.k = w.k CROSS JOIN shared s "
             "WHERE c.v IS NOT NULL OR coalesce(o.deleted, FALSE) OR coalesce(o.held, FALSE)",
             CHUNK,
@@ -346,7 +366,7 @@ class FeatureWriter:
 
     def _rows_of(self, batch: pa.RecordBatch, plan: int, moment: Moment) -> Iterator[OnlineRow]:
         evaluated = moment.ours_us if self.state.uses_as_of else None
-        for k, v, event, landed, warn, held, held_as_of, blind, why, deleted, positions in zip(
+        for k, v, event, landed, warn, held, held_as_of, blind, why, deleted, positions, filled in zip(
             *(column.to_pylist() for column in batch.columns), strict=True
         ):
             yield OnlineRow(
@@ -362,6 +382,7 @@ class FeatureWriter:
                 deleted=deleted and v is None,
                 evaluated_us=evaluated,
                 positions=positions.encode(),
+                filled=(filled or "").encode(),
             )
 
     def _remove_vanished(self, plan: int, *, everything: bool) -> None:

@@ -16,7 +16,7 @@ from mainstay.core.verdicts import Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ARRAY_OF_12, _NIL, _INT64, _STR, _BIN = 0x9C, 0xC0, 0xD3, 0xDB, 0xC6
+_ARRAY_OF_13, _NIL, _INT64, _STR, _BIN = 0x9D, 0xC0, 0xD3, 0xDB, 0xC6
 """MessagePack's marks: https://github.com/msgpack/msgpack/blob/master/spec.md. Lengths are written in four bytes."""
 
 _pack = msgspec.msgpack.encode
@@ -26,8 +26,8 @@ def packed_rows(batch: pa.RecordBatch, *, plan: int, evaluated_us: int | None) -
     """The rows of a batch, as msgspec would pack them; those with a warning come last.
 
     Args:
-        batch: Columns `k`, `v`, `positions` and `warn` (text), `event` and `landed` (int64); `event` and `warn` may be
-            NULL.
+        batch: Columns `k`, `v`, `positions`, `warn` and `filled` (text), `event` and `landed`
+            (int64); `event`, `warn` and `filled` may be NULL.
         plan: The publish plan's number.
         evaluated_us: As in OnlineRow.
     """
@@ -47,14 +47,14 @@ def packed_rows(batch: pa.RecordBatch, *, plan: int, evaluated_us: int | None) -
 def _equal_rows(
     batch: pa.RecordBatch, plan: int, verdict: Verdict, sentence: str, evaluated_us: int | None
 ) -> list[PackedRow]:
-    """Rows that differ only in their columns `k`, `v`, `event`, `landed` and `positions`."""
+    """Rows that differ only in their columns `k`, `v`, `event`, `landed`, `positions` and `filled`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     keys, values, positions = (batch.column(name).cast(pa.binary()) for name in ("k", "v", "positions"))
     equal = b"".join(_pack(one) for one in (verdict, sentence, False, None, False, evaluated_us))
     pieces: list[Any] = [
-        _headed(bytes([_ARRAY_OF_12, _STR]), keys),
+        _headed(bytes([_ARRAY_OF_13, _STR]), keys),
         keys,
         _headed(_pack(plan) + bytes([_BIN]), values),
         values,
@@ -62,10 +62,21 @@ def _equal_rows(
         _integers(batch.column("landed")),
         _headed(equal + bytes([_BIN]), positions),
         positions,
+        *_ends(batch.column("filled")),
     ]
     joined = pc.binary_join_element_wise(*pieces, pa.scalar(b"", pa.binary()))
     names: list[Any] = batch.column("k").to_pylist()
     return list(zip(names, repeat(plan), joined.to_pylist(), strict=False))
+
+
+def _ends(filled: Any) -> list[Any]:
+    """The last field of each row: nearly always that nothing was filled."""
+    import pyarrow as pa
+
+    if filled.null_count == len(filled):
+        return [pa.scalar(_pack(b""), pa.binary())]
+    texts = filled.cast(pa.binary()).fill_null(b"")
+    return [_headed(bytes([_BIN]), texts), texts]
 
 
 def _headed(before: bytes, texts: Any) -> Any:

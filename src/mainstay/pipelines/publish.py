@@ -185,7 +185,7 @@ def apply_to_current(desk: Desk, form: Shape, gate: Gate, judgement: Judgement, 
         with current.in_any_order():
             current.sql(
                 f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
-                f"SELECT {version}, {warn}, _op = 'd', {names} FROM judged WHERE {accepted}"
+                f"SELECT {version}, {warn}, _op = 'd', _filled, {names} FROM judged WHERE {accepted}"
             )
         current.sql(f"DELETE FROM {schema}.held WHERE _k IN (SELECT _k FROM judged WHERE {accepted})")
         current.sql(
@@ -244,7 +244,7 @@ def _set_rejected_apart(desk: Desk, form: Shape, gate: Gate) -> None:
             "CREATE OR REPLACE TEMP TABLE new_rejected AS "
             f"WITH j AS MATERIALIZED (SELECT *, {gate.reasons('quarantine', 'warn', 'block')} AS _reasons "
             f"FROM judged WHERE {gate.rejected()}) "
-            f"SELECT j._k, j._ord, j._digest, j._event, j._cursor, j._reasons, "
+            f"SELECT j._k, j._ord, j._digest, j._event, j._cursor, j._reasons, j._filled, "
             f"CAST(json_object({raw}) AS VARCHAR) AS _raw, {names} "
             "FROM j JOIN (SELECT * FROM stage WHERE _ord IN (SELECT _ord FROM j)) s USING (_ord)"
         )
@@ -256,9 +256,9 @@ def _quarantine(desk: Desk, form: Shape, batch: BatchRecord, as_of: str) -> None
     names = ", ".join(identifier(column.name) for column in form.dataset.columns)
     current.sql(
         f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "
-        f"_state, _changed, _note, {names}) "
+        f"_state, _changed, _note, _filled, {names}) "
         f"SELECT _k, {batch.number}, _ord, _digest, _event, {batch.landed_us}, _cursor, NULL, _reasons, _raw, "
-        f"'quarantined', {desk.clock.now_us()}, '', {names} FROM new_rejected"
+        f"'quarantined', {desk.clock.now_us()}, '', _filled, {names} FROM new_rejected"
     )
     current.sql(
         "CREATE OR REPLACE TEMP TABLE new_holds AS "

@@ -247,8 +247,8 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
         current.sql(f"DELETE FROM {schema}.rows WHERE _k IN (SELECT _k FROM replayed WHERE ok AND newer)")
         current.sql(
             f"INSERT INTO {schema}.rows ({ROW_COLUMNS}, {names}) "
-            f"SELECT _k, _from, _from_ord, _digest, _event, _was, _cursor, {gate.reasons('warn')}, FALSE, {names} "
-            "FROM replayed WHERE ok AND newer"
+            f"SELECT _k, _from, _from_ord, _digest, _event, _was, _cursor, {gate.reasons('warn')}, FALSE, _filled, "
+            f"{names} FROM replayed WHERE ok AND newer"
         )
         current.sql(
             f"DELETE FROM {schema}.held h WHERE EXISTS (SELECT 1 FROM replayed p WHERE p._k = h._k AND p.ok "

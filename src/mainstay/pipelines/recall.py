@@ -128,9 +128,9 @@ def _keep(desk: Desk, form: Shape) -> None:
     names = ", ".join(identifier(column.name) for column in form.dataset.columns)
     current.sql(
         f"INSERT INTO {schema}.quarantine (_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _reasons, _raw, "
-        f"_state, _changed, _note, _through, {names}) "
+        f"_state, _changed, _note, _through, _filled, {names}) "
         "SELECT j._k, c.batch, c.ordinal, j._digest, j._event, c.known_us, j._cursor, NULL, c.reasons, c.raw, c.state, "
-        f"coalesce(c.changed_us, c.known_us), coalesce(c.note, ''), c.through, {names} "
+        f"coalesce(c.changed_us, c.known_us), coalesce(c.note, ''), c.through, j._filled, {names} "
         "FROM judged j JOIN recalled c ON c.n = j._ord WHERE c.was = 'quarantined'"
     )
     current.sql(f"DELETE FROM {schema}.newest WHERE _k IN (SELECT k FROM recalled WHERE is_newest)")

@@ -27,7 +27,7 @@ from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
 from mainstay.serving.request import Key, PredictRequest, Scalar, Together
 from mainstay.serving.view import Snapshot
-from mainstay.serving.view_rows import as_one, key_texts, named, seen_of
+from mainstay.serving.view_rows import as_one, filled_of, key_texts, named, seen_of
 from mainstay.serving.work import Call, Work
 
 CHUNK = 100
@@ -357,8 +357,9 @@ class Answering:
         outcome = "fallback" if judged.action == "fallback" else "answered"
         self._meter.judged(outcome, judged.reason, judged.verdict)
         imputed = _UNSET if work.fed is None or outcome == "fallback" else tuple(work.fed.imputed) or _UNSET
-        sentence = _sentence(snap, judged)
-        return Answer(output, receipt, version, as_of, age, judged.verdict, sentence, degraded, judged.reason, imputed)
+        filled = _UNSET if outcome == "fallback" else filled_of(work.row) or _UNSET
+        sentence, verdict = _sentence(snap, judged), judged.verdict
+        return Answer(output, receipt, version, as_of, age, verdict, sentence, degraded, judged.reason, imputed, filled)
 
     @staticmethod
     def _output(snap: Snapshot, work: Work, judged: Judgement) -> dict[str, Any] | None:

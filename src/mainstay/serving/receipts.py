@@ -15,7 +15,7 @@ from mainstay.serving import judge as judging
 from mainstay.serving.judge import Terms
 from mainstay.serving.judge_views import view_facts
 from mainstay.serving.view import Snapshot
-from mainstay.serving.view_rows import newest_positions, seen_of, used_rows
+from mainstay.serving.view_rows import filled_of, newest_positions, seen_of, used_rows
 from mainstay.serving.work import Call, Work
 
 _OUTCOME: dict[str, ReceiptOutcome] = {
@@ -53,6 +53,7 @@ class _Own(msgspec.Struct, omit_defaults=True):
     batch: int = 1
     build: str = ""
     raw: dict[str, Any] | None = None
+    filled: dict[str, list[str]] = {}
 
 
 def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
@@ -80,6 +81,7 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
         fed=_fed(snap, work),
         imputed=work.fed.imputed if work.fed else {},
+        filled=filled_of(row),
         views=views,
         feature_set=feature_set.digest if feature_set and work.key is not None else "",
         plan=row.plan if row else 0,
@@ -132,6 +134,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             work.batch,
             snap.model.build if snap.model else "",
             _raw(snap, work),
+            filled_of(row),
         )
     )
     fields, shared = snap.shared_receipt

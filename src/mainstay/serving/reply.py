@@ -27,6 +27,8 @@ class Answer(msgspec.Struct, frozen=True):
     """The policy that flagged or replaced the answer; empty otherwise."""
     imputed: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     """Inputs that were null and that `model.pre` gave a value; unset where there were none."""
+    filled: dict[str, list[str]] | msgspec.UnsetType = msgspec.UNSET
+    """Dataset -> columns whose `fill` stood in for an absent value; unset where there were none."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -58,6 +60,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     degraded: bool | None = None
     reason: str = ""
     imputed: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    filled: dict[str, list[str]] | msgspec.UnsetType = msgspec.UNSET
     mend: str = ""
     retry_after: int | None = None
 
@@ -84,6 +87,7 @@ def item(reply: Answer | Refusal, key: Key | None = None) -> Item:
             degraded=reply.degraded,
             reason=reply.reason,
             imputed=reply.imputed,
+            filled=reply.filled,
         )
     return Item(
         status=reply.status,

@@ -23,6 +23,7 @@ from mainstay.serving.judge_views import Seen, view_verdict
 from mainstay.serving.request import BadRequest, Key, came, unknown_field
 
 _positions = msgspec.json.Decoder(dict[str, list[int]])
+_filled = msgspec.json.Decoder(dict[str, list[str]])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -137,6 +138,7 @@ def as_one(key: str, rows: Sequence[OnlineRow | None]) -> OnlineRow | None:
         deleted=any(row.deleted for row in there),
         evaluated_us=None,
         positions=_encode(newest_positions(there)),
+        filled=_joint_filled(there),
     )
 
 
@@ -147,6 +149,19 @@ def newest_positions(rows: Sequence[OnlineRow | None]) -> dict[str, list[int]]:
         for name, at in ({} if row is None else positions_of(row)).items():
             found[name] = max(found.get(name, at), at)
     return found
+
+
+def filled_of(row: OnlineRow | None) -> dict[str, list[str]]:
+    """Dataset -> columns whose `fill` stands in for an absent value."""
+    return _filled.decode(row.filled) if row is not None and row.filled else {}
+
+
+def _joint_filled(rows: Sequence[OnlineRow]) -> bytes:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for name, columns in filled_of(row).items():
+            found[name] = list(dict.fromkeys((*found.get(name, ()), *columns)))
+    return _encode(found) if found else b""
 
 
 def positions_of(row: OnlineRow) -> dict[str, list[int]]:

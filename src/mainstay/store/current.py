@@ -41,7 +41,7 @@ VERSION_COLUMNS = (
     "_batch BIGINT, _ord BIGINT, _digest UHUGEINT, _event BIGINT, _landed BIGINT, _cursor VARCHAR, _warn VARCHAR"
 )
 
-ROW_COLUMNS = "_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted"
+ROW_COLUMNS = "_k, _batch, _ord, _digest, _event, _landed, _cursor, _warn, _deleted, _filled"
 """Our columns of `rows`, in the order in which rows are inserted; the contract's columns follow."""
 
 
@@ -229,6 +229,7 @@ class Current:
             self.sql(f"ALTER TABLE {schema}.quarantine ADD COLUMN IF NOT EXISTS _through BIGINT")
             self.sql(f"CREATE TABLE IF NOT EXISTS {schema}.settled (batch BIGINT, state VARCHAR, n BIGINT)")
             for table in ("rows", "quarantine"):
+                self.sql(f"ALTER TABLE {schema}.{table} ADD COLUMN IF NOT EXISTS _filled VARCHAR")
                 self._add_columns(schema, table, dataset)
 
     def _add_columns(self, schema: str, table: str, dataset: Dataset) -> None:
