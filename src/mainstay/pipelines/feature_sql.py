@@ -382,7 +382,7 @@ def describe(
             raise _problem(view, f"the key {key} among the columns", ", ".join(names), f"add {key} to the SELECT")
     types = tuple(kinds[key.lower()] for key in view.key_names)
     for key, kind in zip(view.key_names, types, strict=True):
-        if len(types) > 1 and kind not in NAMING_TYPES:
+        if kind not in NAMING_TYPES and (len(types) > 1 or kind == "number"):
             wanted = f"a key of columns of type {', '.join(NAMING_TYPES)}"
             raise _problem(view, wanted, f"{key} of type {kind}", f"cast it: CAST({key} AS VARCHAR), or AS BIGINT")
     return types, tuple(found)

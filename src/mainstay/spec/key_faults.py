@@ -8,13 +8,13 @@ from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import key_of, mapping, text, type_of
 
 NAMING_TYPES = ("string", "integer", "boolean", "date", "timestamp")
-"""Types whose equal values have one text: what can be a column of a key of several."""
+"""Types whose equal values have one text: what can be a column of a key of several. A `number` is no key at all."""
 
 _ALL = "all"
 
 
 def cross_check_key(path: Path, dataset: dict[str, Any], columns: dict[str, Any], faults: Faults) -> None:
-    """Every column of a dataset's key is one of its columns, of a type that names a row beside others."""
+    """Every column of a dataset's key is one of its columns, of a type that names a row."""
     names = key_of(dataset)
     for place, name in enumerate(names):
         where = (*path, "key", place) if isinstance(dataset.get("key"), list) else (*path, "key")
@@ -22,7 +22,7 @@ def cross_check_key(path: Path, dataset: dict[str, Any], columns: dict[str, Any]
             mend = close(name, columns, otherwise=f"add `{name}: {{type: string, required: true}}` to columns")
             faults.at(where, "a column of this dataset", shown(name), mend)
         kind = type_of(columns, name)
-        if len(names) > 1 and kind and kind not in NAMING_TYPES:
+        if kind and kind not in NAMING_TYPES and (len(names) > 1 or kind == "number"):
             mend = "declare it as string, or as integer where it has no fraction"
             faults.at(where, f"a column of type {', '.join(NAMING_TYPES)}", f"{name}, of type {kind}", mend)
 

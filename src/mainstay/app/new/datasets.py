@@ -143,7 +143,8 @@ def _can_name(info: TableInfo, seen: Mapping[str, ColumnProfile], column: str) -
     if one.refused or one.name not in seen:
         return False
     whole = one.kind == "numeric" and seen[column].all("integer")
-    return len(info.primary_key) == 1 or whole or one.kind not in _UNNAMING
+    alone = len(info.primary_key) == 1 and one.kind not in {"float", "numeric"}
+    return alone or whole or one.kind not in _UNNAMING
 
 
 def _cursor(work: Work, name: str, info: TableInfo, seen: Mapping[str, ColumnProfile], *, said: str) -> str:

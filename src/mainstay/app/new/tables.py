@@ -41,7 +41,7 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True):
 def keys_of(info: TableInfo, seen: Mapping[str, ColumnProfile]) -> Iterator[tuple[str, str]]:
     """(column, evidence) of what may name a row, the likeliest first."""
     told = set()
-    if len(info.primary_key) == 1:
+    if len(info.primary_key) == 1 and _has_one_text(info, seen, info.primary_key[0]):
         told.add(info.primary_key[0])
         yield info.primary_key[0], "the primary key"
     ranked = sorted(
@@ -59,7 +59,15 @@ def _names_rows(column: SourceColumn, seen: ColumnProfile | None) -> bool:
         return False
     if not _KEYLIKE.search(parted(column.name)):
         return False  # an amount that happens never to repeat
+    if column.kind == "numeric" and not seen.all("integer"):
+        return False
     return seen.rows > 0 and seen.present == seen.distinct == seen.rows
+
+
+def _has_one_text(info: TableInfo, seen: Mapping[str, ColumnProfile], name: str) -> bool:
+    """Whether equal values of the column have one text, so that it can be a key."""
+    kind = next(one.kind for one in info.columns if one.name == name)
+    return kind != "float" and (kind != "numeric" or (name in seen and seen[name].all("integer")))
 
 
 def cursor_of(info: TableInfo, seen: Mapping[str, ColumnProfile], *, text: bool) -> Guess:
