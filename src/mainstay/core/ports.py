@@ -69,7 +69,7 @@ class TableInfo(msgspec.Struct, frozen=True, kw_only=True):
     indexed: tuple[str, ...] = ()
     """Columns that lead an index."""
     references: tuple[tuple[str, str, str], ...] = ()
-    """Foreign keys of one column: (column here, table there, column there)."""
+    """Foreign keys: (column here, table there, column there); several columns as `core.keys.joined_key` has them."""
     rows: int | None = None
     """The source's own estimate; None when it has none."""
     findings: tuple[Finding, ...] = ()

@@ -28,6 +28,7 @@ from mainstay.sources.postgres_sql import (
     wanted,
 )
 from mainstay.sources.postgres_types import COLUMNS_SQL, NativeColumn, native_column
+from mainstay.sources.references import joined_references
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,15 +64,16 @@ SELECT a.attname, i.indisprimary::int::text, k.place::text
  ORDER BY i.indexrelid, k.place
 """
 _REFERENCES_SQL = """
-SELECT here.attname, CASE WHEN n.nspname = $2 THEN there.relname ELSE n.nspname || '.' || there.relname END,
-       other.attname
+SELECT c.oid::text, here.attname,
+       CASE WHEN n.nspname = $2 THEN there.relname ELSE n.nspname || '.' || there.relname END, other.attname
   FROM pg_catalog.pg_constraint c
   JOIN pg_catalog.pg_class there ON there.oid = c.confrelid
   JOIN pg_catalog.pg_namespace n ON n.oid = there.relnamespace
-  JOIN pg_catalog.pg_attribute here ON here.attrelid = c.conrelid AND here.attnum = c.conkey[1]
-  JOIN pg_catalog.pg_attribute other ON other.attrelid = c.confrelid AND other.attnum = c.confkey[1]
- WHERE c.conrelid = $1::oid AND c.contype = 'f' AND cardinality(c.conkey) = 1
- ORDER BY here.attnum, 2
+ CROSS JOIN LATERAL unnest(c.conkey, c.confkey) WITH ORDINALITY AS k (mine, theirs, place)
+  JOIN pg_catalog.pg_attribute here ON here.attrelid = c.conrelid AND here.attnum = k.mine
+  JOIN pg_catalog.pg_attribute other ON other.attrelid = c.confrelid AND other.attnum = k.theirs
+ WHERE c.conrelid = $1::oid AND c.contype = 'f'
+ ORDER BY c.conkey[1], 3, c.oid, k.place
 """
 # Others' transactions are shown only to members of pg_read_all_stats; without it we must not claim that none is open.
 _HEALTH_SQL = """
@@ -148,7 +150,7 @@ class PostgresSource:
             columns=tuple(native.column for native in found.columns.values()),
             primary_key=tuple(str(name) for name, primary, _ in indexes if primary == "1"),
             indexed=tuple(dict.fromkeys(str(name) for name, _, place in indexes if place == "1")),
-            references=tuple((str(here), str(table), str(there)) for here, table, there in references),
+            references=joined_references(references),
             rows=found.rows,
         )
 

@@ -21,6 +21,7 @@ from mainstay.sources import sqlite_range
 from mainstay.sources.csv_rows import arrow_schema
 from mainstay.sources.guard import ConnectionCap, admit
 from mainstay.sources.missing import missing_column, missing_table
+from mainstay.sources.references import joined_references
 from mainstay.sources.sqlite_sql import Statement, greatest, identifier, statements, wanted
 from mainstay.sources.sqlite_types import Declared, array, source_column, text_of
 
@@ -313,10 +314,10 @@ def _leading(session: _Session, table: str) -> list[str]:
 def _references(session: _Session, table: str) -> tuple[tuple[str, str, str], ...]:
     """A reference that names no column means the primary key there."""
     sql = """
-    SELECT "from", "table", coalesce("to", (SELECT name FROM pragma_table_info(l."table") WHERE pk = 1))
-      FROM pragma_foreign_key_list(?) AS l GROUP BY id HAVING count(*) = 1 ORDER BY id DESC
+    SELECT id, "from", "table", coalesce("to", (SELECT name FROM pragma_table_info(l."table") WHERE pk = l.seq + 1))
+      FROM pragma_foreign_key_list(?) AS l ORDER BY id DESC, seq
     """
-    return tuple((here, there, column) for here, there, column in session.rows(Statement(sql, (table,))) if column)
+    return joined_references(session.rows(Statement(sql, (table,))))
 
 
 def _translated(error: sqlite3.Error, statement_s: float, where: str) -> SourceError:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -314,15 +315,23 @@ def _info(source: Source, table: str) -> TableInfo:
 
 
 def test_foreign_keys_are_described_alike_by_both_databases(shop: Path, postgres_db: Database) -> None:
-    postgres_db.exec(
-        """
-        CREATE TABLE regions (region_no int PRIMARY KEY);
-        CREATE TABLE customers (customer_id text PRIMARY KEY, region_no int REFERENCES regions, a int, b int);
-        CREATE TABLE pairs (a int, b int, PRIMARY KEY (a, b));
-        ALTER TABLE customers ADD FOREIGN KEY (a, b) REFERENCES pairs
-        """
+    pairs = (
+        "CREATE TABLE pairs (a int, b int, PRIMARY KEY (a, b))",
+        "CREATE TABLE beds (bed int PRIMARY KEY, y int, x int, FOREIGN KEY (y, x) REFERENCES pairs (b, a))",
+        "CREATE TABLE quilts (x int, y int, z int REFERENCES beds (bed), FOREIGN KEY (x, y) REFERENCES pairs)",
     )
-    expected = (("region_no", "regions", "region_no"),)
+    postgres_db.exec("CREATE TABLE regions (region_no int PRIMARY KEY)")
+    postgres_db.exec("CREATE TABLE customers (customer_id text PRIMARY KEY, region_no int REFERENCES regions)")
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        for one in pairs:
+            connection.execute(one)
+            postgres_db.exec(one)
+    expected = {
+        "customers": (("region_no", "regions", "region_no"),),
+        "beds": (('["y","x"]', "pairs", '["b","a"]'),),
+        "quilts": (('["x","y"]', "pairs", '["a","b"]'), ("z", "beds", "bed")),
+    }
     for kind, options in (("sqlite", {"path": str(shop)}), ("postgres", {"url": postgres_db.url})):
         config = SourceConfig(name="crm", kind=kind, options=options)
-        assert _info(open_source(config, SystemClock()), "customers").references == expected
+        found = {name: _info(open_source(config, SystemClock()), name).references for name in expected}
+        assert {name: tuple(sorted(one)) for name, one in found.items()} == expected

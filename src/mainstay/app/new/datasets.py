@@ -236,7 +236,7 @@ def _joinable(work: Work, main: DatasetPlan, missing: set[str]) -> Iterator[Data
     names = names_of(info.columns)
     sources = {name: source for source, name in names.items()}
     keys = [sources[name] for name in key_names(main.key)]
-    parents = {table: (here, there) for here, table, there in info.references}
+    parents = {table: (key_names(here), key_names(there)) for here, table, there in info.references}
     for table, other in look.tables.items():
         if table == main.table or not missing & {plain(one.name) for one in other.columns}:
             continue
@@ -244,9 +244,10 @@ def _joinable(work: Work, main: DatasetPlan, missing: set[str]) -> Iterator[Data
         name = dataset_name(table)
         if table in parents:
             here, there = parents[table]
-            if other.primary_key == (there,):
-                join = theirs[there], names[here]
-                yield _other(work, main, other, name=name, key=there, join=join, mapping="all")
+            if len(there) == len(other.primary_key) and set(there) == set(other.primary_key):
+                join = joined_key([theirs[one] for one in there]), joined_key([names[one] for one in here])
+                found = _other(work, main, other, name=name, key=joined_key(there), join=join, mapping="all")
+                yield msgspec.structs.replace(found, parent=True)
             continue
         same = _same_key(work, main.table, keys, other)
         if same:

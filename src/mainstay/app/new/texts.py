@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -41,6 +41,8 @@ class DatasetPlan(msgspec.Struct, frozen=True, kw_only=True):
     alias: str = ""
     join: tuple[str, str] = ("", "")
     """For all but the first: its column, and that of the first dataset, which are equal where rows belong together."""
+    parent: bool = False
+    """Whether a foreign key of the first dataset is what joins it."""
     needs: tuple[str, ...] = ()
     """Columns that are read whatever the features read: key, cursor, delete flag, what joins."""
     notes: tuple[str, ...] = ()
@@ -176,11 +178,30 @@ def _dataset(plan: Plan, dataset: DatasetPlan, *, first: bool) -> Iterator[str]:
         yield from _column(column, widest)
     if dataset.left_out:
         yield from _wrapped("not read: " + ", ".join(dataset.left_out), "      # ")
-    least = dataset.rows // 2
+    yield from _checks(dataset, _parents(plan) if first else ())
+
+
+def _parents(plan: Plan) -> Iterator[str]:
+    """The checks that the first dataset's foreign keys propose: on its parents, where the types are the same."""
+    kinds = [{column.name: column.type for column in one.columns} for one in plan.datasets]
+    for one, theirs in zip(plan.datasets[1:], kinds[1:], strict=True):
+        own, here = (key_names(side) for side in one.join)
+        if one.parent and [theirs.get(name) for name in own] == [kinds[0].get(name) for name in here]:
+            column = here[0] if len(here) == 1 else list(here)
+            asked = scalar({"references": {"column": column, "dataset": one.name}})
+            yield f"      - {asked}  # guess: a foreign key; a row waits in quarantine until its parent is there"
+
+
+def _checks(dataset: DatasetPlan, also: Iterable[str]) -> Iterator[str]:
+    least, lines = dataset.rows // 2, list(also)
     if least:
         seen = f"{dataset.rows:,} rows were there" if dataset.complete else f"{dataset.rows:,} rows and more were there"
+        lines.append(
+            f"      - {{row_count: {{min: {least}}}, on_fail: block}}  # guess: {seen}; half of them gone is a fault"
+        )
+    if lines:
         yield "    checks:"
-        yield f"      - {{row_count: {{min: {least}}}, on_fail: block}}  # guess: {seen}; half of them gone is a fault"
+        yield from lines
 
 
 def _column(column: ColumnPlan, widest: int) -> Iterator[str]:
