@@ -23,6 +23,7 @@ from mainstay.core.records import FeatureSetState
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.ahead import ahead
+from mainstay.pipelines.feature_fault import failing_key, rows_of_key, suspects_sql
 from mainstay.pipelines.feature_sql import filled_columns
 from mainstay.pipelines.packed import packed_rows
 from mainstay.store.current import Current, schema_of
@@ -143,7 +144,7 @@ class FeatureWriter:
         if keys is not None:
             self._load_keys(keys)
         self._show_datasets(everything=everything)
-        self._compute(moment)
+        self._compute(moment, everything=everything)
         empty = everything and not self.online.count(self.state.digest)
         lone = self._lone_dataset() if everything else None
         if lone is not None:
@@ -255,20 +256,24 @@ class FeatureWriter:
         for name in self.datasets:
             self.current.sql(f"DROP VIEW IF EXISTS temp.main.{identifier(name)}")
 
-    def _compute(self, moment: Moment) -> None:
+    def _evaluate(self, moment: Moment, columns: Sequence[tuple[str, ColumnType]]) -> None:
+        parameters = {"as_of": naive_utc(moment.source_us)} if self.state.uses_as_of else None
+        self.current.sql(
+            "CREATE OR REPLACE TEMP TABLE computed AS "
+            f"SELECT {self._key} AS k, {values_sql(columns)} AS v FROM ({self.state.sql}) "
+            f"WHERE {self._key} IS NOT NULL",
+            parameters,
+        )
+
+    def _compute(self, moment: Moment, *, everything: bool) -> None:
         import duckdb
 
-        parameters = {"as_of": naive_utc(moment.source_us)} if self.state.uses_as_of else None
         try:
-            self.current.sql(
-                "CREATE OR REPLACE TEMP TABLE computed AS "
-                f"SELECT {self._key} AS k, {values_sql(self.state.columns)} AS v FROM ({self.state.sql}) "
-                f"WHERE {self._key} IS NOT NULL",
-                parameters,
-            )
+            self._evaluate(moment, self.state.columns)
         except duckdb.Error as error:  # its text may quote a value, which may be a person's
             raise Refused(
-                f"the SQL of feature view {self.state.view} cannot be evaluated on these rows: {type(error).__name__}",
+                f"the SQL of feature view {self.state.view} cannot be evaluated on "
+                f"{self._fault(moment, everything=everything)}: {type(error).__name__}",
                 mend="let it give NULL where it cannot compute (TRY_CAST, CASE), or check the column before it",
             ) from error
         twice = self.current.sql("SELECT count(*) FROM computed HAVING count(*) > count(DISTINCT k)")
@@ -278,6 +283,32 @@ class FeatureWriter:
                 f"the SQL of feature view {self.state.view} gives more than one row for a {key}",
                 mend=f"aggregate or filter so that each {key} has one row",
             )
+
+    def _fault(self, moment: Moment, *, everything: bool) -> str:
+        """The first row that the SQL fails on, with the feature that does, where it is one row's fault; for people."""
+        import duckdb
+
+        def fails(columns: Sequence[tuple[str, ColumnType]] = self.state.columns) -> bool:
+            try:
+                self._evaluate(moment, columns)
+            except duckdb.Error:
+                return True
+            return False
+
+        mapping = self.state.mapping
+        keys = {
+            name: ALL if mapping[name] == ALL else mapping_sql(one, mapping[name])
+            for name, one in self.datasets.items()
+        }
+        suspects = suspects_sql(self.datasets, keys) if everything else "SELECT k FROM affected"
+        self.current.sql(f"CREATE OR REPLACE TEMP TABLE suspects AS {suspects}")
+        self.current.sql("CREATE OR REPLACE TEMP TABLE affected AS SELECT k FROM suspects LIMIT 0")
+        self._show_datasets(everything=False)
+        if failing_key(self.current, fails) is None:
+            return "these rows"
+        rows = rows_of_key(self.current, tuple(self.datasets), keys)
+        column = next((f", feature {one[0]}" for one in self.state.columns if fails((one,))), "")
+        return f"one row ({rows}{column})"
 
     def _facts(self, *, everything: bool) -> None:
         """Makes `source_facts`: per feature key and dataset, times, warnings and positions of the rows behind it."""
