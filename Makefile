@@ -43,7 +43,7 @@ bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
 	@PYTHONPATH=. $(PY) bench/run.py $(ARGS)
 
 soak: .venv/.ready  ## the long tests: processes killed at every point, 200 rounds
-	@$(PY) -m pytest -m soak --timeout=7200 $(ARGS)
+	@$(PY) -m pytest -m soak --timeout=7200 --durations=0 --durations-min=1 $(ARGS)
 
 clean:  ## remove everything that was built or set up in here
 	rm -rf .venv .make .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -215,6 +215,9 @@ def fits(text: str | None, most: int) -> bool:
 
 QUICK = settings(max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True)
 LONG = settings(max_examples=1_500, suppress_health_check=list(HealthCheck))
+PARTS = 5
+PART = settings(max_examples=300, suppress_health_check=list(HealthCheck))
+"""Of a property whose examples take long: one of `PARTS` tests, each of which ends in minutes and can be run alone."""
 any_acts = st.lists(st.one_of(changes, changes, changes, run, run, stop, hands), min_size=6, max_size=24)
 source_acts = st.lists(st.one_of(changes, changes, run), min_size=4, max_size=16)
 

@@ -17,7 +17,7 @@ from mainstay.pipelines.features import Moment
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import schema_of
-from tests.pipelines.test_properties import LONG, QUICK, STRICT, Act, changes, playing, published, run, stop
+from tests.pipelines.test_properties import PART, PARTS, QUICK, STRICT, Act, changes, playing, published, run, stop
 from tests.pipelines.world import World
 
 by_hand = st.sampled_from([("replay",), ("discard row",), ("release",), ("discard batch",)])
@@ -143,9 +143,11 @@ def test_a_discarded_batch_ends_the_holds_of_its_keys() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
 @given(acts_of_people, st.integers(0, 27))
-@LONG
-def test_lost_current_comes_back_out_of_history_for_long(acts: list[Act], trimmed_at: int) -> None:
+@PART
+def test_lost_current_comes_back_out_of_history_for_long(part: int, acts: list[Act], trimmed_at: int) -> None:
+    del part  # each draws examples of its own, and ends by itself: an example takes most of a second
     comes_back(acts, trimmed_at)
 
 
