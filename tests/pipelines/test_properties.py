@@ -214,10 +214,9 @@ def fits(text: str | None, most: int) -> bool:
 
 
 QUICK = settings(max_examples=10, suppress_health_check=list(HealthCheck), derandomize=True)
-LONG = settings(max_examples=1_500, suppress_health_check=list(HealthCheck))
 PARTS = 5
 PART = settings(max_examples=300, suppress_health_check=list(HealthCheck))
-"""Of a property whose examples take long: one of `PARTS` tests, each of which ends in minutes and can be run alone."""
+"""A long property is `PARTS` tests, each with examples of its own: each ends in minutes and can be run alone."""
 any_acts = st.lists(st.one_of(changes, changes, changes, run, run, stop, hands), min_size=6, max_size=24)
 source_acts = st.lists(st.one_of(changes, changes, run), min_size=4, max_size=16)
 
@@ -238,14 +237,18 @@ def test_current_is_the_good_rows_of_the_source(acts: list[Act]) -> None:
 
 @pytest.mark.soak
 @pytest.mark.promise(3)
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
 @given(any_acts)
-@LONG
-def test_incremental_equals_full_for_long(acts: list[Act]) -> None:
+@PART
+def test_incremental_equals_full_for_long(part: int, acts: list[Act]) -> None:
+    del part
     everything(acts)
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
 @given(source_acts)
-@LONG
-def test_current_is_the_good_rows_of_the_source_for_long(acts: list[Act]) -> None:
+@PART
+def test_current_is_the_good_rows_of_the_source_for_long(part: int, acts: list[Act]) -> None:
+    del part
     only_the_source(acts)

@@ -147,7 +147,7 @@ def test_a_discarded_batch_ends_the_holds_of_its_keys() -> None:
 @given(acts_of_people, st.integers(0, 27))
 @PART
 def test_lost_current_comes_back_out_of_history_for_long(part: int, acts: list[Act], trimmed_at: int) -> None:
-    del part  # each draws examples of its own, and ends by itself: an example takes most of a second
+    del part
     comes_back(acts, trimmed_at)
 
 

@@ -24,7 +24,7 @@ from mainstay.pipelines import erase, quarantine, sets
 from mainstay.retraining.labels import LabelFile
 from mainstay.retraining.placing import Evaluation
 from mainstay.retraining.training_set import Options, TrainingSet, make
-from tests.pipelines.test_properties import LONG, QUICK, STRICT, Act, changes, hands, playing, run, stop
+from tests.pipelines.test_properties import PART, PARTS, QUICK, STRICT, Act, changes, hands, playing, run, stop
 from tests.pipelines.world import World
 from tests.retraining.past import Seen, facts_of, labels_of, look, remember, train, write_labels
 
@@ -109,16 +109,20 @@ def test_it_does_where_features_move_with_time(acts: list[Act]) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
 @given(acts_over_time)
-@LONG
-def test_every_row_that_was_served_comes_out_of_history_for_long(acts: list[Act]) -> None:
+@PART
+def test_every_row_that_was_served_comes_out_of_history_for_long(part: int, acts: list[Act]) -> None:
+    del part
     the_same(acts, ("tenure", "plan", "tickets", "severity"))
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("part", range(1, PARTS + 1))
 @given(moving_acts)
-@LONG
-def test_it_does_for_long_where_features_move_with_time(acts: list[Act]) -> None:
+@PART
+def test_it_does_for_long_where_features_move_with_time(part: int, acts: list[Act]) -> None:
+    del part
     the_same(acts, ("tenure", "tickets", "computed"), view=MOVING)
 
 
