@@ -411,3 +411,14 @@ def test_what_cannot_be_made_says_why(world: World) -> None:
         make(facts_of(world), wanted, Options(out=world.folder / "x.csv", memory="much"))
     with pytest.raises(StoreError, match="cannot be used"):
         make(facts_of(world), wanted, Options(out=world.folder / "nowhere" / "x.csv"))
+
+
+def test_too_little_memory_says_what_to_give(world: World) -> None:
+    world.customer(1, u=0)
+    world.both()
+    remember(world)
+    labels = write_labels(world.folder / "labels.csv", [(1, iso(world.clock.now_us()))])
+    wanted = LabelFile(path=labels, key="id", at="at", key_types=("integer",))
+    with pytest.raises(StoreError) as refused:
+        make(facts_of(world), wanted, Options(out=world.folder / "x.csv", memory="1MB"))
+    assert "more than 1MB by `--memory`" in str(refused.value)

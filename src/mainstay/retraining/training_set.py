@@ -121,7 +121,8 @@ def make(
         except duckdb.IOException as error:
             last = type(error).__name__
         except duckdb.OutOfMemoryException as error:
-            raise StoreError("memory and disk did not suffice", where=str(folder), mend="free some space") from error
+            mend = f"give it more than {options.memory} by `--memory`, ask for fewer labels at once, or free some space"
+            raise StoreError("memory and disk did not suffice", where=str(folder), mend=mend) from error
         except OSError as error:
             where = str(error.filename or folder)
             raise StoreError(
