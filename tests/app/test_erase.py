@@ -16,12 +16,14 @@ from mainstay.app.wiring import own
 from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock
 from mainstay.core.errors import Refused
+from mainstay.core.ports import Repeat
 from mainstay.core.ranges import Chunk
 from mainstay.core.records import ApiKey, Event
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines.backfill import RangeRunner
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import DecisionRequest
+from mainstay.store.repeats_sqlite import SqliteRepeats
 from tests.app.shop import RULE, Shop
 
 PERSON = "person-0003"
@@ -243,3 +245,19 @@ def test_an_erased_persons_version_is_counted_once_however_often_it_is_read(worl
     assert counts["landed"] == sum(counts.get(part, 0) for part in parts)
     assert holding(world) == []
     assert ask(world.place, "erase.verify", {"key": PERSON})["traces"] == []
+
+
+@pytest.mark.promise(7)
+def test_answers_that_may_be_asked_for_again_go_whole(world: Shop) -> None:
+    """One of them lists the person's key, another is still being made."""
+    kept = SqliteRepeats(world.place.home.repeats)
+    for ticket in ("t1", "t2"):
+        kept.begin("crm", ticket.encode(), b"asked", ticket=ticket, at_us=0, until_us=2**62)
+    answer = Repeat(payload=b"asked", status=200, kind="application/json", body=b'{"results":[{"key":"person-0003"}]}')
+    kept.finish("t1", answer, until_us=2**62)
+    assert ask(world.place, "erase.verify", {"key": PERSON})["traces"][-1].startswith("repeats: 1 answers")
+    assert erase(world)["clean"]
+    assert not kept.finish("t2", answer, until_us=2**62)
+    assert list(kept.bodies()) == []
+    kept.close()
+    assert holding(world) == []

@@ -38,6 +38,7 @@ from mainstay.serving.view import WorkerView
 from mainstay.serving.work import Call
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.memory import MemoryOnline, MemoryState
+from mainstay.store.repeats_sqlite import SqliteRepeats
 from mainstay.testing.clock import FakeClock
 
 NOW = 1_800_000_000 * SECOND
@@ -154,6 +155,7 @@ class Toy:
         self.desk = Desk(
             self.view, self.online, self.journal, self.clock, self.meter,
             meters=folder / "meters", cards=CardTokens(SECRET),
+            repeats=lambda: SqliteRepeats(folder / "repeats.sqlite"),
         )  # fmt: skip
         self.put("applied", "file", Applied(digest="sha256:file", folder=str(folder), files={}, at_us=NOW))
         self.put("feature_set", SET, self.feature_set())

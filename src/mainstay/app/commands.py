@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mainstay.app import apply as applying
-from mainstay.app import backfills, erasures
+from mainstay.app import backfills, erasures, repeats
 from mainstay.app.mapping import values_of
 from mainstay.app.people import People, must_be_clear, named_in
 from mainstay.app.place import Place, applied_record, whoami
@@ -159,6 +159,7 @@ def _erase_key(works: Works, key: str, reason: str) -> Body:
     receipts = _erase_receipts(works, key)
     _forget_responses(works, key)
     backfills.forget(works, key)
+    patiently(lambda: repeats.forget(works))
     works.desk.current.scrub()
     patiently(works.online.scrub)
     patiently(works.state.scrub)
@@ -253,6 +254,8 @@ def _verify(works: Works, args: Body) -> Body:
     )
     traces += [f"state: backfill {one.id}" for one in backfills.naming(works, key)]
     traces += [f"state: answer {name} to a command" for name in _naming(works, key)]
+    kept = repeats.naming(works, key)
+    traces += [f"repeats: {kept} answers to requests with an Idempotency-Key"] if kept else []
     return {"traces": traces, "clean": not traces}
 
 

@@ -14,7 +14,7 @@ import msgspec
 from mainstay import spec
 from mainstay.core.clock import Clock
 from mainstay.core.errors import StoreError
-from mainstay.core.ports import Journal, Lease, Online, State
+from mainstay.core.ports import Journal, Lease, Online, Repeats, State
 from mainstay.store.home import Home, Stores, read_stores
 from mainstay.store.installation import INSTALLATION, installation_of
 from mainstay.store.journal import SegmentJournal
@@ -74,6 +74,17 @@ def open_online(home: Home, *, writable: bool = True) -> Online:
     from mainstay.store.online_redis import RedisOnline
 
     return RedisOnline(_resolved(home.stores, home.stores.online), home.integration, writable=writable)
+
+
+def open_repeats(home: Home) -> Repeats:
+    """Answers that may be asked for again, with where state is."""
+    if home.stores is None:
+        from mainstay.store.repeats_sqlite import SqliteRepeats
+
+        return SqliteRepeats(home.repeats)
+    from mainstay.store.repeats_postgres import PostgresRepeats
+
+    return PostgresRepeats(_resolved(home.stores, home.stores.state), home.integration)
 
 
 def open_journal(

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mainstay.app.place import read_applied
-from mainstay.app.stores import home_at, open_journal, open_online, open_state, ships_journal
+from mainstay.app.stores import home_at, open_journal, open_online, open_repeats, open_state, ships_journal
 from mainstay.core.clock import SECOND, Clock
 from mainstay.core.ids import keyed_hash
 from mainstay.core.ports import Journal, State
@@ -97,7 +97,6 @@ def open_worker(
         open_online(home).close()
     online = open_online(home, writable=False)
     view = _view(home, state, clock, env)
-    view.refresh()
     durability = view.now.integration.settings.durability if view.now else "process"
     journal = open_journal(home, clock, durability=durability, quick=True)
     disk, sealer = _Disk(home, state, clock), _Sealer(state, journal)
@@ -112,6 +111,7 @@ def open_worker(
         cards=CardTokens(home.secret()),
         disk=disk.now,
         waits=ships_journal(home),
+        repeats=lambda: open_repeats(home),
     )
 
     def look() -> None:
@@ -123,7 +123,7 @@ def open_worker(
 
 def _view(home: Home, state: State, clock: Clock, env: Mapping[str, str]) -> WorkerView:
     artifacts = LocalArtifacts(home.artifacts)
-    return WorkerView(
+    view = WorkerView(
         state,
         lambda version: load(version, artifacts, home.sockets, clock=clock),
         lambda applied: read_applied(applied, env),
@@ -131,6 +131,8 @@ def _view(home: Home, state: State, clock: Clock, env: Mapping[str, str]) -> Wor
         name_of=partial(keyed_hash, home.secret()),
         blind_us=None if home.stores is None else BLIND_US,
     )
+    view.refresh()
+    return view
 
 
 class _Sealer:

@@ -443,6 +443,47 @@ class History(Protocol):
     def compact(self, table: str) -> None: ...
 
 
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a request that named itself by an Idempotency-Key."""
+
+    payload: bytes
+    """Digest of what was asked."""
+    status: int
+    """Of the answer; 0 while it is being made."""
+    kind: str
+    """The answer's content type."""
+    body: bytes
+
+
+class Repeats(Protocol):
+    """Answers by (caller, name of the request), for as long as they may be asked for again. A cache, shared by workers.
+
+    Several processes use it at a time; each call is atomic.
+    """
+
+    def begin(
+        self, caller: str, name: bytes, payload: bytes, *, ticket: str, at_us: int, until_us: int
+    ) -> Repeat | None:
+        """What stands under the name and has not run out by `at_us`; None: it is the caller's until `until_us`."""
+
+    def finish(self, ticket: str, answer: Repeat, *, until_us: int) -> bool:
+        """Keeps the answer. False where the ticket has run out and another has begun, or all was cleared."""
+
+    def release(self, ticket: str) -> None:
+        """Forgets what was begun and will not be finished."""
+
+    def sweep(self, now_us: int) -> None:
+        """Removes what has run out, and each caller's oldest beyond what one may have."""
+
+    def bodies(self) -> Iterator[bytes]:
+        """Every answer that is kept (erasure looks for a person in them)."""
+
+    def clear(self) -> None:
+        """Removes everything, tickets too, and leaves no byte of it. Raises StoreBusy."""
+
+    def close(self) -> None: ...
+
+
 class Artifacts(Protocol):
     """Bytes by digest, immutable."""
 

@@ -21,6 +21,7 @@ from mainstay.core.ids import new_id
 from mainstay.core.records import ApiKey
 from mainstay.http import auth, problems
 from mainstay.http.body import Gone, TooLarge, read_body
+from mainstay.http.once import asks, once
 from mainstay.http.problems import Told
 from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
@@ -141,14 +142,38 @@ class Front:
             self._desk.meter.request("auth", caller.status)
             await respond(send, caller, request)
             return
-        snap = self._desk.view.now
-        if snap is not None and path == self._path(snap) and scope["method"] == "POST":
-            call = Call(caller.id, request, began_us)
-            await self._predict(snap, headers, receive, send, call)
-            return
         scope[CALLER] = caller
         scope[REQUEST] = request
-        await self._hand_on(scope, receive, send)
+        if asks(scope):
+            await self._once(scope, receive, send, began_us)
+        else:
+            await self._answer(scope, receive, send, began_us)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, began_us: int) -> None:
+        """What an authenticated caller asks."""
+        snap = self._desk.view.now
+        if snap is not None and scope["path"] == self._path(snap) and scope["method"] == "POST":
+            call = Call(scope[CALLER].id, scope[REQUEST], began_us)
+            await self._predict(snap, scope["headers"], receive, send, call)
+        else:
+            await self._hand_on(scope, receive, send)
+
+    async def _once(self, scope: Scope, receive: Receive, send: Send, began_us: int) -> None:
+        """The same for a request with an Idempotency-Key."""
+
+        async def go_on(given: Receive, hold: Send) -> None:
+            await self._answer(scope, given, hold, began_us)
+
+        caller, request = scope[CALLER].id, scope[REQUEST]
+        try:
+            told = await once(self._desk, scope, receive, send, caller=caller, request=request, go_on=go_on)
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
+            told = problem_of(error, request)
+        if told is not None:
+            self._desk.meter.request("repeat", told.status)
+            await respond(send, told, request)
 
     @property
     def predict_url(self) -> bytes:

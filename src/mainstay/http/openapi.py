@@ -29,6 +29,16 @@ _TYPES: dict[str, Schema] = {
 }
 
 
+_ONCE: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names the request: sent again within 24 hours, it gets the same answer, and nothing is done twice",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+}
+
+
 class Examples(msgspec.Struct, frozen=True, kw_only=True):
     """Values that work when pasted: a key that exists and its row."""
 
@@ -131,6 +141,7 @@ def _predict(contract: ApiContract, examples: Examples) -> Schema:
     return {
         "operationId": "predict",
         "summary": "Predict by key, by keys, or on rows",
+        "parameters": [_ONCE],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": responses,
     }
@@ -270,6 +281,7 @@ def _feedback(kind: str, schema: Schema, summary: str) -> Schema:
     return {
         "operationId": kind,
         "summary": summary,
+        "parameters": [_ONCE],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "200": {"description": "Recorded before", "content": {"application/json": {"schema": recorded}}},

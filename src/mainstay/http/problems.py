@@ -36,6 +36,9 @@ TITLES: dict[str, str] = {
     "bad_request": "The body is not JSON",
     "invalid": "The body does not fit",
     "timeout": "The body did not arrive",
+    "repeat_key": "The Idempotency-Key cannot be read",
+    "repeat_running": "The first request is still being answered",
+    "repeat_other": "The Idempotency-Key names another request",
     "internal": "Something went wrong on our side",
 }
 """Every problem type by its code; /docs lists them."""

@@ -13,7 +13,7 @@ import msgspec
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.core.keys import joined_key
-from mainstay.core.ports import Journal, OnlineReader
+from mainstay.core.ports import Journal, OnlineReader, Repeats
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
 from mainstay.core.trace import Trace
 from mainstay.serving import keys
@@ -21,6 +21,7 @@ from mainstay.serving.answer import Answering
 from mainstay.serving.answer_traced import TracedAnswering
 from mainstay.serving.card_tokens import CardTokens, Grant
 from mainstay.serving.feedback import Feedback
+from mainstay.serving.idempotency import Repeating, nowhere
 from mainstay.serving.meter import Meter
 from mainstay.serving.request import BadRequest, Key
 from mainstay.serving.view import Snapshot, WorkerView
@@ -46,6 +47,7 @@ class Desk:
         cards: Makes and reads the decision card's tokens; None: there are no cards.
         disk: What the home takes of its disk and what is left; None: not known here.
         waits: Whether a receipt may have to be asked of a database: then nobody else waits for it.
+        repeats: Opens the store of answers that may be asked for again.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Desk:
         cards: CardTokens | None = None,
         disk: Callable[[], DiskSample | None] = lambda: None,
         waits: bool = False,
+        repeats: Callable[[], Repeats] = nowhere,
     ) -> None:
         self.view = view
         self.online = online
@@ -70,6 +73,7 @@ class Desk:
         self.meters = meters
         self.answering: Answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
+        self.repeating = Repeating(repeats, clock)
         self.disk = disk
         self.draining = False
         self._journal = journal
@@ -173,6 +177,7 @@ class Desk:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         self.answering.close()
+        self.repeating.close()
         self.view.close()
 
     def _journal_works(self) -> bool:

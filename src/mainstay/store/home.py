@@ -51,7 +51,7 @@ class Home:
     root/secret              32 random bytes, 0600: signs receipts' ids, names erased people
     root/.guards/SOURCE/     a file for each connection that all integrations together may hold of a shared source
     root/INTEGRATION/        0700
-        state.sqlite  online.sqlite  current.duckdb  lease  up
+        state.sqlite  online.sqlite  repeats.sqlite  current.duckdb  lease  up
         landing/  history/  journal/  artifacts/  sockets/  plans/  logs/
     ```
 
@@ -68,6 +68,7 @@ class Home:
         self.folder = root / integration
         self.state = self.folder / "state.sqlite"
         self.online = self.folder / "online.sqlite"
+        self.repeats = self.folder / "repeats.sqlite"
         self.current = self.folder / "current.duckdb"
         self.lease = self.folder / "lease"
         self.up = self.folder / "up"

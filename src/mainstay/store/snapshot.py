@@ -33,7 +33,7 @@ FOLDER = ".backup"
 RESTORING, UNPACKED = ".restore.lock", ".restore-"
 """In the home: locked by a restore; and the beginning of the name of the folder that it unpacks into."""
 OF_ROOT = ("installation.json", "secret")
-_LEFT_OUT = {"lease", "up", "sockets", "logs", "meters"}
+_LEFT_OUT = {"lease", "up", "sockets", "logs", "meters", "repeats.sqlite"}
 """Of an integration's folder: what belongs to processes that run."""
 
 

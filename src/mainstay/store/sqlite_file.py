@@ -1,6 +1,6 @@
 """One SQLite file as a store: one writer behind a lock, as many readers as threads ask for, our errors.
 
-WAL, so that readers and the writer never wait for each other. `synchronous=FULL` everywhere: a commit that returned
+WAL, so that readers and the writer never wait for each other. `synchronous=FULL` for every fact: a commit that returned
 survives a power loss. NORMAL would save the fsync of each commit and lose the last commits with the power; that is
 safe only for a store that is redone afterwards, and nothing redoes `online` once `state` says that a plan is
 published. Measured, the difference is below the noise, because a commit here carries thousands of rows.
@@ -77,6 +77,7 @@ class SqliteFile:
         writable: Whether `writing` may be called. A reader raises NotFound when the file is not there.
         page_size: Bytes, of a file that is made.
         log_pages: How long the write-ahead log may grow before a commit moves it into the file.
+        power: Whether a commit survives a power loss, at the price of an fsync; without, it survives kill -9.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class SqliteFile:
         writable: bool,
         page_size: int = 4096,
         log_pages: int = 1000,
+        power: bool = True,
     ) -> None:
         self.path = path
         self.writable = writable
         self.telling = _Telling(path)
         self._page_size = page_size
         self._log_pages = log_pages
+        self._power = power
         self._lock = threading.Lock()
         self._free: deque[sqlite3.Connection] = deque()
         self._all: list[sqlite3.Connection] = []
@@ -189,7 +192,7 @@ class SqliteFile:
             # Not mode=ro: a reader of a write-ahead log must be able to make its shared index after a crash.
             connection.execute("PRAGMA query_only = ON")
         else:
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._power else 'NORMAL'}")
             # What was removed or replaced is overwritten in the file: an erased person must not lie in free pages.
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -16000")
