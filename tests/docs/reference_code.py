@@ -158,7 +158,7 @@ def problem_types() -> str:
     statuses: dict[str, set[int]] = {code: {status} for code, status in STATUS.items()}
     statuses |= {code: {status} for status, code in CODES.items()}
     for module in read_modules():
-        if module.path.startswith(("http/", "serving/")):
+        if module.path.startswith(("grpc/", "http/", "serving/")):
             for code, status in _statuses(module):
                 statuses.setdefault(code, set()).add(status)
     lines = [

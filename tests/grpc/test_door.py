@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 import grpc
+from mainstay.core.clock import MINUTE
+from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey
 from mainstay.grpc.door import HEALTH, NOT_DONE, OIP, OPEN
 from mainstay.grpc.messages import kind
-from mainstay.serving.keys import digest
+from mainstay.serving.keys import create_key, digest
 from tests.http.serving import Served, serving
 from tests.serving.toy import Toy
 
@@ -74,6 +76,18 @@ def test_no_call_but_health_is_open(served: Served, channel: grpc.Channel, path:
     served.toy.put("api_key", digest("msk_bare_x"), bare)
     served.toy.view.refresh()
     assert code(channel, path, token="msk_bare_x") == ("OK" if path in OPEN else "PERMISSION_DENIED")
+
+
+def test_a_rate_that_is_used_up_is_told_with_when_to_come_again(served: Served, channel: grpc.Channel) -> None:
+    token, _ = create_key(served.toy.state, "crm", "predict", clock=served.toy.clock, rate=Rate(1, MINUTE))
+    served.toy.view.refresh()
+    body, path = by_key(b"A").SerializeToString(), f"/{OIP}/ModelInfer"
+    assert code(channel, path, body, token) == "OK"
+    with pytest.raises(grpc.RpcError) as raised:
+        call(channel, path, body, token)
+    told: Any = raised.value
+    assert told.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert dict(told.trailing_metadata())["grpc-retry-pushback-ms"] == "60000"
 
 
 def test_an_answer_carries_its_receipt(served: Served, channel: grpc.Channel) -> None:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from mainstay.core.clock import HOUR
+from mainstay.http.trace_context import trace_id
 from tests.http.serving import Caller, Served, serving
 from tests.serving.toy import Linear, Toy, online_row
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def test_a_prediction_by_key(served: Served, caller: Caller) -> None:
@@ -185,3 +188,37 @@ def test_too_many_waiting_requests_are_refused_at_once(tmp_path: Path) -> None:
         for each in (*waiting, third):
             each.close()
     assert toy.meter.counts.shed >= 1
+
+
+@pytest.mark.parametrize("road", ["short", "asgi"])
+def test_the_callers_trace_is_in_the_receipt(served: Served, caller: Caller, road: str) -> None:
+    extra = {"Connection": "close"} if road == "asgi" else {}
+    for key in ("A", "nobody"):
+        said = caller.ask("POST", "/v1/churn/predict", {"key": key}, traceparent=PARENT, **extra)
+        assert served.toy.receipt(said.json["receipt"]).trace == "0af7651916cd43dd8448eb211c80319c"
+    bare = caller.ask("POST", "/v1/churn/predict", {"key": "A"}, **extra)
+    assert served.toy.receipt(bare.json["receipt"]).trace == ""
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "x",
+        PARENT.upper(),
+        PARENT + "-more",
+        "ff" + PARENT[2:],
+        PARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+        PARENT.replace("b7ad6b7169203331", "0" * 16),
+        PARENT[:-1],
+    ],
+)
+def test_a_traceparent_that_is_not_valid_counts_as_none(served: Served, caller: Caller, parent: str) -> None:
+    said = caller.ask("POST", "/v1/churn/predict", {"key": "A"}, traceparent=parent)
+    assert said.status == 200
+    assert served.toy.receipt(said.json["receipt"]).trace == ""
+
+
+def test_a_later_version_of_traceparent_may_say_more() -> None:
+    assert trace_id(b"cc" + PARENT[2:].encode() + b"-what-the-future-holds") == "0af7651916cd43dd8448eb211c80319c"
+    assert trace_id(b"cc" + PARENT[2:].encode() + b".what") == ""

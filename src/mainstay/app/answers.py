@@ -395,6 +395,7 @@ def _answer_link(one: Receipt) -> Link:
             *((f"model gave {name}", str(value)) for name, value in (one.raw or {}).items()),
             ("status", str(one.status)),
             ("caller", one.caller),
+            *((("trace", one.trace),) if one.trace else ()),
         ),
     )
 

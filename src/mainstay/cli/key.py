@@ -37,21 +37,28 @@ def create(
     name: Annotated[str, typer.Argument(help="Who will use it.")],
     role: Annotated[str, typer.Option(help="predict, operate (also metrics and receipts) or admin.")] = "predict",
     days: Annotated[int | None, typer.Option(help="Days until it expires; never when left out.")] = None,
+    rate: Annotated[str, typer.Option(help="Requests that it may send, 100/s say; else what the file says.")] = "",
 ) -> None:
     """Create an API key. It is shown once and kept only as its hash.
 
-    Example: mainstay key create crm --role predict --days 365
+    Example: mainstay key create crm --role predict --days 365 --rate 100/s
     """
     from mainstay.core.clock import DAY, SystemClock, iso
+    from mainstay.core.errors import Refused
+    from mainstay.core.rate import WANTED, read_rate
     from mainstay.serving.keys import create_key
 
     session: Session = ctx.obj
     clock = SystemClock()
+    most = read_rate(rate) if rate else None
+    if rate and most is None:
+        raise Refused(f"`--rate`: wanted {WANTED}, found {rate!r}")
     expires = None if days is None else clock.now_us() + days * DAY
     with _state(session) as state:
-        token, key = create_key(state, name, role, clock=clock, expires_us=expires)  # type: ignore[arg-type]
+        token, key = create_key(state, name, role, clock=clock, expires_us=expires, rate=most)  # type: ignore[arg-type]
     session.out.document(
         {"key": token, "id": key.id, "name": key.name, "roles": key.roles, "expires_us": key.expires_us}
+        | ({"rate": most.text} if most else {})
     )
     session.out.say(token, style="bold")
     session.out.say(f"id {key.id}, roles {', '.join(key.roles)}" + (f", until {iso(expires)}" if expires else ""))
@@ -72,12 +79,13 @@ def list_(ctx: typer.Context) -> None:
         found = list_keys(state)
     session.out.document({"keys": found})
     session.out.table(
-        ["id", "name", "roles", "created", "expires", "revoked"],
+        ["id", "name", "roles", "rate", "created", "expires", "revoked"],
         [
             (
                 one.id,
                 one.name,
                 ", ".join(one.roles),
+                one.rate.text if one.rate else None,
                 iso(one.created_us),
                 iso(one.expires_us) if one.expires_us else None,
                 iso(one.revoked_us) if one.revoked_us else None,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from mainstay.core.keys import key_names
+from mainstay.core.rate import Rate
 from mainstay.core.verdicts import OnFail
 
 ColumnType = Literal["string", "integer", "number", "boolean", "date", "timestamp", "json", "bytes"]
@@ -370,6 +371,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """None: nothing is answered over gRPC."""
     free_disk: FreeDisk = FreeDisk()
     """Below it `status` warns."""
+    rate: Rate | None = None
+    """Requests of each API key that has no rate of its own; None: as many as can be answered."""
     retention_us: dict[str, int] = {}
     """Role (`landing`, `history`, `journal`, `quarantine`) -> how long; absent roles have the store's default."""
 

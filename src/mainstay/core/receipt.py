@@ -46,6 +46,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
     """The API key's id, never the key."""
     request: str
+    trace: str = ""
+    """The trace that the caller's `traceparent` names; empty where it named none."""
     outcome: ReceiptOutcome
     status: int
     reason: str = ""

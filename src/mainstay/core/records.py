@@ -37,6 +37,7 @@ import msgspec
 from mainstay.core.keys import key_names
 from mainstay.core.nouns import ColumnType, Field, PostStep, PreStep, Signature
 from mainstay.core.ports import SourceKind
+from mainstay.core.rate import Rate
 from mainstay.core.receipt import Receipt as Receipt  # noqa: PLC0414 - found here by everybody
 from mainstay.core.receipt import ReceiptOutcome as ReceiptOutcome  # noqa: PLC0414 - the same
 from mainstay.core.verdicts import Finding, Verdict
@@ -364,6 +365,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     created_us: int
     expires_us: int | None = None
     revoked_us: int | None = None
+    rate: Rate | None = None
+    """How many requests it may send; None: what `settings.rate` of the file says."""
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):

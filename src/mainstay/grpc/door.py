@@ -279,8 +279,12 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return await continuation(details)
         caller = self._desk.who(_token(details.invocation_metadata))
         if caller is not None and keys.allows(caller, "predict"):
-            return await continuation(details)
-        if caller is not None:
+            taken = self._desk.take(caller)
+            if taken is None or taken.allowed:
+                return await continuation(details)
+            detail = f"this API key may send {taken.rate.text.replace('/', ' requests/')}, and has"
+            fault = Fault(code="rate", status=429, detail=detail, retry_after=max(1, taken.wait_s))
+        elif caller is not None:
             fault = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for `predict`")
         elif self._desk.view.now is None:
             fault = Fault(code="not_ready", status=503, detail="nothing is applied yet", retry_after=2)

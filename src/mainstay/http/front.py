@@ -19,10 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.core.records import ApiKey
-from mainstay.http import auth, problems
+from mainstay.http import auth, limits, problems
 from mainstay.http.body import Gone, TooLarge, read_body
 from mainstay.http.once import asks, once
 from mainstay.http.problems import Told
+from mainstay.http.trace_context import trace_id
 from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
@@ -42,6 +43,7 @@ TOGETHER = 32
 
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
+TRACE = "mainstay.trace"
 
 HEALTH = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/ping", "/health"))
 """Open to everybody: for load balancers, and for the clients of each protocol."""
@@ -52,6 +54,7 @@ CARD = re.compile(r"/v1/[^/]+/card(\.js|/decisions)?")
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", problems.PROBLEM)
 _CLOSE = (b"connection", b"close")
+_NAMES = frozenset((b"x-request-id", b"traceparent"))
 _FINE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
@@ -132,7 +135,7 @@ class Front:
             await respond(send, self._busy)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        request = self._request_id(headers)
+        request, trace = self._named(headers)
         if self._card is not None and CARD.fullmatch(path):
             scope[REQUEST] = request
             await self._card(scope, receive, send)
@@ -142,8 +145,16 @@ class Front:
             self._desk.meter.request("auth", caller.status)
             await respond(send, caller, request)
             return
+        taken = self._desk.take(caller)
+        if taken is not None:
+            if not taken.allowed:
+                self._desk.meter.request("limit", 429)
+                await respond(send, limits.refused(taken, request), request)
+                return
+            send = limits.telling(send, taken)
         scope[CALLER] = caller
         scope[REQUEST] = request
+        scope[TRACE] = trace
         if asks(scope):
             await self._once(scope, receive, send, began_us)
         else:
@@ -153,7 +164,7 @@ class Front:
         """What an authenticated caller asks."""
         snap = self._desk.view.now
         if snap is not None and scope["path"] == self._path(snap) and scope["method"] == "POST":
-            call = Call(scope[CALLER].id, scope[REQUEST], began_us)
+            call = Call(scope[CALLER].id, scope[REQUEST], began_us, scope[TRACE])
             await self._predict(snap, scope["headers"], receive, send, call)
         else:
             await self._hand_on(scope, receive, send)
@@ -202,7 +213,13 @@ class Front:
         alone = isinstance(asked.key, str) or (asked.rows is not msgspec.UNSET and len(asked.rows) == 1)
         if not alone or asked.inputs is not None:
             return False
-        self._turn.append((asked, Call(caller.id, self._request_id(headers), began_us), answered))
+        taken = desk.take(caller)
+        if taken is not None:
+            if not taken.allowed:
+                return False
+            answered = _with(limits.lines(taken), answered)
+        request, trace = self._named(headers)
+        self._turn.append((asked, Call(caller.id, request, began_us, trace), answered))
         if len(self._turn) == 1:
             asyncio.get_running_loop().call_soon(self.answer_turn)
         return True
@@ -277,29 +294,33 @@ class Front:
         """A request of another protocol, whose errors are told as its clients read them."""
         desk = self._desk
         began_us = desk.clock.monotonic_us()
-        request = self._request_id(scope["headers"])
-        reason = ""
-        if self._waiting() > self._most:
-            desk.meter.shed()
-            told = family.dressed(self._busy)
-        else:
-            caller = self._caller(scope["headers"], scope["path"])
-            if isinstance(caller, Told):
-                told = family.dressed(caller)
+        request, trace = self._named(scope["headers"])
+        caller = self._busy if self._waiting() > self._most else self._caller(scope["headers"], scope["path"])
+        if isinstance(caller, Told):
+            if caller is self._busy:
+                desk.meter.shed()
             else:
-                try:
-                    reply = await family.door(scope, receive, Call(caller.id, request, began_us))
-                except Gone:
-                    return
-                except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets an error
-                    reply = family.dressed(problem_of(error, request))
-                if isinstance(reply, Refusal):
-                    reason = reply.reason
-                    reply = family.dressed(problems.refused(reply, request))
-                told = reply
-            desk.meter.predicted(told.status, desk.clock.monotonic_us() - began_us, reason=reason)
-        if desk.draining:
-            told = msgspec.structs.replace(told, headers=(*told.headers, _CLOSE))
+                desk.meter.request("auth", caller.status)
+            await respond(send, family.dressed(caller), request, kind=None)
+            return
+        taken = desk.take(caller)
+        reason = ""
+        try:
+            if taken is not None and not taken.allowed:
+                reply: Told | Refusal = family.dressed(limits.refused(taken, request))
+            else:
+                reply = await family.door(scope, receive, Call(caller.id, request, began_us, trace))
+        except Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets an error
+            reply = family.dressed(problem_of(error, request))
+        if isinstance(reply, Refusal):
+            reason = reply.reason
+            reply = family.dressed(problems.refused(reply, request))
+        desk.meter.predicted(reply.status, desk.clock.monotonic_us() - began_us, reason=reason)
+        more = () if taken is None or not taken.allowed else limits.lines(taken)
+        closing = (_CLOSE,) if desk.draining else ()
+        told = msgspec.structs.replace(reply, headers=(*reply.headers, *more, *closing))
         await respond(send, told, request, kind=None)
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -370,11 +391,16 @@ class Front:
             self._predict_path = (name, f"/v1/{name}/predict")
         return self._predict_path[1]
 
-    def _request_id(self, headers: list[tuple[bytes, bytes]]) -> str:
+    def _named(self, headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
+        """The request's id, and the caller's trace."""
+        request = trace = ""
         for name, value in headers:
-            if name == b"x-request-id" and _FINE.fullmatch(value):
-                return value.decode()
-        return f"{self._boot}-{next(self._numbers):x}"
+            if name in _NAMES:
+                if name == b"traceparent":
+                    trace = trace_id(value)
+                elif _FINE.fullmatch(value):
+                    request = value.decode()
+        return request or f"{self._boot}-{next(self._numbers):x}", trace
 
 
 def _unauthorized(detail: str, mend: str, path: str) -> Told:
@@ -397,6 +423,12 @@ def problem_of(error: Exception, request: str) -> Told:
         return msgspec.structs.replace(plain, headers=headers)
     report(unforeseen(error, request))
     return problems.told("internal", 500, "the operator finds the cause in the log under this request", request=request)
+
+
+def _with(more: limits.Lines, answered: Answered) -> Answered:
+    """Takes a reply to which header lines are added."""
+    added = b"".join([b"%b: %b\r\n" % each for each in more])
+    return lambda status, head, body: answered(status, head + added, body)
 
 
 def _lines(kind: tuple[bytes, bytes], request: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

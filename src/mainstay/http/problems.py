@@ -23,6 +23,7 @@ TITLES: dict[str, str] = {
     "no_receipt": "No receipt can be written",
     "not_ready": "Not ready to answer",
     "overloaded": "Too many requests are waiting",
+    "rate": "The rate of this API key is used up",
     "unauthorized": "An API key is needed",
     "forbidden": "This API key may not do that",
     "card_token": "The card may not be shown",

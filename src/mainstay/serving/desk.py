@@ -23,6 +23,7 @@ from mainstay.serving.card_tokens import CardTokens, Grant
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.idempotency import Repeating, nowhere
 from mainstay.serving.meter import Meter
+from mainstay.serving.rates import Rates, Taken
 from mainstay.serving.request import BadRequest, Key
 from mainstay.serving.view import Snapshot, WorkerView
 from mainstay.serving.view_rows import key_texts
@@ -74,6 +75,7 @@ class Desk:
         self.answering: Answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
         self.repeating = Repeating(repeats, clock)
+        self.rates = Rates(clock, meter)
         self.disk = disk
         self.draining = False
         self._journal = journal
@@ -99,6 +101,11 @@ class Desk:
         if key is not None and len(self._met) < _MET_MOST:
             self._met[token] = key
         return key
+
+    def take(self, caller: ApiKey) -> Taken | None:
+        """A request of the caller's rate; None where it has none."""
+        snap = self.view.now
+        return self.rates.take(caller, None if snap is None else snap.integration.settings.rate)
 
     def not_ready(self) -> tuple[str, ...]:
         """Why requests should go elsewhere; empty when this worker can answer. Sources and the loop do not count."""
@@ -169,8 +176,10 @@ class Desk:
         self.answering = TracedAnswering(self.online, self._journal, self.clock, self.meter, trace)
 
     def save(self) -> None:
-        """Writes this worker's counters where every worker finds them."""
+        """Writes this worker's counters where every worker finds them, and reads what others took of rates."""
         self.meter.save(self.clock.now_us())
+        if self.meters is not None:
+            self.rates.look(self.meters)
 
     def close(self) -> None:
         """Lets go of threads and models; stores are closed by whoever opened them."""

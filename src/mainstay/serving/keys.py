@@ -16,6 +16,7 @@ from mainstay.core.clock import Clock
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.ids import Random, system_random
 from mainstay.core.ports import State, StateReader, Versioned, Write
+from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey, encode
 
 Role = Literal["predict", "operate", "admin"]
@@ -46,7 +47,14 @@ def find(keys: Mapping[str, ApiKey], token: bytes, now_us: int) -> ApiKey | None
 
 
 def create_key(
-    state: State, name: str, role: Role, *, clock: Clock, expires_us: int | None = None, random: Random = system_random
+    state: State,
+    name: str,
+    role: Role,
+    *,
+    clock: Clock,
+    expires_us: int | None = None,
+    rate: Rate | None = None,
+    random: Random = system_random,
 ) -> tuple[str, ApiKey]:
     """Makes an API key called `name`. Returns the token, which is never to be had again, and its record.
 
@@ -58,7 +66,7 @@ def create_key(
     secret = base64.b32encode(random(32)).decode().lower().rstrip("=")
     token = f"msk_{name_id}_{secret}"
     roles = ROLES[: ROLES.index(role) + 1]
-    record = ApiKey(id=name_id, name=name, roles=roles, created_us=clock.now_us(), expires_us=expires_us)
+    record = ApiKey(id=name_id, name=name, roles=roles, created_us=clock.now_us(), expires_us=expires_us, rate=rate)
     state.commit([Write(space=SPACE, name=digest(token), body=encode(record), expect=0)])
     return token, record
 

@@ -35,6 +35,8 @@ class Counts(msgspec.Struct, kw_only=True):
     """Requests refused because too many were waiting."""
     policy: int = 0
     """Predict requests that ended with 503 because a policy on data refused, e.g. `on_stale`: no error of ours."""
+    rated: dict[str, int] = {}
+    """API key's id -> requests taken of its rate; read by the other workers."""
     at_us: int = 0
 
 

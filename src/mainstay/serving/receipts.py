@@ -54,6 +54,7 @@ class _Own(msgspec.Struct, omit_defaults=True):
     build: str = ""
     raw: dict[str, Any] | None = None
     filled: dict[str, list[str]] = {}
+    trace: str = ""
 
 
 def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int) -> Receipt:
@@ -73,6 +74,7 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         erased_us=work.now_us if erased else None,
         caller=call.caller,
         request=call.request,
+        trace=call.trace,
         outcome=_OUTCOME[judged.action],
         status=judged.status,
         reason=judged.reason,
@@ -135,6 +137,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             snap.model.build if snap.model else "",
             _raw(snap, work),
             filled_of(row),
+            call.trace,
         )
     )
     fields, shared = snap.shared_receipt

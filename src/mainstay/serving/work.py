@@ -20,6 +20,8 @@ class Call(msgspec.Struct, frozen=True):
     """The request's id, for logs and receipts."""
     began_us: int
     """On the monotonic clock."""
+    trace: str = ""
+    """The trace id out of the caller's `traceparent`; empty where there is none."""
 
 
 class Work:

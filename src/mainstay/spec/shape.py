@@ -29,6 +29,7 @@ from mainstay.spec.values import (
     Name,
     Origin,
     Percent,
+    RateOf,
     Regex,
     Scalar,
     SourceNames,
@@ -384,6 +385,7 @@ class SettingsPart(Part):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=0, le=65_535)
     free_disk: FreeDisk | None = Field(default=None, description="The least that must be free on the home's disk.")
+    rate: RateOf | None = Field(default=None, description="Requests of each API key that has no rate of its own.")
     status_page: ListenerPart | None = Field(default=None, examples=["{port: 8701}"])
     grpc: ListenerPart | None = Field(default=None, examples=["{port: 8702}"])
 

@@ -11,6 +11,9 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from mainstay.core.keys import joined_key
+from mainstay.core.rate import PATTERN as RATE_PATTERN
+from mainstay.core.rate import WANTED as WANTED_RATE
+from mainstay.core.rate import Rate, read_rate
 from mainstay.core.units import UNITS
 from mainstay.spec import durations
 from mainstay.spec.faults import close
@@ -227,6 +230,13 @@ def _free_disk(value: object) -> tuple[float | None, int]:
     return number / 100, 0
 
 
+def _rate(value: object) -> Rate:
+    found = read_rate(value) if isinstance(value, str) else None
+    if found is None:
+        raise fault(WANTED_RATE, "write how many, a slash and one of s, m, h, d")
+    return found
+
+
 def _percent(value: object) -> float:
     wanted = "a share such as 50%"
     found = re.fullmatch(r"([0-9]{1,4}(?:\.[0-9]{1,3})?) ?%", value.strip()) if isinstance(value, str) else None
@@ -328,3 +338,4 @@ FreeDisk = Annotated[
     _schema("string", pattern=f"^{_FREE.pattern}$", examples=["5%", "20GB"]),
 ]
 """A share and None, or None and bytes."""
+RateOf = Annotated[Any, BeforeValidator(_rate), _schema("string", pattern=RATE_PATTERN, examples=["100/s"])]
