@@ -15,11 +15,11 @@ ifeq ($(FOUND_UV),)
 export UV_CACHE_DIR := $(CURDIR)/.make/cache
 endif
 
-.PHONY: help demo test check docs bench soak clean
+.PHONY: help demo test check docs bench bench-api soak clean
 
 help:  ## this list
 	@echo "make VERB, where VERB is one of"
-	@sed -n 's/^\([a-z]*\):[^#]*##  *\(.*\)/  \1\t\2/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*##  *\(.*\)/  \1\t\2/p' Makefile | expand -t 14
 
 demo: .venv/.ready  ## five minutes: a legacy CRM, a model, five blows, and what the glue of today does beside it
 	@$(PY) -m mainstay demo $(ARGS)
@@ -41,6 +41,9 @@ docs: .venv/.ready  ## the documentation as a site, in build/site; without the n
 
 bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
 	@PYTHONPATH=. $(PY) bench/run.py $(ARGS)
+
+bench-api: .venv/.ready  ## the prediction API beside its peers, each with one core; needs wrk
+	@PYTHONPATH=. $(PY) bench/bench_api.py $(ARGS)
 
 soak: .venv/.ready  ## the long tests: processes killed at every point, 200 rounds
 	@$(PY) -m pytest -m soak --timeout=7200 --durations=0 --durations-min=1 $(ARGS)

@@ -1,6 +1,6 @@
 """PostgreSQL to a local table, beside dlt into DuckDB.
 
-    python bench/bench_load.py [--rows 1000000] [--rounds 3] [--small]
+    python bench/bench_load.py [--rows 1000000] [--rounds 3] [--backends connectorx] [--small]
 
 dlt extracts and loads, and nothing else. Ours has everything on: landing with fsync, cleaning, 12 checks at 1 % bad
 rows, quarantine, current and feature rows in online. PostgreSQL runs on the same cores. Row counts and a checksum that
@@ -87,6 +87,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=1_000_000)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--small", action="store_true", help="20,000 rows, one round: whether it runs")
+    options.add_argument("--backends", nargs="*", choices=BACKENDS, default=BACKENDS, help="dlt's default takes long")
     options.add_argument("--alone", action="store_true", help="without the peer")
     options.add_argument("--child", default="")
     given = options.parse_args()
@@ -94,7 +95,7 @@ def main() -> None:
         print(json.dumps(ours(given.child)))
         return
     rows, rounds = (20_000, 1) if given.small else (given.rows, given.rounds)
-    backends = () if given.alone else BACKENDS
+    backends = () if given.alone else given.backends
     try:
         environment("dlt")
     except NotHere as why:

@@ -38,23 +38,24 @@ class Target(NamedTuple):
     token: str
 
 
-def load(target: Target, clients: int, seconds: float) -> Load:
+def load(target: Target, clients: int, seconds: float, *, core: int | None = None) -> Load:
     port, path, bodies, token = target
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "bodies")
         file.write_text("\n".join(bodies) + "\n")
         if shutil.which("wrk"):
-            return _wrk(target, file, clients, seconds)
+            return _wrk(target, file, clients, seconds, core)
         asked = [sys.executable, __file__, str(port), path, str(file), token, str(clients), str(seconds)]
         out = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
         return Load(*json.loads(out))
 
 
-def _wrk(target: Target, file: Path, clients: int, seconds: float) -> Load:
+def _wrk(target: Target, file: Path, clients: int, seconds: float, core: int | None) -> Load:
     script = file.with_suffix(".lua")
     script.write_text(LUA % {"bodies": file, "path": target.path, "authorization": f"Bearer {target.token}"})
     url = f"http://127.0.0.1:{target.port}"
-    asked = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--latency", "-s", str(script), url]
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    asked = [*pinned, "wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "--latency", "-s", str(script), url]
     out = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Requests/sec:\s+([\d.]+)", out)
     wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
