@@ -175,6 +175,7 @@ def test_the_page_stands_alone_and_its_commands_work_when_pasted(served: Served,
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "<script" not in text
     assert "src=" not in text.replace("content-security", "")
+    assert "<th>name<th>type<th>unit<th>meaning<tr>" in text  # a title over each column of what is told of fields
     command = text.split("<pre><code>curl")[1].split("</code>")[0]
     for entity, character in (("&#x27;", "'"), ("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
         command = command.replace(entity, character)

@@ -72,6 +72,14 @@ def test_every_page_is_readable_and_breaks_no_rule(browser: Browser, looked: Loo
         assert all(one.startswith(f"http://127.0.0.1:{looked.port}/") for one in it.asked)
 
 
+def test_a_narrow_window_has_no_sideways_scrolling(browser: Browser, looked: Looked) -> None:
+    with signed_in(browser, looked, viewport={"width": 400, "height": 800}) as it:
+        for path in SHOWN:
+            it.page.goto(path)
+            assert it.page.evaluate("document.documentElement.scrollWidth") == 400, path
+            it.shot(f"narrow{path.partition('?')[0].replace('/', '-')}")
+
+
 def test_a_policy_that_is_broken_would_be_seen(browser: Browser, looked: Looked) -> None:
     with signed_in(browser, looked) as it:
         it.page.evaluate("document.body.setAttribute('style', 'color: red')")

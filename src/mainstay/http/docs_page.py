@@ -111,4 +111,4 @@ def _table(title: str, fields: Sequence[Field]) -> str:
         f"<td>{escape(field.meaning)}{' (required)' if field.required else ''}"
         for field in fields
     )
-    return f"<p class=soft>{escape(title)}</p><table><tr><th>name<th>type<th>unit<th>{rows}</table>"
+    return f"<p class=soft>{escape(title)}</p><table><tr><th>name<th>type<th>unit<th>meaning{rows}</table>"
