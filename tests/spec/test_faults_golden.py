@@ -660,6 +660,13 @@ def test_a_fault_is_located_and_says_what_to_type(good: str, bad: str, path: str
     assert found[path].column >= 1
 
 
+def test_of_a_type_that_there_is_not_nothing_else_is_told() -> None:
+    found = problems(SAMPLE.replace("tenure:          {type: integer", "tenure:          {type: integr", 1))
+    assert [(problem.path, problem.mend) for problem in found] == [
+        ("datasets.customers.columns.tenure.type", "did you mean `integer`?")
+    ]
+
+
 def test_every_fault_is_told_at_once_in_file_order() -> None:
     text = SAMPLE
     for good, bad in (

@@ -37,7 +37,7 @@ def cross_check_columns(path: Path, columns: dict[str, Any], faults: Faults) -> 
                 place = (*where, "source_name")
                 faults.at(place, "a source column that no other is", came, "keep one of the two")
             read.setdefault(source, name)
-        kind = text(said.get("type"))
+        kind = type_of(columns, name)
         for bound in ("min", "max"):
             if bound in said:
                 _bound((*where, bound), said[bound], kind, faults)

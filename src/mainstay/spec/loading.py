@@ -138,8 +138,10 @@ def file_texts(path: Path) -> dict[str, str]:
     main = _text(path)
     if main is None:
         came = "a folder" if path.is_dir() else "a file that is not UTF-8 text" if path.exists() else "none"
-        mend = "type `mainstay demo` for a first one, or give the path: --file PATH" if came == "none" else ""
-        raise FileError((Problem(str(path), 0, 0, "the file", "a readable mainstay.yaml", came, mend),))
+        mend = "type `mainstay demo` for a first one, or give the path: --file PATH"
+        if path.is_file():
+            mend = "save it as UTF-8, or give the path of another: --file PATH"
+        raise FileError((Problem(str(path), 1, 1, "the file", "a readable mainstay.yaml", came, mend),))
     files = {path.name: main}
     installation = installation_of(path)
     if installation is not None:

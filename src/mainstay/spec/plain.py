@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+from mainstay.core.nouns import ColumnType
 from mainstay.spec.values import is_date, is_timestamp
 
 
@@ -30,8 +31,9 @@ def key_of(part: object) -> list[str]:
 
 
 def type_of(columns: dict[str, Any], name: str) -> str:
-    """The type that a column says; empty when there is none or it says nothing readable."""
-    return text(mapping(columns.get(name)).get("type"))
+    """The type that a column says; empty when there is none, or none that there is."""
+    said = text(mapping(columns.get(name)).get("type"))
+    return said if said in get_args(ColumnType) else ""
 
 
 def fits(value: object, kind: str) -> bool:
