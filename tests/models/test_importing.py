@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mainstay.core.errors import ModelRefused
+from mainstay.core.errors import ModelRefused, NotFound
 from mainstay.core.nouns import Field
 from mainstay.models.importing import Examined, _inputs, _outputs, examine
 from mainstay.models.outputs import parse_outputs
@@ -118,8 +118,13 @@ def test_what_cannot_be_known_is_refused(changed: dict[str, Any], features: Any,
 
 
 def test_files_that_nobody_can_open(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefused, match="there is no file"):
+    with pytest.raises(NotFound, match="there is no file") as gone:
         examine(tmp_path / "gone.onnx")
+    assert "check the path" in gone.value.mend
+    (tmp_path / "half.onnx").write_bytes(b"x")
+    with pytest.raises(ModelRefused, match=r"onnxruntime cannot load half\.onnx") as half:
+        examine(tmp_path / "half.onnx")
+    assert "export it again" in half.value.mend
     (tmp_path / "model.h5").write_bytes(b"x")
     with pytest.raises(ModelRefused, match="no known kind"):
         examine(tmp_path / "model.h5")

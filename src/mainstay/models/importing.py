@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.clock import SECOND, Clock, SystemClock
-from mainstay.core.errors import ModelRefused
+from mainstay.core.errors import ModelRefused, NotFound
 from mainstay.core.ids import digest_bytes
 from mainstay.core.nouns import ColumnType, Field, Signature
 from mainstay.models.importing_folder import described_outputs
@@ -73,7 +73,7 @@ def examine(
     side folder for the interpreter may be made; without it the lab's environment must have pyarrow.
     """
     if not file.is_file():
-        raise ModelRefused(f"there is no file {file}")
+        raise NotFound(f"there is no file {file}", mend="check the path")
     kind = kind or FORMATS.get(file.suffix.lower())
     if kind is None:
         raise ModelRefused(f"{file.name} is of no known kind", mend=f"known endings: {', '.join(FORMATS)}")

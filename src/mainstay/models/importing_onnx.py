@@ -32,7 +32,8 @@ def examine_onnx(
     try:
         session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class
-        raise ModelRefused(f"onnxruntime cannot load {file.name}: {str(error)[:300]}") from error
+        mend = "export it again, and load it with onnxruntime where it was exported; is it whole?"
+        raise ModelRefused(f"onnxruntime cannot load {file.name}: {str(error)[:300]}", mend=mend) from error
     inputs, feed = _inputs(session, feature_columns)
     fields, plan = _outputs(session, asked)
     options = {"inputs": feed, "outputs": plan}

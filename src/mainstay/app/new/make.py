@@ -21,7 +21,7 @@ from mainstay.app.new.untrained import untrained
 from mainstay.app.new.work import Say, Wish, Work
 from mainstay.app.place import read_file
 from mainstay.core.clock import Clock
-from mainstay.core.errors import ModelRefused, Refused
+from mainstay.core.errors import ModelRefused, NotFound, Refused
 from mainstay.core.nouns import ColumnType, Field
 from mainstay.models.importing import examine
 from mainstay.models.importing_folder import handed
@@ -129,7 +129,7 @@ def _examined(work: Work, name: str) -> tuple[tuple[Field, ...], tuple[str, ...]
     if wish.model is None:
         return (), ()
     if not wish.model.exists():
-        raise ModelRefused(f"there is no file {wish.model}")
+        raise NotFound(f"there is no file {wish.model}", mend="check the path after --model")
     work.say(f"reading {wish.model.name}")
     outputs = tuple(said.split("\n")) if said else ()
     types: tuple[tuple[str, ColumnType], ...] = ()
