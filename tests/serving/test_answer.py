@@ -317,3 +317,13 @@ def test_one_thousand_keys_are_each_asked_alone(toy: Toy) -> None:
     assert {each.status for each in reply.results} == {200}
     assert toy.model.asked == [1] * 1000
     assert SIGNATURE.outputs[0].name in reply.results[0].output
+
+
+def test_once_several_receipts_are_written_at_once_the_journal_works_again(toy: Toy) -> None:
+    snap = toy.view.now
+    assert snap is not None
+    asked = [(read_predict(b'{"key": "A"}'), CALL)] * 2
+    toy.desk.answering.journal_problem = "the disk is full"
+    replies = toy.desk.answering.predict_each(snap, asked)
+    assert all(isinstance(reply, Answer) and reply.receipt for reply in replies)
+    assert toy.desk.answering.journal_problem == ""

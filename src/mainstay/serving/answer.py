@@ -61,8 +61,6 @@ class Answering:
         self._threads: ThreadPoolExecutor | None = None
         self.journal_problem = ""
         """Why the last receipt could not be written; empty while they can."""
-        self.online_problem = ""
-        """Why the online store could not be read, last time; empty while it can."""
 
     def predict_now(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
         """The reply to `request`, computed in the calling thread.
@@ -192,8 +190,8 @@ class Answering:
         if snap.feature_set is not None:
             try:
                 work.row = self._online.get(snap.feature_set.digest, text)
-            except StoreError as error:
-                self._unseen(snap, [work], error)
+            except StoreError:
+                self._unseen(snap, [work])
         self._prepare(snap, plan, work)
         return work
 
@@ -245,15 +243,14 @@ class Answering:
                 rows = self._online.get_many(snap.feature_set.digest, [work.key or "" for work in works])
                 for work in works:
                     work.row = rows.get(work.key or "")
-        except StoreError as error:
-            self._unseen(snap, works, error)
+        except StoreError:
+            self._unseen(snap, works)
         for work in works:
             self._prepare(snap, plan, work)
         return works
 
-    def _unseen(self, snap: Snapshot, works: Sequence[Work], error: StoreError) -> None:
+    def _unseen(self, snap: Snapshot, works: Sequence[Work]) -> None:
         """The online store could not be asked: ERROR, which is not the same as no row."""
-        self.online_problem = error.sentence
         now_us = self._clock.now_us()
         for work in works:
             work.rows, work.row = (), None
@@ -375,7 +372,9 @@ class Answering:
         if len(works) > 1:
             builds = [self._payload(snap, work, call) for work, call in works]
             with suppress(Exception):
-                return list(self._journal.append_each("receipt", builds))
+                written = self._journal.append_each("receipt", builds)
+                self.journal_problem = ""
+                return list(written)
         found: list[str | Exception | None] = []
         for work, call in works:
             try:
