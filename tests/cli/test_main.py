@@ -212,3 +212,11 @@ def test_a_file_that_is_nowhere_says_where_it_was_looked_for(monkeypatch: pytest
     monkeypatch.chdir("/")
     with pytest.raises(NotFound, match="or in any folder above"):
         Session().find_file()
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_paragraphs_of_a_commands_help_are_broken_by_the_terminal_alone(name: str) -> None:
+    command = load(name)
+    for one in (command, *getattr(command, "commands", {}).values()):
+        assert one.help
+        assert "\n" not in one.help.replace("\n\n", "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from typing import Any, NamedTuple
 
 import typer
@@ -98,7 +99,7 @@ def load(name: str) -> Any:
         command: Any = _group(found)
     else:
         single = typer.Typer(add_completion=False)
-        single.command(name)(with_session(found))
+        single.command(name, help=flowing(found.__doc__))(with_session(found))
         command = typer.main.get_command(single)
     command.name = name
     return command
@@ -107,10 +108,16 @@ def load(name: str) -> Any:
 def _group(app: typer.Typer) -> Any:
     for registered in app.registered_commands:
         if registered.callback is not None:
+            registered.help = registered.help or flowing(registered.callback.__doc__)
             registered.callback = with_session(registered.callback)
     if app.registered_callback is None:
         app.callback()(with_session(_nothing))
     return typer.main.get_group(app)
+
+
+def flowing(doc: str | None) -> str | None:
+    """A docstring whose paragraphs are a line each, so that a terminal breaks them where it ends and nowhere else."""
+    return doc and "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(doc).split("\n\n"))
 
 
 def _nothing() -> None:

@@ -8,11 +8,10 @@ from mainstay.cli.output import write_json
 def schema() -> None:
     """Print the JSON Schema of mainstay.yaml, for editors.
 
-    Keep it beside the file and name it in the file's first line; editors then complete and check as you type:
+    Keep it beside the file and let the file begin with `# yaml-language-server: $schema=mainstay.schema.json`: editors
+    then complete and check as you type.
 
     Example: mainstay schema > mainstay.schema.json
-
-    # yaml-language-server: $schema=mainstay.schema.json
     """
     from mainstay import spec
 
