@@ -113,6 +113,7 @@ answer: {on_warn: flag, on_error: fallback}
 fallback: {churn_probability: 0.26, risk: low, reason: base rate}
 settings: {durability: power, workers: 2}
 card: {origins: ["https://CRM.example.com:443/", "http://[::1]:8080"]}
+cors: {origins: ["https://APP.example.com/"]}
 retention: {landing: 30d}
 """
 

@@ -620,6 +620,7 @@ FAULTS = [
     ('"http://[::1]:8080"', "'*'", "card.origins[1]", "the origin of a page", "no path, no *"),
     ('"http://[::1]:8080"', "crm.example.com", "card.origins[1]", "the origin of a page", "scheme and host"),
     ('"http://[::1]:8080"', '"https://crm.example.com/app"', "card.origins[1]", "the origin of a page", "no path"),
+    ('"https://APP.example.com/"', '"*"', "cors.origins[0]", "the origin of a page", "no path, no *"),
     ("card: {origins", "card: {origin", "card.origin", "a key that is known", "`origins`"),
     ("problem: Account", "problem: now: Account", "the file", "YAML", "in quotes"),
 ]

@@ -42,6 +42,7 @@ def test_the_sample_arrives_whole() -> None:
     assert churn.model.timeout_us == 500_000
     assert churn.fallback == Fallback(values={"churn_probability": 0.26, "risk": "low"}, reason="base rate")
     assert churn.card.origins == ("https://crm.example.com", "http://[::1]:8080")
+    assert churn.cors.origins == ("https://app.example.com",)
     assert churn.settings.retention_us == {"landing": 30 * DAY}
     assert churn.digest.startswith("sha256:")
 

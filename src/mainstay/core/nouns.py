@@ -384,6 +384,13 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """`https://crm.example.com`: whose pages may ask. Empty: none but those of the API's own address."""
 
 
+class Cors(msgspec.Struct, frozen=True, kw_only=True):
+    """Scripts in other origins' pages that may ask the API."""
+
+    origins: tuple[str, ...] = ()
+    """Empty: none; browsers then keep answers from every page that is not of the API's own address."""
+
+
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """One use case: the whole of one mainstay.yaml."""
 
@@ -398,6 +405,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     fallback: Fallback | None = None
     settings: Settings = Settings()
     card: Card = Card()
+    cors: Cors = Cors()
     digest: str = ""
     """Over the file's text and every file it names, before secrets are resolved."""
     folder: str = ""

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.core.records import ApiKey
-from mainstay.http import auth, limits, problems
+from mainstay.http import auth, cors, limits, problems
 from mainstay.http.body import Gone, TooLarge, read_body
 from mainstay.http.once import asks, once
 from mainstay.http.problems import Told
@@ -124,6 +124,19 @@ class Front:
         if path in HEALTH or path.startswith("/health/"):
             await self._health(scope, path, send)
             return
+        origin = cors.named(self._desk.view.now, scope)
+        if origin and not CARD.fullmatch(path):
+            asked = cors.preflight(scope, origin)
+            if asked is not None:
+                self._desk.meter.request("preflight", asked.status)
+                await respond(send, asked, kind=None)
+                return
+            send = cors.telling(send, origin)
+        await self._enter(scope, receive, send)
+
+    async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whoever asks, on whichever path but health's."""
+        path: str = scope["path"]
         if self._families:
             family = next((one for one in self._families if one.speaks(path)), None)
             if family is not None:

@@ -19,7 +19,7 @@ from mainstay.http.front import Front
 BODY_MOST = 64 * 1024
 """Longer bodies carry many keys, which are worked through in turns."""
 
-_SPECIAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"idempotency-key"))
+_SPECIAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"idempotency-key", b"origin"))
 
 
 class PredictProtocol(HttpToolsProtocol):

@@ -31,6 +31,7 @@ def integration(
         fallback=_fallback(file.fallback),
         settings=_settings(file),
         card=nouns.Card(origins=tuple(file.card.origins)),
+        cors=nouns.Cors(origins=tuple(file.cors.origins)),
         digest=digest,
         folder=folder,
     )

@@ -396,6 +396,12 @@ class CardPart(Part):
     )
 
 
+class CorsPart(Part):
+    origins: list[Origin] = Field(
+        default=[], description="Whose pages' scripts may ask the API.", examples=[["https://app.example.com"]]
+    )
+
+
 class RetentionPart(Part):
     landing: Span | None = Field(default=None, examples=["30d"])
     history: Span | None = None
@@ -449,6 +455,7 @@ class FilePart(Part):
     )
     settings: SettingsPart = SettingsPart()
     card: CardPart = CardPart()
+    cors: CorsPart = CorsPart()
     retention: RetentionPart = RetentionPart()
     stores: StoresPart | None = Field(default=None, description="Stores of an integration that machines share.")
 
