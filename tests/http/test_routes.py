@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 from starlette.routing import Route
 
-from mainstay.core.clock import SECOND
+from mainstay.core.clock import MINUTE, SECOND
+from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey
 from mainstay.http.routes import _Inner
 from mainstay.serving.keys import create_key, digest, revoke_key
@@ -193,3 +194,23 @@ def test_the_page_stands_alone_and_its_commands_work_when_pasted(served: Served,
 def test_head_gives_the_headers_without_the_body(operator: Caller, path: str) -> None:
     said = operator.ask("HEAD", path)
     assert (said.status, said.body) == (200, b"")
+
+
+def test_the_document_names_the_refusals_of_rates_and_names(served: Served, caller: Caller) -> None:
+    paths = caller.ask("GET", "/openapi.json").json["paths"]
+    for path, operations in paths.items():
+        if path in OPEN or "/card" in path:
+            continue
+        for operation in operations.values():
+            assert "429" in operation["responses"], path
+    for route in ("predict", "decisions", "outcomes"):
+        operation = paths[f"/v1/churn/{route}"]["post"]
+        assert {"400", "401", "408", "409", "413", "422", "429", "503"} <= set(operation["responses"])
+        assert [one["name"] for one in operation["parameters"]] == ["Idempotency-Key"]
+    served.toy.settings(rate=Rate(1, MINUTE))
+    assert caller.predict(key="A").status == 200
+    over = caller.predict(key="A")
+    served.toy.settings()
+    schemas = caller.ask("GET", "/openapi.json").json["components"]["schemas"]
+    jsonschema.Draft202012Validator(schemas["Problem"]).validate(over.json)
+    assert set(over.json) <= set(schemas["Problem"]["properties"])

@@ -186,13 +186,17 @@ _STATUSES = {
     "400": "The body is not JSON",
     "401": "No API key, or one that is not known, revoked or expired",
     "404": TITLES["on_missing"],
-    "409": "The row is held, or carries a warning that the file refuses",
+    "408": "The body did not arrive in time",
+    "409": "The row is held or carries a warning that the file refuses; the first request of this name still runs",
     "410": TITLES["on_deleted"],
     "413": "The body is larger than 1 MiB",
-    "422": "The body does not fit",
+    "422": "The body does not fit, or the Idempotency-Key names another request",
+    "429": "The rate of this API key is used up",
     "503": "The data is older than promised, the model did not answer, or no receipt can be written",
 }
 _TEXT: Schema = {"type": "string"}
+_SENT = ("400", "401", "408", "413", "422", "429", "503")
+"""What any route that takes a body may answer."""
 _DECISION: Schema = {
     "type": "object",
     "required": ["receipt", "decision"],
@@ -264,10 +268,13 @@ def _problem() -> Schema:
         "as_of": {"type": ["string", "null"]},
         "age_seconds": {"type": ["number", "null"]},
     }
+    rated = {
+        "violated-policies": {"type": "array", "items": _TEXT, "description": "With 429: the rate that is used up"}
+    }
     return {
         "type": "object",
         "required": ["type", "title", "status", "detail"],
-        "properties": {**words, **more, **judged},
+        "properties": {**words, **more, **judged, **rated},
     }
 
 
@@ -286,8 +293,9 @@ def _feedback(kind: str, schema: Schema, summary: str) -> Schema:
         "responses": {
             "200": {"description": "Recorded before", "content": {"application/json": {"schema": recorded}}},
             "201": {"description": "Recorded", "content": {"application/json": {"schema": recorded}}},
-            **{status: _problem_response(_STATUSES[status]) for status in ("400", "401", "422", "503")},
+            **{status: _problem_response(_STATUSES[status]) for status in _SENT},
             "404": _problem_response("No such receipt"),
+            "409": _problem_response("The first request of this name still runs"),
         },
     }
 
@@ -301,6 +309,7 @@ def _receipt() -> Schema:
             "200": {"description": "The receipt", "content": {"application/json": {"schema": {"type": "object"}}}},
             "401": _problem_response(_STATUSES["401"]),
             "404": _problem_response("No such receipt"),
+            "429": _problem_response(_STATUSES["429"]),
         },
     }
 
@@ -317,6 +326,7 @@ def _get(kind: str, summary: str, media: str) -> Schema:
     responses = {
         "200": {"description": summary, "content": {media: {"schema": {}}}},
         "401": _problem_response(_STATUSES["401"]),
+        "429": _problem_response(_STATUSES["429"]),
     }
     if kind == "metrics":
         responses["403"] = _problem_response("The API key lacks the role operate")
