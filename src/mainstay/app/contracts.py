@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mainstay.app.place import Place, applied_record, read_applied
-from mainstay.app.stores import has_state, open_state
+from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.catalog.contracts import compare, digest_of, promise_of, said
 from mainstay.catalog.odcs import odcs
 from mainstay.catalog.odcs_in import Proposal, propose
@@ -121,21 +120,14 @@ class Contracts(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_contracts(place: Place) -> Contracts:
     """The contracts of the applied file's datasets. Needs neither the lease nor the source."""
-    if not has_state(place.home):
-        raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
-    state = open_state(place.home)
-    try:
-        applied = applied_record(state)
-        if applied is None:
-            raise NotFound("no file has been applied yet", mend="mainstay apply")
+    with opened(place) as state:
+        applied = record_of(state)
         integration = read_applied(applied)
         found = {}
         for name in integration.datasets:
             first = _first(applied, name)
             found[name] = versions(state, name) or (() if first is None else (first,))
         return Contracts(integration=integration.name, datasets=found)
-    finally:
-        state.close()
 
 
 def of_dataset(found: Contracts, dataset: str, number: int | None = None) -> DatasetContract:

@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from mainstay.app import apply as applying
-from mainstay.app.place import Place, need_applied
-from mainstay.app.stores import has_state, open_journal, open_online, open_state
+from mainstay.app.place import Place, need_applied, opened
+from mainstay.app.stores import open_journal, open_online
 from mainstay.core.clock import SECOND, Clock, SystemClock
-from mainstay.core.errors import ModelRefused, NotFound, Refused
+from mainstay.core.errors import ModelRefused, Refused
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import Field, Integration, PreStep, Signature
 from mainstay.core.ports import Row, State
@@ -82,13 +82,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 @contextmanager
 def shop(place: Place) -> Iterator[Shop]:
     """Opens what there is. Raises NotFound before the first `apply`."""
-    if not has_state(place.home):
-        raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
-    state = open_state(place.home)
-    try:
+    with opened(place) as state:
         yield Shop(place, state, Registry(state), LocalArtifacts(place.home.artifacts), SystemClock())
-    finally:
-        state.close()
 
 
 def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str, ...]]:

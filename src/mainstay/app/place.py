@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app.landing_names import with_landing_names
-from mainstay.app.stores import home_at, home_of
+from mainstay.app.stores import has_state, home_at, home_of, open_state
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import State
@@ -91,12 +92,29 @@ def applied_record(state: State) -> Applied | None:
     return ShelfReader(state, "applied", Applied).get("file")
 
 
-def need_applied(state: State) -> Integration:
-    """The applied integration. Raises NotFound before the first `apply`."""
+@contextmanager
+def opened(place: Place) -> Iterator[State]:
+    """State of a place where something was applied. Raises NotFound before the first `apply`."""
+    if not has_state(place.home):
+        raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
+    state = open_state(place.home)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+def record_of(state: State) -> Applied:
+    """The applied file's record. Raises NotFound before the first `apply`."""
     applied = applied_record(state)
     if applied is None:
         raise NotFound("no file has been applied yet", mend="mainstay apply")
-    return read_applied(applied)
+    return applied
+
+
+def need_applied(state: State) -> Integration:
+    """The applied integration. Raises NotFound before the first `apply`."""
+    return read_applied(record_of(state))
 
 
 def whoami(command: str) -> str:

@@ -13,12 +13,11 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app import backfills, disk, journal_lag
-from mainstay.app.place import Place, applied_record, read_applied
+from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
-from mainstay.app.stores import has_state, open_state
 from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
-from mainstay.core.errors import FileError, NotFound
+from mainstay.core.errors import FileError
 from mainstay.core.nouns import Integration
 from mainstay.core.records import (
     Answering,
@@ -131,13 +130,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_status(place: Place, clock: Clock) -> Status:
     """Gathers and judges. Needs neither the lease nor the source."""
-    if not has_state(place.home):
-        raise NotFound("nothing has been applied here yet", where=str(place.home.folder), mend="mainstay apply")
-    state = open_state(place.home)
-    try:
-        applied = applied_record(state)
-        if applied is None:
-            raise NotFound("no file has been applied yet", mend="mainstay apply")
+    with opened(place) as state:
+        applied = record_of(state)
         integration = read_applied(applied)
         batches = ShelfReader(state, "batch", BatchRecord)
         answering = ShelfReader(state, "answering", Answering).get("champion")
@@ -168,8 +162,6 @@ def read_status(place: Place, clock: Clock) -> Status:
             now_us=clock.now_us(),
             lag=journal_lag.read_lag(place.home, clock),
         )
-    finally:
-        state.close()
     return judge_status(facts)
 
 
