@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import struct
 import zlib
 from typing import Any
@@ -91,6 +92,28 @@ def test_rows_are_answered_all_or_none_and_the_receipts_say_so(served: Served, c
     ]  # fmt: skip
     assert found[0].status == 424
     assert "row 1" in found[0].sentence
+
+
+def test_without_room_for_every_receipt_no_row_is_answered_and_none_is_written(
+    served: Served, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen, room = os.write, [0], [10_000]
+
+    def bounded(fd: int, data: bytes) -> int:
+        if b"customers" not in data:
+            return write(fd, data)
+        seen[0], part = len(data), data[: room[0]]
+        room[0] -= len(part)
+        return write(fd, part)
+
+    monkeypatch.setattr(os, "write", bounded)
+    assert caller.ask("POST", INFER, by_key("A")).status == 200
+    room[0] = seen[0] * 3 // 2  # enough for one and a half
+    said = caller.ask("POST", INFER, by_key("A", "A", "A"))
+    assert (said.status, said.json["reason"]) == (503, "no_receipt")
+    assert len(served.toy.receipts()) == 1
+    room[0] = 10_000
+    assert caller.ask("POST", INFER, by_key("A")).status == 200
 
 
 def test_a_fallback_is_an_answer_that_says_it_is_degraded(served: Served, caller: Caller) -> None:

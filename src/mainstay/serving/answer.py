@@ -163,7 +163,8 @@ class Answering:
                 if judged[place].action != "refuse":
                     work.judged = judging.judge_beside(judged[place], refusing)
                     work.answer = None
-        replies = [self._reply(snap, work, self._record(snap, work, call)) for work in works]
+        receipts = self._record_together(snap, works, call)
+        replies = [self._reply(snap, work, receipt) for work, receipt in zip(works, receipts, strict=True)]
         refusals = [one for one in replies if isinstance(one, Refusal)]
         if not refusals:
             return [one for one in replies if isinstance(one, Answer)]
@@ -382,6 +383,16 @@ class Answering:
             except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
                 found.append(error)
         return found
+
+    def _record_together(self, snap: Snapshot, works: Sequence[Work], call: Call) -> Sequence[str | None]:
+        """As `_record`, in one write: all have a receipt, or none has, and then none is answered."""
+        try:
+            written = self._journal.append_each("receipt", [self._payload(snap, work, call) for work in works])
+        except (StoreError, OSError) as error:
+            self.journal_problem = error.sentence if isinstance(error, StoreError) else error.strerror or "I/O error"
+            return [None] * len(works)
+        self.journal_problem = ""
+        return written
 
     def _payload(self, snap: Snapshot, work: Work, call: Call) -> Callable[[str], bytes]:
         return lambda given: payload(given, snap, work, call, self._clock.monotonic_us() - call.began_us)

@@ -10,7 +10,7 @@ from mainstay.core.trace import Trace
 from mainstay.serving.answer import Answering
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.meter import Meter
-from mainstay.serving.request import Key, PredictRequest, Scalar
+from mainstay.serving.request import Key, PredictRequest, Scalar, Together
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call, Work
 
@@ -44,6 +44,12 @@ class TracedAnswering(Answering):
             span.note(keys=len(works), found=sum(work.row is not None for work in works))
             return works, keys
 
+    def _laid_out(self, snap: Snapshot, plan: InputPlan, asked: Together) -> list[Work]:
+        with self._trace.span("lookup") as span:
+            works = super()._laid_out(snap, plan, asked)
+            span.note(keys=len(works), found=sum(work.row is not None for work in works))
+            return works
+
     def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
         with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
             super()._run(snap, model, works)
@@ -58,6 +64,13 @@ class TracedAnswering(Answering):
 
     def _record_each(self, snap: Snapshot, works: Sequence[tuple[Work, Call]]) -> list[str | Exception | None]:
         return [super(TracedAnswering, self)._record_each(snap, [one])[0] for one in works]
+
+    def _record_together(self, snap: Snapshot, works: Sequence[Work], call: Call) -> Sequence[str | None]:
+        with self._trace.span("receipt", receipts=len(works)) as span:
+            written = super()._record_together(snap, works, call)
+            if None in written:
+                span.failed("no receipt could be written")
+            return written
 
     def _record(self, snap: Snapshot, work: Work, call: Call) -> str | None:
         with self._trace.span("receipt") as span:
