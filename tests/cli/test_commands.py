@@ -119,7 +119,15 @@ def test_the_life_of_an_integration_in_json(world: Shop, capsys: Capsys) -> None
     assert made["key"]
     (kept,) = document(capsys, "key", "list")["keys"]
     assert made["key"] not in json.dumps(kept)
+    assert kept["used_us"] is None
+    other = document(capsys, "key", "rotate", made["id"], "--overlap", "5m")
+    assert (other["id"], other["key"] == made["key"]) == (made["id"], False)
+    assert [one["expires_us"] for one in document(capsys, "key", "list")["keys"]] == [other["old_until_us"], None]
+    assert "0s" in told(capsys, "key", "rotate", "--help")[1]
+    assert "The old one is refused" in told(capsys, "key", "rotate", made["id"], "--overlap", "0s")[1]
+    assert document(capsys, "key", "rotate", made["id"], "--overlap", "5", code=3)["error"]["mend"]
     assert document(capsys, "key", "revoke", made["id"])["revoked_us"]
+    assert document(capsys, "key", "rotate", made["id"], code=3)["error"]["mend"] == "mainstay key create"
     assert document(capsys, "key", "revoke", "nobody", code=4)["error"]["sentence"]
     assert document(capsys, "key", "create", "crm", "--role", "king", code=3)["error"]["sentence"]
 

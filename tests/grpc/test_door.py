@@ -97,7 +97,7 @@ def test_an_answer_carries_its_receipt(served: Served, channel: grpc.Channel) ->
     receipt = served.toy.receipt(found.parameters["receipt"].string_param)
     assert (receipt.key, receipt.outcome) == ("A", "answered")
     assert served.toy.view.now is not None
-    assert receipt.caller in {one.id for one in served.toy.view.now.keys.values()}
+    assert receipt.caller in {one.id for one in served.toy.view.keys.now.values()}
     assert found.parameters["degraded"].bool_param is False
     assert found.parameters["age_seconds"].double_param == 10.0
     assert found.id == "mine"

@@ -67,7 +67,7 @@ def test_a_card_reads_its_key_in_words_with_a_receipt(served: Served, caller: Ca
     assert said.headers["cache-control"] == "no-store"
     receipt = served.toy.receipt(card["receipt"])
     assert (receipt.key, receipt.output) == ("A", {"churn": pytest.approx(0.17)})
-    assert receipt.caller == next(iter(served.toy.view.now.keys.values())).id  # type: ignore[union-attr]
+    assert receipt.caller == next(iter(served.toy.view.keys.now.values())).id
     assert served.toy.meter.counts.requests["predict|200"] == 1
 
 
@@ -138,7 +138,7 @@ def test_a_token_ends_by_its_time(served: Served, caller: Caller, browser: Calle
 def test_a_token_ends_with_the_api_key_behind_it(served: Served, caller: Caller, browser: Caller) -> None:
     granted = token(caller)
     assert read(browser, granted).status == 200
-    [key] = served.toy.view.now.keys.values()  # type: ignore[union-attr]
+    [key] = served.toy.view.keys.now.values()
     revoke_key(served.toy.state, key.id, clock=served.toy.clock)
     served.toy.view.refresh()
     assert (said := read(browser, granted)).status == 401

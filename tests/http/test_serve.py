@@ -14,17 +14,19 @@ import msgspec
 import pytest
 
 from mainstay.app.supervisor import listen
+from mainstay.app.worker import meters_folder
 from mainstay.core.clock import SystemClock
 from mainstay.core.ports import OnlineRow, Write
 from mainstay.core.records import Answering, Applied, DatasetState, FeatureSetState, ModelVersion, Receipt, encode
 from mainstay.core.verdicts import Verdict
-from mainstay.serving.keys import create_key, revoke_key
+from mainstay.serving.keys import create_key, digest, list_keys, revoke_key
+from mainstay.serving.meter import merged
 from mainstay.store.home import Home
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.state_sqlite import SqliteState
-from tests.http.serving import Caller
-from tests.serving.toy import SIGNATURE, Toy
+from tests.http.serving import Caller, serving
+from tests.serving.toy import SIGNATURE, Linear, Toy
 
 FILE = """
 integration: churn
@@ -185,6 +187,51 @@ def test_what_changes_in_state_is_seen_within_a_second(home: Home2) -> None:
     revoke_key(home.state, home.key.id, clock=home.clock)
     until(lambda: caller.predict(key="A").status == 401, 5)
     caller.close()
+    worker.terminate()
+    worker.communicate()
+    listening.close()
+
+
+def test_a_revoked_key_is_refused_while_a_model_is_still_being_loaded(tmp_path: Path) -> None:
+    toy = Toy(tmp_path)
+    going, token = threading.Event(), toy.key()
+    loading = threading.Event()
+
+    def slow(number: int) -> Linear:
+        loading.set()
+        going.wait(20)
+        return toy.models[number]
+
+    toy.models[2] = Linear()
+    assert toy.view.now is not None
+    version = toy.view.now.version
+    assert version is not None
+    toy.view._open_model = lambda version: slow(version.number)
+    with serving(toy) as served:
+        caller = served.caller(token)
+        assert caller.predict(key="A").status == 200
+        toy.put("model", "000002", msgspec.structs.replace(version, number=2))
+        toy.put("answering", "champion", Answering(version=2, since_us=1))
+        assert loading.wait(10)
+        (key,) = list_keys(toy.state)
+        revoke_key(toy.state, key.id, clock=toy.clock)
+        until(lambda: caller.predict(key="A").status == 401, 5)
+        assert not going.is_set()
+        going.set()
+        caller.close()
+    toy.journal.close()
+
+
+def test_the_last_use_of_a_key_is_written_with_the_counters(home: Home2) -> None:
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    worker = start(home, listening)
+    until(lambda: ready(port))
+    before = home.clock.now_us()
+    caller = Caller(port, home.token)
+    assert caller.predict(key="A").status == 200
+    caller.close()
+    until(lambda: merged(meters_folder(home.home)).used.get(digest(home.token), 0) >= before, 5)
     worker.terminate()
     worker.communicate()
     listening.close()

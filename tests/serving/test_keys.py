@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mainstay.core.clock import SECOND
-from mainstay.core.errors import NotFound, Refused
-from mainstay.serving.keys import allows, create_key, digest, find, list_keys, revoke_key
+from mainstay.core.clock import DAY, HOUR, SECOND
+from mainstay.core.errors import NotFound, Refused, StoreBusy
+from mainstay.serving.callers import Callers
+from mainstay.serving.key_ring import KeyRing
+from mainstay.serving.keys import allows, create_key, digest, find, known_keys, list_keys, live, revoke_key, rotate_key
+from mainstay.store.home import Home
 from mainstay.store.memory import MemoryState
+from mainstay.store.state_sqlite import SqliteState
 from mainstay.testing.clock import FakeClock
 
 CLOCK = FakeClock()
@@ -48,3 +54,107 @@ def test_revoked_and_expired_keys_are_not_found() -> None:
     assert {each.id for each in list_keys(state)} == {record.id, expiring.id}
     with pytest.raises(NotFound):
         revoke_key(state, "nobody", clock=CLOCK)
+
+
+def test_a_rotated_key_has_two_secrets_until_the_overlap_is_over() -> None:
+    clock = FakeClock()
+    state = MemoryState()
+    old, record = create_key(state, "crm", "operate", clock=clock, expires_us=clock.now_us() + 10 * DAY)
+    clock.advance(DAY)
+    new, rotated = rotate_key(state, record.id, HOUR, clock=clock)
+    assert new.startswith(f"msk_{record.id}_")
+    assert new != old
+    same = (rotated.id, rotated.name, rotated.roles, rotated.rate)
+    assert same == (record.id, record.name, record.roles, record.rate)
+    now = clock.now_us()
+    assert rotated.expires_us == now + 10 * DAY  # as long as the one before was given
+    known = known_keys(state)
+    assert find(known, old.encode(), now + HOUR - 1) is not None
+    assert find(known, old.encode(), now + HOUR) is None
+    assert find(known, new.encode(), now + HOUR) == rotated
+    assert known[digest(old)].replaced_us == now
+
+
+def test_rotating_at_once_again_and_never_beyond_an_end() -> None:
+    clock = FakeClock()
+    state = MemoryState()
+    first, record = create_key(state, "crm", "predict", clock=clock)
+    second, _ = rotate_key(state, record.id, HOUR, clock=clock)
+    third, newest = rotate_key(state, record.id, 0, clock=clock, expires_us=clock.now_us() + DAY)
+    known = known_keys(state)
+    alive = [find(known, token.encode(), clock.now_us()) for token in (first, second, third)]
+    assert alive == [None, None, newest]
+    soon = clock.now_us() + DAY
+    fourth, _ = rotate_key(state, record.id, 7 * DAY, clock=clock)
+    assert find(known_keys(state), third.encode(), soon) is None  # its own end came before the overlap's
+    revoke_key(state, record.id, clock=clock)
+    assert not [key for key in list_keys(state) if live(key, clock.now_us())]
+    assert find(known_keys(state), fourth.encode(), clock.now_us()) is None
+    with pytest.raises(Refused, match="revoked or expired"):
+        rotate_key(state, record.id, HOUR, clock=clock)
+    with pytest.raises(NotFound):
+        rotate_key(state, "nobody", HOUR, clock=clock)
+
+
+def test_an_api_key_belongs_to_one_integration(tmp_path: Path) -> None:
+    churn, upsell = (_state_of(tmp_path, name) for name in ("churn", "upsell"))
+    token, record = create_key(churn, "crm", "admin", clock=CLOCK)
+    rings = KeyRing(churn), KeyRing(upsell)
+    for ring in rings:
+        ring.refresh()
+    now = CLOCK.now_us()
+    assert [find(ring.now, token.encode(), now) for ring in rings] == [record, None]
+    churn.close()
+    upsell.close()
+
+
+def _state_of(root: Path, name: str) -> SqliteState:
+    home = Home(root, name)
+    home.create()
+    return SqliteState(home.state)
+
+
+def test_the_ring_keeps_what_it_knew_while_state_cannot_be_read() -> None:
+    class Gone(MemoryState):
+        away = False
+
+        def changed(self) -> int:
+            if self.away:
+                raise StoreBusy("no answer")
+            return super().changed()
+
+    state = Gone()
+    _, record = create_key(state, "a", "predict", clock=CLOCK)
+    ring = KeyRing(state)
+    ring.refresh()
+    before = ring.now
+    state.away = True
+    revoke_key(state, record.id, clock=CLOCK)
+    ring.refresh()
+    assert ring.now is before
+    state.away = False
+    ring.refresh()
+    assert [key.revoked_us for key in ring.now.values()] == [CLOCK.now_us()]
+
+
+def test_the_last_use_of_each_secret_is_known_also_after_the_ring_changed() -> None:
+    clock = FakeClock()
+    state = MemoryState()
+    old, record = create_key(state, "a", "predict", clock=clock)
+    ring = KeyRing(state)
+    ring.refresh()
+    callers = Callers(ring, clock)
+    assert callers.used() == {}
+    assert callers.who(b"msk_x_y") is None
+    assert callers.who(old.encode()) == record
+    first = clock.now_us()
+    clock.advance(SECOND)
+    new, _ = rotate_key(state, record.id, HOUR, clock=clock)
+    ring.refresh()
+    assert callers.who(new.encode()) is not None
+    clock.advance(SECOND)
+    assert callers.who(new.encode()) is not None
+    assert callers.used() == {digest(old): first, digest(new): clock.now_us()}
+    clock.advance(HOUR)
+    assert callers.who(old.encode()) is None
+    assert callers.used()[digest(old)] == first

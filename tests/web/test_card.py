@@ -197,7 +197,7 @@ def test_what_is_refused_is_told_in_words(crm: Crm, open_tab: Tab, name: str, to
             toy.dataset(as_of_us=now - 2 * HOUR)
         case "revoked":
             crm.given = crm.card("A")
-            [key] = toy.view.now.keys.values()  # type: ignore[union-attr]
+            [key] = toy.view.keys.now.values()
             revoke_key(toy.state, key.id, clock=toy.clock)
             toy.view.refresh()
         case "foreign":

@@ -24,7 +24,7 @@ from mainstay.app.up import listen_for_page
 from mainstay.core.clock import DAY, HOUR, MINUTE, SystemClock
 from mainstay.core.nouns import Listener
 from mainstay.core.verdicts import Finding
-from mainstay.serving.keys import list_keys, revoke_key
+from mainstay.serving.keys import list_keys, revoke_key, rotate_key
 from mainstay.store.state_sqlite import SqliteState
 from mainstay.testing.clock import START_US
 from mainstay.web.session import IDLE_US, MOST_US, Signer
@@ -217,6 +217,20 @@ def test_a_revoked_key_ends_its_sessions_at_once_and_signing_out_ends_one(looked
     other = looked.looker()
     other.ask("/logout", "POST")
     assert other.ask("/").status == 303
+
+
+def test_a_session_lives_as_long_as_the_secret_that_began_it(looked: Looked) -> None:
+    looker, later = looked.looker(), Looker(looked.port)
+    state = SqliteState(looked.shop.place.home.state)
+    newest = list_keys(state)[-1]
+    token, _ = rotate_key(state, newest.id, HOUR, clock=SystemClock())
+    assert looker.ask("/").status == 200
+    assert later.sign_in(token, "/").status == 303
+    token, _ = rotate_key(state, newest.id, 0, clock=SystemClock())
+    assert (looker.ask("/").status, later.ask("/").status) == (303, 303)
+    assert later.sign_in(token, "/").status == 303
+    assert later.ask("/").status == 200
+    state.close()
 
 
 def test_opening_a_page_lengthens_a_session_and_its_live_refresh_does_not(looked: Looked) -> None:

@@ -123,11 +123,14 @@ class Pages:
                 self._status = (now, read_status(self._place, self._clock))
             return self._status[1]
 
-    def key(self, id: str) -> ApiKey | None:
-        """The API key with this id, if it is live and may look: role operate."""
+    def key(self, id: str, since_us: int) -> ApiKey | None:
+        """The API key with this id, if it may look (role operate) and a secret that it had at `since_us` is live.
+
+        So what was begun with a leaked secret ends with it, and rotating with an overlap signs nobody out before.
+        """
         with self._state() as state:
-            found = [one for one in keys.list_keys(state) if one.id == id]
-        return self._may(found[0]) if len(found) == 1 else None
+            found = [one for one in keys.list_keys(state) if one.id == id and one.created_us <= since_us]
+        return next((one for one in map(self._may, found) if one is not None), None)
 
     def key_of(self, token: str) -> ApiKey | None:
         """The same by the key itself."""

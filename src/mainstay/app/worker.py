@@ -18,6 +18,7 @@ from mainstay.core.records import DiskSample, Seal
 from mainstay.models.registry import load
 from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Archive, Desk
+from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.meter import Meter
 from mainstay.serving.view import BLIND_US, WorkerView
 from mainstay.store.artifacts_local import LocalArtifacts
@@ -92,11 +93,11 @@ def open_worker(
     """
     home = home_at(root, integration)
     home.create()
-    state = open_state(home, quick=True)
+    state, key_state = open_state(home, quick=True), open_state(home, quick=True)
     if home.stores is not None or not home.online.exists():
         open_online(home).close()
     online = open_online(home, writable=False)
-    view = _view(home, state, clock, env)
+    view = _view(home, state, KeyRing(key_state), clock, env)
     durability = view.now.integration.settings.durability if view.now else "process"
     journal = open_journal(home, clock, durability=durability, quick=True)
     disk, sealer = _Disk(home, state, clock), _Sealer(state, journal)
@@ -118,10 +119,10 @@ def open_worker(
         sealer.look()
         disk.look()
 
-    return Worker(desk, lambda: _close(journal, online.close, state.close), durability, look)
+    return Worker(desk, lambda: _close(journal, online.close, state.close, key_state.close), durability, look)
 
 
-def _view(home: Home, state: State, clock: Clock, env: Mapping[str, str]) -> WorkerView:
+def _view(home: Home, state: State, ring: KeyRing, clock: Clock, env: Mapping[str, str]) -> WorkerView:
     artifacts = LocalArtifacts(home.artifacts)
     view = WorkerView(
         state,
@@ -130,6 +131,7 @@ def _view(home: Home, state: State, clock: Clock, env: Mapping[str, str]) -> Wor
         clock,
         name_of=partial(keyed_hash, home.secret()),
         blind_us=None if home.stores is None else BLIND_US,
+        keys=ring,
     )
     view.refresh()
     return view

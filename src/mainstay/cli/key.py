@@ -13,7 +13,7 @@ from mainstay.cli.session import Session
 if TYPE_CHECKING:
     from mainstay.core.ports import State
 
-app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Create, rotate, list and revoke API keys.", no_args_is_help=True)
 
 
 @contextmanager
@@ -65,21 +65,72 @@ def create(
     session.out.say("It is not shown again. Send it as `Authorization: Bearer ...`.")
 
 
+@app.command()
+def rotate(
+    ctx: typer.Context,
+    *,
+    id: Annotated[str, typer.Argument(help="The id from `mainstay key list`.")],
+    overlap: Annotated[str, typer.Option(help="How long the old secret is still taken; 0s ends it now.")] = "1h",
+    days: Annotated[
+        int | None, typer.Option(help="Days until it expires; as many as it was made for when left out.")
+    ] = None,
+) -> None:
+    """Give an API key another secret: id, name, roles, rate and receipts stay. It is shown once.
+
+    Example: mainstay key rotate abc2def4 --overlap 1h
+    """
+    from mainstay.core.clock import DAY, SystemClock, iso
+    from mainstay.core.errors import Refused
+    from mainstay.serving.keys import rotate_key
+    from mainstay.spec.durations import DurationError, parse
+
+    session: Session = ctx.obj
+    clock = SystemClock()
+    try:
+        overlap_us = 0 if overlap == "0" else parse(overlap)
+    except DurationError as error:
+        raise Refused(f"`--overlap`: wanted {error}, found {overlap!r}", mend=error.mend) from None
+    expires = None if days is None else clock.now_us() + days * DAY
+    with _state(session) as state:
+        token, key = rotate_key(state, id, overlap_us, clock=clock, expires_us=expires)
+    ends_us = key.created_us + overlap_us
+    session.out.document({"key": token, "id": key.id, "expires_us": key.expires_us, "old_until_us": ends_us})
+    session.out.say(token, style="bold")
+    session.out.say(
+        f"id {key.id}, roles {', '.join(key.roles)}" + (f", until {iso(key.expires_us)}" if key.expires_us else "")
+    )
+    session.out.say(
+        f"The old one is taken until {iso(ends_us)}." if overlap_us else "The old one is refused from now on."
+    )
+    session.out.say("It is not shown again. Send it as `Authorization: Bearer ...`.")
+
+
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
-    """List API keys: never the keys themselves.
+    """List API keys, never the keys themselves: a rotated one once for each secret that it has or had.
+
+    The last use is that of the prediction API on this machine, at most a second old.
 
     Example: mainstay key list
     """
+    import msgspec
+
+    from mainstay.app.place import locate
+    from mainstay.app.worker import meters_folder
     from mainstay.core.clock import iso
-    from mainstay.serving.keys import list_keys
+    from mainstay.serving.keys import known_keys
+    from mainstay.serving.meter import merged
 
     session: Session = ctx.obj
     with _state(session) as state:
-        found = list_keys(state)
-    session.out.document({"keys": found})
+        known = known_keys(state)
+    seen = merged(meters_folder(locate(session.find_file(), session.find_home()).home)).used
+    found = list(known.values())
+    used = [seen.get(name) for name in known]
+    told = [msgspec.to_builtins(one) | {"used_us": at_us} for one, at_us in zip(found, used, strict=True)]
+    session.out.document({"keys": told})
     session.out.table(
-        ["id", "name", "roles", "rate", "created", "expires", "revoked"],
+        ["id", "name", "roles", "rate", "created", "last use", "expires", "revoked"],
         [
             (
                 one.id,
@@ -87,17 +138,18 @@ def list_(ctx: typer.Context) -> None:
                 ", ".join(one.roles),
                 one.rate.text if one.rate else None,
                 iso(one.created_us),
+                iso(at_us) if at_us else None,
                 iso(one.expires_us) if one.expires_us else None,
                 iso(one.revoked_us) if one.revoked_us else None,
             )
-            for one in found
+            for one, at_us in zip(found, used, strict=True)
         ],
     )
 
 
 @app.command()
 def revoke(ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="The id from `mainstay key list`.")]) -> None:
-    """Revoke an API key: it is refused everywhere within a second.
+    """Revoke an API key, every secret of it: it is refused everywhere within a second.
 
     Example: mainstay key revoke abc2def4
     """

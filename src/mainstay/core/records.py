@@ -367,6 +367,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_us: int | None = None
     rate: Rate | None = None
     """How many requests it may send; None: what `settings.rate` of the file says."""
+    replaced_us: int | None = None
+    """When `key rotate` gave it another secret; this one goes on until `expires_us`."""
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):

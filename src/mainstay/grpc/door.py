@@ -18,7 +18,7 @@ from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.grpc import tensors
 from mainstay.grpc.messages import kind
-from mainstay.serving import addressing, infer, keys
+from mainstay.serving import addressing, infer
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault, fault_of, unforeseen
 from mainstay.serving.reply import Refusal
@@ -277,20 +277,15 @@ class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         if details.method in OPEN:
             return await continuation(details)
-        caller = self._desk.who(_token(details.invocation_metadata))
-        if caller is not None and keys.allows(caller, "predict"):
+        caller = await self._desk.authenticate(_token(details.invocation_metadata))
+        if not isinstance(caller, Fault):
             taken = self._desk.take(caller)
             if taken is None or taken.allowed:
                 return await continuation(details)
             detail = f"this API key may send {taken.rate.text.replace('/', ' requests/')}, and has"
             fault = Fault(code="rate", status=429, detail=detail, retry_after=max(1, taken.wait_s))
-        elif caller is not None:
-            fault = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for `predict`")
-        elif self._desk.view.now is None:
-            fault = Fault(code="not_ready", status=503, detail="nothing is applied yet", retry_after=2)
         else:
-            detail, mend = "no valid API key came with this call", "send `authorization: Bearer msk_...` as metadata"
-            fault = Fault(code="unauthorized", status=401, detail=detail, mend=mend)
+            fault = caller
         self._desk.meter.request("grpc", fault.status)
 
         async def refused(_request: Any, context: Any) -> None:
@@ -326,19 +321,19 @@ def _unary(name: str, act: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMeth
     )
 
 
-def _token(metadata: Any) -> bytes:
-    """The API key that came with a call, unchecked; empty when none did."""
+def _token(metadata: Any) -> bytes | None:
+    """The API key that came with a call, unchecked; None when none did."""
     for name, value in metadata or ():
         data: bytes = value if isinstance(value, bytes) else value.encode("latin-1", "replace")
         if name == "authorization" and data[:7].lower() == b"bearer ":
             return data[7:].strip()[:TOKEN_MOST]
         if name == "x-api-key":
             return data.strip()[:TOKEN_MOST]
-    return b""
+    return None
 
 
 def _caller(desk: Desk, metadata: Any) -> str:
-    caller = desk.who(_token(metadata))
+    caller = desk.callers.who(_token(metadata) or b"")
     if caller is None:  # revoked since the call began
         raise BadRequest("this API key is not known, revoked or expired", status=401)
     return caller.id

@@ -6,6 +6,12 @@ import base64
 import binascii
 from collections.abc import Iterable
 
+import msgspec
+
+from mainstay.http import problems
+from mainstay.http.problems import Told
+from mainstay.serving.faults import Fault
+
 Headers = Iterable[tuple[bytes, bytes]]
 TOKEN_MOST = 200
 PAGES = frozenset({"/docs", "/openapi.json"})
@@ -28,6 +34,14 @@ def token(headers: Headers, path: str) -> bytes | None:
 def challenge(path: str) -> bytes:
     """WWW-Authenticate for a 401 on this path."""
     return b'Basic realm="mainstay: any user, API key as password"' if path in PAGES else b'Bearer realm="mainstay"'
+
+
+def refused(fault: Fault, path: str) -> Told:
+    """What a request without a caller is told."""
+    told = problems.told(fault.code, fault.status, fault.detail, mend=fault.mend, retry_after=fault.retry_after)
+    if fault.status != 401:
+        return told
+    return msgspec.structs.replace(told, headers=(*told.headers, (b"www-authenticate", challenge(path))))
 
 
 def _password(encoded: bytes) -> bytes | None:

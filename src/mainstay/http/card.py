@@ -178,7 +178,9 @@ class CardDoor:
         said = headers.get(b"authorization", b"")
         token = said[7:].strip()[: TOKEN_MOST + 1] if said[:7].lower() == b"bearer " else b""
         name = snap.integration.name
-        return cards.read(token, integration=name, issuers=snap.keys, now_us=self._desk.clock.now_us())
+        return cards.read(
+            token, integration=name, issuers=self._desk.callers.ring.now, now_us=self._desk.clock.now_us()
+        )
 
     # --- who may ask -------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from mainstay.http.trace_context import trace_id
 from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
-from mainstay.serving.faults import unforeseen
+from mainstay.serving.faults import Fault, unforeseen
 from mainstay.serving.reply import Answer, Batch, Refusal, item
 from mainstay.serving.request import BadRequest, PredictRequest, read_predict
 from mainstay.serving.view import Snapshot
@@ -153,7 +153,7 @@ class Front:
             scope[REQUEST] = request
             await self._card(scope, receive, send)
             return
-        caller = self._caller(headers, path)
+        caller = await self._caller(headers, path)
         if isinstance(caller, Told):
             self._desk.meter.request("auth", caller.status)
             await respond(send, caller, request)
@@ -216,7 +216,7 @@ class Front:
         desk = self._desk
         began_us = desk.clock.monotonic_us()
         token = auth.token(headers, "")
-        caller = None if token is None or desk.draining else desk.who(token)
+        caller = None if token is None or desk.draining else desk.callers.who(token)
         if caller is None or not keys.allows(caller, "predict"):
             return False
         try:
@@ -308,7 +308,8 @@ class Front:
         desk = self._desk
         began_us = desk.clock.monotonic_us()
         request, trace = self._named(scope["headers"])
-        caller = self._busy if self._waiting() > self._most else self._caller(scope["headers"], scope["path"])
+        busy = self._waiting() > self._most
+        caller = self._busy if busy else await self._caller(scope["headers"], scope["path"])
         if isinstance(caller, Told):
             if caller is self._busy:
                 desk.meter.shed()
@@ -382,21 +383,9 @@ class Front:
         headers = ((b"retry-after", b"2"),) if reasons else ()
         await respond(send, Told(503 if reasons else 200, body, headers), kind=_JSON)
 
-    def _caller(self, headers: list[tuple[bytes, bytes]], path: str) -> ApiKey | Told:
-        token = auth.token(headers, path)
-        if token is None:
-            detail, mend = "no API key came with this request", "send `Authorization: Bearer msk_...`"
-            return _unauthorized(detail, mend, path)
-        caller = self._desk.who(token)
-        if caller is None:
-            if self._desk.view.now is None:
-                return problems.told("not_ready", 503, "nothing is applied yet", retry_after=2)
-            return _unauthorized(
-                "this API key is not known, revoked or expired", "ask for one: mainstay key create", path
-            )
-        if not keys.allows(caller, "predict"):
-            return problems.told("forbidden", 403, "this API key has no role", mend="ask for one with role `predict`")
-        return caller
+    async def _caller(self, headers: list[tuple[bytes, bytes]], path: str) -> ApiKey | Told:
+        caller = await self._desk.authenticate(auth.token(headers, path))
+        return auth.refused(caller, path) if isinstance(caller, Fault) else caller
 
     def _path(self, snap: Snapshot) -> str:
         name = snap.integration.name
@@ -414,11 +403,6 @@ class Front:
                 elif _FINE.fullmatch(value):
                     request = value.decode()
         return request or f"{self._boot}-{next(self._numbers):x}", trace
-
-
-def _unauthorized(detail: str, mend: str, path: str) -> Told:
-    bare = problems.told("unauthorized", 401, detail, mend=mend)
-    return msgspec.structs.replace(bare, headers=((b"www-authenticate", auth.challenge(path)),))
 
 
 def problem_of(error: Exception, request: str) -> Told:

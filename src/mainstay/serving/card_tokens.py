@@ -91,8 +91,7 @@ class CardTokens:
             raise BadToken("this card's token was not given out for here", mend="ask POST .../card-tokens for one")
         if now_us >= grant.expires_us:
             raise BadToken("this card's time is over", mend="load the page again", expired=True)
-        issuer = next((key for key in issuers.values() if key.id == grant.caller), None)
-        if issuer is None or not keys.live(issuer, now_us):
+        if not any(key.id == grant.caller and keys.live(key, now_us) for key in issuers.values()):
             raise BadToken(
                 "the API key behind this card's token was revoked or has expired", mend="ask for a new token"
             )

@@ -19,17 +19,18 @@ from mainstay.core.trace import Trace
 from mainstay.serving import keys
 from mainstay.serving.answer import Answering
 from mainstay.serving.answer_traced import TracedAnswering
+from mainstay.serving.callers import NOTHING_APPLIED, UNKNOWN_KEY, Callers
 from mainstay.serving.card_tokens import CardTokens, Grant
+from mainstay.serving.faults import Fault
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.idempotency import Repeating, nowhere
 from mainstay.serving.meter import Meter
 from mainstay.serving.rates import Rates, Taken
 from mainstay.serving.request import BadRequest, Key
-from mainstay.serving.view import Snapshot, WorkerView
+from mainstay.serving.view import WorkerView
 from mainstay.serving.view_rows import key_texts
 
 T = TypeVar("T")
-_MET_MOST = 1_000
 Archive = Callable[[str], Receipt | None]
 """Finds a receipt that has left the journal for history; None where it is not there either."""
 
@@ -72,6 +73,7 @@ class Desk:
         self.meter = meter
         self.cards = cards
         self.meters = meters
+        self.callers = Callers(view.keys, clock)
         self.answering: Answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
         self.repeating = Repeating(repeats, clock)
@@ -79,28 +81,14 @@ class Desk:
         self.disk = disk
         self.draining = False
         self._journal = journal
-        self._met: dict[bytes, ApiKey] = {}
-        self._met_in: Snapshot | None = None
         self._archive = archive
         self._waits = waits
         self._threads: ThreadPoolExecutor | None = None
 
-    def who(self, token: bytes) -> ApiKey | None:
-        """The live API key behind a token; None when there is none."""
-        snap = self.view.now
-        if snap is None:
-            return None
-        if snap is not self._met_in:
-            self._met_in, self._met = snap, {}
-        key = self._met.get(token)
-        now_us = self.clock.now_us()
-        if key is not None:
-            # Known to this very snapshot: only its end can have come since.
-            return key if key.expires_us is None or now_us < key.expires_us else None
-        key = keys.find(snap.keys, token, now_us)
-        if key is not None and len(self._met) < _MET_MOST:
-            self._met[token] = key
-        return key
+    async def authenticate(self, token: bytes | None) -> ApiKey | Fault:
+        """Whoever asks, at whichever door: a caller, else what they are told."""
+        caller = await self.callers.authenticate(token)
+        return NOTHING_APPLIED if caller is UNKNOWN_KEY and self.view.now is None else caller
 
     def take(self, caller: ApiKey) -> Taken | None:
         """A request of the caller's rate; None where it has none."""
@@ -177,6 +165,7 @@ class Desk:
 
     def save(self) -> None:
         """Writes this worker's counters where every worker finds them, and reads what others took of rates."""
+        self.meter.used(self.callers.used())
         self.meter.save(self.clock.now_us())
         if self.meters is not None:
             self.rates.look(self.meters)

@@ -63,8 +63,7 @@ def create_key(
     if role not in ROLES:
         raise Refused(f"wanted a role of {', '.join(ROLES)}, found {role!r}")
     name_id = base64.b32encode(random(5)).decode().lower()
-    secret = base64.b32encode(random(32)).decode().lower().rstrip("=")
-    token = f"msk_{name_id}_{secret}"
+    token = f"msk_{name_id}_{_secret(random)}"
     roles = ROLES[: ROLES.index(role) + 1]
     record = ApiKey(id=name_id, name=name, roles=roles, created_us=clock.now_us(), expires_us=expires_us, rate=rate)
     state.commit([Write(space=SPACE, name=digest(token), body=encode(record), expect=0)])
@@ -72,25 +71,93 @@ def create_key(
 
 
 def list_keys(state: StateReader) -> tuple[ApiKey, ...]:
-    """Every API key ever made, oldest first, revoked ones too."""
-    records = [msgspec.json.decode(item.body, type=ApiKey) for item in state.scan(SPACE)]
-    return tuple(sorted(records, key=lambda record: (record.created_us, record.id)))
+    """Every API key ever made, oldest first, revoked ones too; a rotated one once for each of its secrets."""
+    return tuple(known_keys(state).values())
+
+
+def known_keys(state: StateReader) -> dict[str, ApiKey]:
+    """The same by the digest of the token."""
+    records = {item.name: msgspec.json.decode(item.body, type=ApiKey) for item in state.scan(SPACE)}
+    return dict(sorted(records.items(), key=lambda one: (one[1].created_us, one[1].id)))
+
+
+def rotate_key(
+    state: State,
+    id: str,
+    overlap_us: int,
+    *,
+    clock: Clock,
+    expires_us: int | None = None,
+    random: Random = system_random,
+) -> tuple[str, ApiKey]:
+    """Another secret for the API key with this id: same name, roles, rate and receipts. Returns token and record.
+
+    Args:
+        state: Where the keys are.
+        id: Whose.
+        overlap_us: How long the secrets before it are still taken; 0 ends them now.
+        clock: When that is.
+        expires_us: When the new one ends; None: after as long a life as the one before was given, or never.
+        random: Where the secret comes from.
+
+    Raises NotFound; Refused for a key that is revoked or over.
+    """
+    now_us = clock.now_us()
+    there = _secrets(state, id)
+    alive = [(item, record) for item, record in there if live(record, now_us)]
+    if not alive:
+        raise Refused(f"API key {id!r} is revoked or expired, nothing follows it", mend="mainstay key create")
+    _, newest = max(alive, key=lambda one: (one[1].replaced_us is None, one[1].created_us))
+    if expires_us is None and newest.expires_us is not None:
+        expires_us = now_us + newest.expires_us - newest.created_us
+    writes = [
+        _written(
+            item,
+            msgspec.structs.replace(
+                record,
+                replaced_us=record.replaced_us or now_us,
+                expires_us=min(now_us + overlap_us, record.expires_us or now_us + overlap_us),
+            ),
+        )
+        for item, record in alive
+    ]
+    token = f"msk_{id}_{_secret(random)}"
+    record = ApiKey(
+        id=id, name=newest.name, roles=newest.roles, created_us=now_us, expires_us=expires_us, rate=newest.rate
+    )
+    state.commit([*writes, Write(space=SPACE, name=digest(token), body=encode(record), expect=0)])
+    return token, record
 
 
 def revoke_key(state: State, id: str, *, clock: Clock) -> ApiKey:
-    """Revokes the API key with this id; workers see it within a second. Raises NotFound. Twice changes nothing."""
-    for item in state.scan(SPACE):
-        record = msgspec.json.decode(item.body, type=ApiKey)
-        if record.id != id:
-            continue
-        if record.revoked_us is not None:
-            return record
-        return _revoke(state, item, record, clock)
-    raise NotFound(f"there is no API key {id!r}", mend="mainstay key list")
+    """Revokes the API key with this id, every secret of it; workers see it within a second. Twice changes nothing.
+
+    Returns the newest secret's record. Raises NotFound.
+    """
+    now_us = clock.now_us()
+    there = _secrets(state, id)
+    revoked = [
+        (item, msgspec.structs.replace(record, revoked_us=now_us))
+        for item, record in there
+        if record.revoked_us is None
+    ]
+    state.commit([_written(item, record) for item, record in revoked])
+    left = [record for _, record in revoked] or [record for _, record in there]
+    return max(left, key=lambda record: record.created_us)
 
 
-def _revoke(state: State, item: Versioned, record: ApiKey, clock: Clock) -> ApiKey:
-    revoked = msgspec.structs.replace(record, revoked_us=clock.now_us())
-    body = encode(revoked, item.body)
-    state.commit([Write(space=SPACE, name=item.name, body=body, expect=item.version)])
-    return revoked
+def _secrets(state: StateReader, id: str) -> list[tuple[Versioned, ApiKey]]:
+    """Every secret that the API key with this id has or had."""
+    found = [(item, msgspec.json.decode(item.body, type=ApiKey)) for item in state.scan(SPACE)]
+    mine = [(item, record) for item, record in found if record.id == id]
+    if not mine:
+        raise NotFound(f"there is no API key {id!r}", mend="mainstay key list")
+    return mine
+
+
+def _written(item: Versioned, record: ApiKey) -> Write:
+    return Write(space=SPACE, name=item.name, body=encode(record, item.body), expect=item.version)
+
+
+def _secret(random: Random) -> str:
+    return base64.b32encode(random(32)).decode().lower().rstrip("=")

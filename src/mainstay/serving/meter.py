@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,8 @@ class Counts(msgspec.Struct, kw_only=True):
     """Predict requests that ended with 503 because a policy on data refused, e.g. `on_stale`: no error of ours."""
     rated: dict[str, int] = {}
     """API key's id -> requests taken of its rate; read by the other workers."""
+    used: dict[str, int] = {}
+    """Digest of an API key -> when it was last seen."""
     at_us: int = 0
 
 
@@ -72,6 +75,10 @@ class Meter:
     def shed(self) -> None:
         """A request refused because too many were waiting."""
         self.counts.shed += 1
+
+    def used(self, seen: Mapping[str, int]) -> None:
+        """When API keys were last seen here, by their digests."""
+        self.counts.used.update(seen)
 
     def save(self, now_us: int) -> None:
         """Writes the counts beside the others, whole or not at all."""
@@ -110,5 +117,7 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None)
         whole.latency_us += part.latency_us
         whole.shed += part.shed
         whole.policy += part.policy
+        for name, at_us in part.used.items():
+            whole.used[name] = max(at_us, whole.used.get(name, 0))
         whole.at_us = max(whole.at_us, part.at_us)
     return whole

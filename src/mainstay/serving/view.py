@@ -20,7 +20,6 @@ from mainstay.core.nouns import ColumnType, Field, Integration
 from mainstay.core.ports import LoadedModel, StateReader, Versioned
 from mainstay.core.records import (
     Answering,
-    ApiKey,
     Applied,
     DatasetState,
     FeatureSetState,
@@ -31,6 +30,7 @@ from mainstay.models.pre import Pre, pre_of
 from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.judge_views import joint_terms, joint_unread
+from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.view_rows import Keyed, keyed
 
 REFRESH_US = 200_000
@@ -71,7 +71,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What a request's key may name."""
     keyed: Keyed | None = None
     """Where there are several views, or a key of several columns; None: a key is its row's own text."""
-    keys: Mapping[str, ApiKey]
     cleaning: str
     as_of_text: str | None
     """`terms.as_of_us` in ISO 8601, ready for answers."""
@@ -129,6 +128,7 @@ class WorkerView:
         clock: For when loading is tried again and old models are closed.
         name_of: The keyed hash by which the suppression list names a key; None: nobody was ever erased.
         blind_us: How long state may owe an answer before rows are judged by `on_stale`; None: it is read in process.
+        keys: The API keys, where somebody refreshes them too; None: they are refreshed with the rest.
     """
 
     def __init__(
@@ -140,7 +140,9 @@ class WorkerView:
         *,
         name_of: Callable[[str], str] | None = None,
         blind_us: int | None = None,
+        keys: KeyRing | None = None,
     ) -> None:
+        self.keys = keys or KeyRing(state)
         self._state = _Asked(state, clock)
         self._blind_us = blind_us
         self._swap = threading.Lock()
@@ -168,6 +170,7 @@ class WorkerView:
         """
         at_us = self._clock.monotonic_us()
         self._close_left(at_us)
+        self.keys.refresh()
         try:
             seen = self._state.changed()
             due = (self._retry_us is not None and at_us >= self._retry_us) or self._wish.is_set()
@@ -278,7 +281,6 @@ class WorkerView:
         sets = self._feature_sets(integration, version)
         feature_set = sets[0] if sets else None
         states = {name: state for name in integration.datasets if (state := self._one("dataset", name, DatasetState))}
-        keys = {item.name: self._cached(item, ApiKey) for item in self._state.scan("api_key")}
         terms, several = _terms(integration, sets, states)
         given_by = ModelInput(sets=sets)
         plan = None
@@ -302,7 +304,6 @@ class WorkerView:
             keyed=several,
             terms=terms,
             plan=plan,
-            keys=keys,
             cleaning=_cleaning(states),
             as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
             shared_receipt=_shared(integration, version, feature_set, _cleaning(states)),

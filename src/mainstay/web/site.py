@@ -169,7 +169,7 @@ class Site:
         live = LIVE in request.headers
         session = self._signer.read(request.cookies.get(self._cookie, ""), self._clock.now_us())
         try:
-            key = None if session is None else self._pages.key(session.key)
+            key = None if session is None else self._pages.key(session.key, session.since_us)
             if session is None or key is None:
                 if live:
                     return Response("signed out", 401, media_type="text/plain")

@@ -1,0 +1,94 @@
+"""Who asks: what every door hands over becomes a caller, or the reason why it is none. No transport in here."""
+
+from __future__ import annotations
+
+from mainstay.core.clock import Clock
+from mainstay.core.records import ApiKey
+from mainstay.serving import keys
+from mainstay.serving.faults import Fault
+from mainstay.serving.key_ring import KeyRing
+
+_MET_MOST = 1_000
+
+NOTHING_APPLIED = Fault(code="not_ready", status=503, detail="nothing is applied yet", retry_after=2)
+NO_KEY = Fault(
+    code="unauthorized",
+    status=401,
+    detail="no API key came with this request",
+    mend="send `Authorization: Bearer msk_...`",
+)
+UNKNOWN_KEY = Fault(
+    code="unauthorized",
+    status=401,
+    detail="this API key is not known, revoked or expired",
+    mend="ask for one: mainstay key create",
+)
+NO_ROLE = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for one with role `predict`")
+
+
+class _Met:
+    """A token that was seen, and when last."""
+
+    __slots__ = ("key", "name", "used_us")
+
+    def __init__(self, key: ApiKey, name: str) -> None:
+        self.key = key
+        self.name = name
+        self.used_us = 0
+
+
+class Callers:
+    """Knows the callers of one worker. For the event loop, but for `used`.
+
+    Args:
+        ring: The API keys.
+        clock: Keys end by it, and last uses are told by it.
+    """
+
+    def __init__(self, ring: KeyRing, clock: Clock) -> None:
+        self.ring = ring
+        self._clock = clock
+        self._met: dict[bytes, _Met] = {}
+        self._met_in = ring.now
+        self._left: dict[str, int] = {}
+
+    def who(self, token: bytes) -> ApiKey | None:
+        """The live API key behind a token; None when there is none. Never waits."""
+        ring = self.ring.now
+        if ring is not self._met_in:
+            self._left.update(self.used())
+            self._met_in, self._met = ring, {}
+        met = self._met.get(token)
+        now_us = self._clock.now_us()
+        if met is not None:
+            # Known to this very ring: only its end can have come since.
+            if met.key.expires_us is not None and now_us >= met.key.expires_us:
+                return None
+            met.used_us = now_us
+            return met.key
+        key = keys.find(ring, token, now_us)
+        if key is None:
+            return None
+        met = _Met(key, keys.digest(token))
+        met.used_us = now_us
+        if len(self._met) < _MET_MOST:
+            self._met[token] = met
+        else:
+            self._left[met.name] = now_us
+        return key
+
+    async def authenticate(self, token: bytes | None) -> ApiKey | Fault:
+        """The caller behind what came with a request, with role predict at least; else why there is none."""
+        if token is None:
+            return NO_KEY
+        caller = self.who(token)
+        if caller is None:
+            return UNKNOWN_KEY
+        return caller if keys.allows(caller, "predict") else NO_ROLE
+
+    def used(self) -> dict[str, int]:
+        """Digest of a token -> when it was last seen here, since this worker began. For any thread."""
+        found = dict(self._left)
+        for met in list(self._met.values()):
+            found[met.name] = max(found.get(met.name, 0), met.used_us)
+        return found
