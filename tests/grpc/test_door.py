@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,20 +12,22 @@ import grpc
 from mainstay.core.clock import MINUTE
 from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey
-from mainstay.grpc.door import HEALTH, NOT_DONE, OIP, OPEN
+from mainstay.grpc.door import HEALTH, OIP, OPEN, GrpcDoor
 from mainstay.grpc.messages import kind
 from mainstay.serving.keys import create_key, digest
 from tests.http.serving import Served, serving
 from tests.serving.toy import Toy
 
 STREAMS = {"ModelStreamInfer": "stream_stream", "Watch": "unary_stream"}
+DOOR = GrpcDoor(cast("Any", None), print)
 CALLS = [
-    *(f"/{OIP}/{name}" for name in (
-        "ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer", "ModelStreamInfer",
-        "RepositoryIndex", *NOT_DONE, "Nothing",
-    )),
-    *(f"/{HEALTH}/{name}" for name in ("Check", "Watch", "List")),
-]  # fmt: skip
+    *(f"/{OIP}/{name}" for name in (*DOOR._oip(), "Nothing")),
+    *(f"/{HEALTH}/{name}" for name in (*DOOR._health(), "List")),
+    "/other.Service/Call",
+]
+"""Whatever the door answers, and what it does not know."""
+FREE = {f"/{OIP}/ServerLive", f"/{OIP}/ServerReady", f"/{HEALTH}/Check", f"/{HEALTH}/Watch"}
+"""Whoever opens another call says here that everybody may make it."""
 
 
 @pytest.fixture
@@ -69,6 +71,8 @@ def by_key(*keys: bytes) -> Any:
 
 @pytest.mark.parametrize("path", CALLS)
 def test_no_call_but_health_is_open(served: Served, channel: grpc.Channel, path: str) -> None:
+    assert OPEN == FREE
+    assert len(CALLS) >= 20
     wanted = "OK" if path in OPEN else "UNAUTHENTICATED"
     assert code(channel, path) == wanted
     assert code(channel, path, token="msk_x_y") == wanted
