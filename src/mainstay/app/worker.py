@@ -133,6 +133,7 @@ def _view(home: Home, state: State, ring: KeyRing, clock: Clock, env: Mapping[st
         blind_us=None if home.stores is None else BLIND_US,
         keys=ring,
     )
+    ring.refresh()
     view.refresh()
     return view
 

@@ -128,7 +128,7 @@ class WorkerView:
         clock: For when loading is tried again and old models are closed.
         name_of: The keyed hash by which the suppression list names a key; None: nobody was ever erased.
         blind_us: How long state may owe an answer before rows are judged by `on_stale`; None: it is read in process.
-        keys: The API keys, where somebody refreshes them too; None: they are refreshed with the rest.
+        keys: The API keys, where somebody else refreshes them; None: they are refreshed with the rest.
     """
 
     def __init__(
@@ -143,6 +143,7 @@ class WorkerView:
         keys: KeyRing | None = None,
     ) -> None:
         self.keys = keys or KeyRing(state)
+        self._alone = keys is None
         self._state = _Asked(state, clock)
         self._blind_us = blind_us
         self._swap = threading.Lock()
@@ -170,9 +171,10 @@ class WorkerView:
         """
         at_us = self._clock.monotonic_us()
         self._close_left(at_us)
-        self.keys.refresh()
         try:
             seen = self._state.changed()
+            if self._alone:
+                self.keys.refresh()
             due = (self._retry_us is not None and at_us >= self._retry_us) or self._wish.is_set()
             if seen == self._seen and not due:
                 return False
