@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mainstay.core.clock import HOUR
+from mainstay.http.front import Front
 from mainstay.http.trace_context import trace_id
 from tests.http.serving import Caller, Served, serving
 from tests.serving.toy import Linear, Toy, online_row
@@ -152,6 +154,37 @@ def test_a_version_is_switched_without_a_failed_request(served: Served, caller: 
         assert said.status == 200
         versions.append(said.json["model_version"])
     assert versions == [1, 2, 2, 2, 2, 2]
+
+
+@pytest.fixture
+def switching(served: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
+    """Whoever is taken by the short road finds another model, in another process, when its turn comes."""
+    toy, taken = served.toy, Front.short
+    toy.models[2] = Linear(blocking=True)
+
+    def short(front: Front, *given: Any) -> bool:
+        found = taken(front, *given)
+        if found and 2 not in toy.view.now.versions:  # type: ignore[union-attr]
+            toy.version(2, previous=1)
+        return found
+
+    monkeypatch.setattr(Front, "short", short)
+    return served
+
+
+def test_a_switch_to_a_model_in_another_process_fails_nobody_who_was_taken(switching: Served, caller: Caller) -> None:
+    said = [caller.predict(key="A"), caller.predict(rows=[{"tenure": 1, "charges": 2.0, "contract": "x"}])]
+    assert [(each.status, "model_version" in each.json) for each in said] == [(200, True), (200, False)]
+    assert said[0].json["model_version"] == said[1].json["results"][0]["model_version"] == 2
+
+
+def test_a_switch_in_the_middle_of_pipelined_requests_answers_none_out_of_order(switching: Served) -> None:
+    token = switching.toy.key()
+    body = b'{"key":"A"}'
+    plain = head(switching, token, f"Content-Length: {len(body)}") + body
+    other = f"GET /v1/receipts/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    found = switching.raw(plain + other)
+    assert re.findall(rb"HTTP/1\.1 (\d+)", found) == [b"200"], "its connection is closed, and the caller asks again"
 
 
 def test_an_unexpected_failure_shows_nothing_of_itself(

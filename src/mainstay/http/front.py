@@ -108,6 +108,7 @@ class Front:
         self._boot = new_id("q")[:8]
         self._numbers = itertools.count(1)
         self._predict_path: tuple[str, str] = ("", "")
+        self._later: set[asyncio.Task[None]] = set()
         self._turn: list[Turn] = []
         self._url_of: Snapshot | None = None
         self._url = b""
@@ -241,6 +242,12 @@ class Front:
         """Answers what this turn of the event loop brought; what would have to wait too long is refused at once."""
         turn, self._turn = self._turn, []
         snap = self._desk.view.now
+        if snap is not None and not snap.quick:
+            # What was quick when these came is so no more: another model answers by now, and takes its time.
+            task = asyncio.get_running_loop().create_task(self._answer_later(snap, turn))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+            return
         began_us = self._desk.clock.monotonic_us()
         for start in range(0, len(turn), TOGETHER):
             part = turn[start : start + TOGETHER]
@@ -254,17 +261,32 @@ class Front:
 
     def _replies(self, snap: Snapshot | None, part: Sequence[Turn]) -> list[Answer | Refusal | Exception]:
         asked = [(request, call) for request, call, _ in part]
-        if snap is None or not snap.quick:
-            # What was quick when these came is so no more; their callers may ask again.
-            return [NotReady("the model is being changed")] * len(asked)
+        if snap is None:
+            return [NotReady("this worker is being closed")] * len(asked)
         return self._desk.answering.predict_each(snap, asked)
 
-    def _told(self, asked: PredictRequest, reply: Answer | Refusal | Exception, call: Call) -> tuple[int, bytes, bytes]:
+    async def _answer_later(self, snap: Snapshot, turn: Sequence[Turn]) -> None:
+        """By the long road; in order, for two may have come by one connection."""
+
+        async def reply_to(asked: PredictRequest, call: Call) -> Answer | Refusal | Batch | Exception:
+            try:
+                return await self._desk.answering.predict(snap, asked, call)
+            except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
+                return error
+
+        replies = await asyncio.gather(*(reply_to(asked, call) for asked, call, _ in turn))
+        for (asked, call, answered), reply in zip(turn, replies, strict=True):
+            answered(*self._told(asked, reply, call))
+
+    def _told(
+        self, asked: PredictRequest, reply: Answer | Refusal | Batch | Exception, call: Call
+    ) -> tuple[int, bytes, bytes]:
         """Status, header lines but the length, and body."""
         desk = self._desk
-        several = asked.rows is not msgspec.UNSET
-        if isinstance(reply, Answer) or (several and isinstance(reply, Refusal)):
-            out = _encode(Batch([item(reply)]) if several else reply)
+        if asked.rows is not msgspec.UNSET and isinstance(reply, Answer | Refusal):
+            reply = Batch([item(reply)])
+        if isinstance(reply, Answer | Batch):
+            out = _encode(reply)
             desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
             return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % call.request.encode(), out
         if isinstance(reply, Refusal):

@@ -32,6 +32,8 @@ class PredictProtocol(HttpToolsProtocol):
         self._length = 0
         self._body = b""
         self._owed = 0
+        self._last = False
+        """Whether the connection is closed with the last answer that it is owed: later requests are not answered."""
         self._answered = 0.0
         self._idling: TimerHandle | None = None
 
@@ -60,19 +62,24 @@ class PredictProtocol(HttpToolsProtocol):
             and self._idle()
             and self._is_plain()
         )
-        if not self._short:
+        if self._owed and front is not None and not self._short:
+            front.answer_turn()  # answers leave in the order of their requests
+            self._last = self._owed > 0
+        if not self._short and not self._last:
             self._by_asgi()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         if self._short:
             self._body = self._body + body if self._body else body
-        else:
+        elif not self._last:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The last byte is there."""
         front = self._front
+        if self._last:
+            return
         if not self._short or front is None:
             super().on_message_complete()
             return
@@ -80,6 +87,11 @@ class PredictProtocol(HttpToolsProtocol):
         if len(self._body) == self._length and front.short(self.headers, self._body, self._write):
             self._owed += 1
             return
+        if self._owed:
+            front.answer_turn()
+            self._last = self._owed > 0
+            if self._last:
+                return
         self._by_asgi()
         super().on_body(self._body)
         super().on_message_complete()
@@ -88,7 +100,10 @@ class PredictProtocol(HttpToolsProtocol):
         """The server stops: what was taken is answered first."""
         if self._owed and self._front is not None:
             self._front.answer_turn()
-        super().shutdown()
+        if self._owed:  # a model that takes its time has them; the connection is closed with the last of them
+            self._last = True
+        else:
+            super().shutdown()
 
     def _idle(self) -> bool:
         """Whether no earlier request of this connection is still being answered."""
@@ -128,6 +143,9 @@ class PredictProtocol(HttpToolsProtocol):
         length = b"content-length: %d\r\n\r\n" % len(body)
         self.transport.write(b"".join((STATUS_LINE[status], usual, head, length, body)))
         state.total_requests += 1
+        if self._last and not self._owed:
+            super().shutdown()
+            return
         self._answered = self.loop.time()
         if self._idling is None:
             self._idling = self.loop.call_later(self.timeout_keep_alive, self._look_idle)
