@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from mainstay.core.clock import HOUR
-from mainstay.http.front import Front
 from mainstay.http.trace_context import trace_id
+from mainstay.http.turns import Turns
 from tests.http.serving import Caller, Served, serving
 from tests.serving.toy import Linear, Toy, online_row
 
@@ -159,16 +159,16 @@ def test_a_version_is_switched_without_a_failed_request(served: Served, caller: 
 @pytest.fixture
 def switching(served: Served, monkeypatch: pytest.MonkeyPatch) -> Served:
     """Whoever is taken by the short road finds another model, in another process, when its turn comes."""
-    toy, taken = served.toy, Front.short
+    toy, taken = served.toy, Turns.take
     toy.models[2] = Linear(blocking=True)
 
-    def short(front: Front, *given: Any) -> bool:
-        found = taken(front, *given)
+    def take(turns: Turns, *given: Any) -> bool:
+        found = taken(turns, *given)
         if found and 2 not in toy.view.now.versions:  # type: ignore[union-attr]
             toy.version(2, previous=1)
         return found
 
-    monkeypatch.setattr(Front, "short", short)
+    monkeypatch.setattr(Turns, "take", take)
     return served
 
 

@@ -9,7 +9,7 @@ from mainstay.core.clock import SECOND
 from mainstay.core.errors import ModelAway, ModelRefused
 from mainstay.core.ports import Row, RuntimeCapabilities
 from mainstay.core.records import Cost
-from mainstay.models.cost import SIZES, curve
+from mainstay.models.cost import SIZES, curve, together
 from mainstay.testing.clock import FakeClock
 
 
@@ -62,3 +62,36 @@ def test_without_a_row_that_is_answered_there_is_nothing_to_measure() -> None:
     model = Ticking(FakeClock())
     assert curve(model, [], model.clock) == ()
     assert curve(model, [(None,)], model.clock) == ()
+
+
+class Other(Ticking):
+    """Gives a row other bits when others are asked with it, as a matrix product may."""
+
+    def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
+        found = super().predict(rows, deadline_us=deadline_us)
+        return found if len(rows) < 16 else [(1.0000000000000002,)] * len(rows)
+
+
+def of_calls(model: Ticking) -> int:
+    rows = [(float(number),) for number in range(5)]
+    return together(model, rows, curve(model, rows, model.clock), model.clock)
+
+
+def test_rows_are_asked_together_where_that_costs_less_and_does_not_take_long() -> None:
+    assert of_calls(Ticking(FakeClock(), row_us=0)) == 32
+    assert of_calls(Ticking(FakeClock(), row_us=100)) == 32, "half price, within 10 ms"
+    assert of_calls(Ticking(FakeClock(), row_us=900)) == 1, "nine tenths are in each row"
+    slow = (Cost(rows=1, us=100_000), Cost(rows=4, us=270_000), Cost(rows=16, us=900_000))
+    model = Ticking(FakeClock())
+    assert together(model, [(1.0,)], slow, model.clock) == 4, "a call for 16 takes nine times as long as one for a row"
+
+
+def test_rows_are_never_asked_together_where_that_changes_a_bit() -> None:
+    assert of_calls(Other(FakeClock(), row_us=0)) == 8
+
+
+def test_rows_are_asked_alone_where_nothing_is_known() -> None:
+    model = Ticking(FakeClock())
+    assert together(model, [(1.0,)], (), model.clock) == 1
+    assert together(model, [(None,)], (Cost(rows=1, us=100), Cost(rows=8, us=100)), model.clock) == 1
+    assert of_calls(Ticking(FakeClock(), row_us=0, dies_at=8)) == 4

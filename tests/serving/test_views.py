@@ -190,7 +190,7 @@ def test_the_short_road_is_for_one_view(toy: Toy) -> None:
         async def nothing(*_: object) -> None:
             """Another application."""
 
-        return Front(toy.desk, nothing).predict_url
+        return Front(toy.desk, nothing).turns.predict_url
 
     assert path() == b""
     one = msgspec.structs.replace(toy.file, model=ModelConfig(name="churn", input="customer"))

@@ -82,6 +82,8 @@ class Linear:
             raise ZeroDivisionError("secret value 4711")
         if self.mood == "nan":
             return [(float("nan"),) for _ in rows]
+        if any(row[2] == "deadly" for row in rows):
+            raise ModelAway("the model's process died and is being restarted")
         if any(row[2] == "poison" for row in rows):
             raise ModelRefused("an unknown category")
         return [((row[0] or 0) / 100 + (row[1] or 0.0) / 1000,) for row in rows]
@@ -185,7 +187,9 @@ class Toy:
         self.put("dataset", "customers", DatasetState(**fields))
         self.view.refresh()
 
-    def version(self, number: int, signature: Signature = SIGNATURE, *, previous: int | None = None) -> None:
+    def version(
+        self, number: int, signature: Signature = SIGNATURE, *, previous: int | None = None, **changes: Any
+    ) -> None:
         """Imports a version and makes it the one that answers."""
         record = ModelVersion(
             number=number,
@@ -196,6 +200,7 @@ class Toy:
             feature_set=SET,
             origin="imported",
             created_us=NOW,
+            **changes,
         )
         self.put("model", f"{number:06d}", record)
         self.put("answering", "champion", AnsweringState(version=number, previous=previous, since_us=NOW))

@@ -26,7 +26,7 @@ from mainstay.core.ports import Row, State
 from mainstay.core.records import Answering, Cost, DatasetState, Event, FeatureSetState, ModelVersion, ProcessState
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.adding import Draft, draft
-from mainstay.models.cost import curve
+from mainstay.models.cost import curve, together
 from mainstay.models.fitting import fits
 from mainstay.models.importing import examine
 from mainstay.models.importing_folder import WHOLE, Handed, handed
@@ -141,8 +141,9 @@ def _draft(at: Shop, integration: Integration, wanted: ModelInput, *, wish: Wish
         by=by,
         clock=at.clock,
     )
-    version = msgspec.structs.replace(made.version, also=wanted.also, cost=_cost(at, made.version, rows))
-    told = (*given.notes, *_pinned(kept), *prepared, *made.told, *_priced(version.cost))
+    cost, together = _cost(at, made.version, rows)
+    version = msgspec.structs.replace(made.version, also=wanted.also, cost=cost, together=together)
+    told = (*given.notes, *_pinned(kept), *prepared, *made.told, *_priced(version))
     return Draft(version=with_post(with_pre(version, kept, columns), post), told=told)
 
 
@@ -171,21 +172,27 @@ def _pinned(steps: Sequence[PreStep]) -> Iterator[str]:
             yield f"{step.args['with']} of {step.args['of']}: {value}, of {count:,} current rows; it stays so"
 
 
-def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[Cost, ...]:
-    """What answers is measured, the conversion where there is one; nothing without current rows."""
+def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[tuple[Cost, ...], int]:
+    """What answers is measured, the conversion where there is one; nothing without current rows.
+
+    Returns the cost of calls, and how many rows of several requests are worth a call together.
+    """
     if not rows:
-        return ()
+        return (), 1
     model = load(version, at.artifacts, at.place.home.sockets, start=True, clock=at.clock)
     try:
-        return curve(model, rows, at.clock)
+        cost = curve(model, rows, at.clock)
+        return cost, together(model, rows, cost, at.clock) if model.capabilities.blocking else 1
     finally:
         model.close()
 
 
-def _priced(cost: Sequence[Cost]) -> Iterator[str]:
-    if cost:
-        one, last = cost[0], cost[-1]
+def _priced(version: ModelVersion) -> Iterator[str]:
+    if version.cost:
+        one, last = version.cost[0], version.cost[-1]
         yield f"costs {one.us:,} µs for a row alone and {last.us / last.rows:,.1f} µs a row for {last.rows:,} at once"
+    if version.together > 1:
+        yield f"rows of several requests are asked together, up to {version.together} at once (`batching: off` ends it)"
 
 
 def _misfits(integration: Integration, wanted: ModelInput, signature: Signature) -> list[Finding]:

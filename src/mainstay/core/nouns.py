@@ -284,6 +284,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     request_inputs: tuple[Field, ...] = ()
     """Inputs that the caller may send beside the key."""
     timeout_us: int = 2_000_000
+    queue_us: int | None = None
+    """How long a request may wait for a model in another process; None: as overload allows."""
+    batching: Literal["auto", "off"] = "auto"
+    """Whether such a model may be asked for rows of several requests at once, where the import found that it pays."""
     pre: tuple[PreStep, ...] = ()
     """Of every version that is made from now on, from inputs to what the model eats."""
     post: tuple[PostStep, ...] = ()

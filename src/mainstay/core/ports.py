@@ -512,6 +512,8 @@ class RuntimeCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Whether `predict` waits on another process, so that an event loop must call it from a thread."""
     batch: int = 1000
     """Rows worth giving at once."""
+    at_once: int = 1
+    """With `blocking`: calls that it works on at the same time."""
 
 
 Row = Sequence[Any]

@@ -332,6 +332,8 @@ class ModelVersion(msgspec.Struct, frozen=True, kw_only=True):
     """What the import measured: rows, largest difference, band, share of rows in it, why a conversion was refused."""
     cost: tuple[Cost, ...] = ()
     """Microseconds of a call for 1, 2, 4, ... 1,024 rows at once, as measured at import."""
+    together: int = 1
+    """Rows of several requests that may be asked at once: that pays, and changed no bit, as measured at import."""
     build: str = ""
     """The runtime's libraries and versions, for `receipt verify`."""
     retired_us: int | None = None

@@ -14,6 +14,7 @@ import grpc.aio
 
 import grpc
 from mainstay import __version__
+from mainstay.core.clock import SECOND
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.grpc import tensors
@@ -212,12 +213,16 @@ class GrpcDoor:
     async def _answered(self, request: Any, context: Any) -> Any:
         desk = self._desk
         began_us = desk.clock.monotonic_us()
-        call = Call(_caller(desk, context.invocation_metadata()), f"{self._boot}-{next(self._numbers):x}", began_us)
+        left_s = context.time_remaining()
+        deadline_us = None if left_s is None else began_us + int(left_s * SECOND)
+        request_id = f"{self._boot}-{next(self._numbers):x}"
+        call = Call(_caller(desk, context.invocation_metadata()), request_id, began_us, deadline_us=deadline_us)
         status, reason = 500, ""
         try:
             snap = await addressing.addressed(desk, request.model_name, request.model_version)
             asked = tensors.read(request)
-            reply = await desk.answering.predict_together(snap, infer.laid_out(snap, asked), call)
+            laid_out, call = infer.laid_out(snap, asked), infer.hurried(call, asked)
+            reply = await desk.answering.predict_together(snap, laid_out, call)
             if isinstance(reply, Refusal):
                 status, reason = reply.status, reply.reason
                 return reply

@@ -32,7 +32,8 @@ _CONTENTS = {
 
 def read(message: Any) -> InferRequest:
     """A ModelInferRequest as ours. Raises BadRequest."""
-    infer.refuse_reserved(parameters(message.parameters), "parameters")
+    whole = parameters(message.parameters)
+    infer.refuse_reserved(whole, "parameters")
     if len(message.inputs) > TENSORS_MOST or len(message.outputs) > TENSORS_MOST:
         raise BadRequest(f"wanted at most {TENSORS_MOST} tensors", where="inputs")
     raw = message.raw_input_contents
@@ -51,7 +52,12 @@ def read(message: Any) -> InferRequest:
         infer.refuse_reserved(told, f"outputs[{place}].parameters")
         if told.get("classification"):
             raise BadRequest("`classification` is not supported", where=f"outputs[{place}].parameters")
-    return InferRequest(inputs=tuple(inputs), id=message.id, outputs=tuple(one.name for one in message.outputs))
+    return InferRequest(
+        inputs=tuple(inputs),
+        id=message.id,
+        outputs=tuple(one.name for one in message.outputs),
+        timeout_us=infer.timeout_us(whole),
+    )
 
 
 def written(reply: InferReply) -> Any:

@@ -1,11 +1,14 @@
-"""Reading a request's body within bounds of size and time."""
+"""Reading a request's body within bounds of size and time, and knowing whether its caller is still there."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
+
+T = TypeVar("T")
 
 BODY_MOST = 1024 * 1024
 BODY_SECONDS = 10.0
@@ -16,7 +19,44 @@ class TooLarge(Exception):
 
 
 class Gone(Exception):
-    """The caller went away before the body was whole."""
+    """The caller went away before the body was whole, or before there was an answer."""
+
+
+class Body:
+    """A request's `receive`, which tells when the body was read to its end."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.whole = asyncio.Event()
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self.whole.set()
+        return message
+
+
+async def while_there(receive: Receive, answer: Awaitable[T], after: asyncio.Event | None = None) -> T:
+    """What `answer` gives. Raises Gone when the caller leaves first; then `answer` is cancelled.
+
+    `after`: when the body is read; None: it is.
+    """
+
+    async def leaving() -> None:
+        if after is not None:
+            await after.wait()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    answering, gone = asyncio.ensure_future(answer), asyncio.ensure_future(leaving())
+    try:
+        await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        raise Gone
+    finally:
+        for one in (answering, gone):
+            one.cancel()
 
 
 async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes:

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 from mainstay.core.errors import NotFound
 from mainstay.http import problems
 from mainstay.http.body import Gone, read_body
-from mainstay.http.front import REQUEST, problem_of, respond
-from mainstay.http.problems import PROBLEM, Told
+from mainstay.http.front import REQUEST, respond
+from mainstay.http.problems import PROBLEM, Told, problem_of
 from mainstay.serving.answer import NotReady
 from mainstay.serving.card_tokens import TOKEN_MOST, Grant
 from mainstay.serving.card_words import called, reading

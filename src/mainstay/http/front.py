@@ -6,44 +6,33 @@ Measured on the predict route: a Starlette route with Request and Response objec
 from __future__ import annotations
 
 import asyncio
-import itertools
 import re
-import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mainstay.core.errors import MainstayError
-from mainstay.core.ids import new_id
 from mainstay.core.records import ApiKey
 from mainstay.http import auth, cors, limits, problems
-from mainstay.http.body import Gone, TooLarge, read_body
+from mainstay.http.body import Body, Gone, read_body, while_there
+from mainstay.http.naming import Naming
 from mainstay.http.once import asks, once
-from mainstay.http.problems import Told
-from mainstay.http.trace_context import trace_id
-from mainstay.serving import keys
-from mainstay.serving.answer import NotReady
+from mainstay.http.problems import Told, problem_of, report
+from mainstay.http.turns import Turns
 from mainstay.serving.desk import Desk
-from mainstay.serving.faults import Fault, unforeseen
-from mainstay.serving.reply import Answer, Batch, Refusal, item
-from mainstay.serving.request import BadRequest, PredictRequest, read_predict
+from mainstay.serving.faults import Fault
+from mainstay.serving.reply import Refusal
+from mainstay.serving.request import read_predict
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
 WAITING_MOST = 256
 """Requests in one worker, begun or queued, above which new ones are refused at once."""
 
-WAITED_MOST_US = 250_000
-"""How long a plain predict request may wait for those of the same turn of the event loop before it."""
-TOGETHER = 32
-"""Plain predict requests that go through the stages together, so that the first need not wait for all."""
-
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
-TRACE = "mainstay.trace"
+NAMED = "mainstay.named"
 
 HEALTH = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/ping", "/health"))
 """Open to everybody: for load balancers, and for the clients of each protocol."""
@@ -54,14 +43,7 @@ CARD = re.compile(r"/v1/[^/]+/card(\.js|/decisions)?")
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", problems.PROBLEM)
 _CLOSE = (b"connection", b"close")
-_NAMES = frozenset((b"x-request-id", b"traceparent"))
-_FINE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _encode = msgspec.json.Encoder().encode
-
-
-Answered = Callable[[int, bytes, bytes], None]
-"""Takes a reply: status, header lines but the length, body."""
-Turn = tuple[PredictRequest, Call, Answered]
 
 
 class Family(NamedTuple):
@@ -70,11 +52,6 @@ class Family(NamedTuple):
     speaks: Callable[[str], bool]
     door: Callable[[Scope, Receive, Call], Awaitable[Told | Refusal]]
     dressed: Callable[[Told], Told]
-
-
-def report(line: str) -> None:
-    """One line for the operator on standard error."""
-    sys.stderr.write(line + "\n")
 
 
 class Front:
@@ -105,15 +82,11 @@ class Front:
         self._families = families
         self._waiting = waiting
         self._most = most
-        self._boot = new_id("q")[:8]
-        self._numbers = itertools.count(1)
+        self._naming = Naming()
         self._predict_path: tuple[str, str] = ("", "")
-        self._later: set[asyncio.Task[None]] = set()
-        self._turn: list[Turn] = []
-        self._url_of: Snapshot | None = None
-        self._url = b""
         busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
         self._busy = busy
+        self.turns = Turns(desk, self._naming, busy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -149,7 +122,8 @@ class Front:
             await respond(send, self._busy)
             return
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        request, trace = self._named(headers)
+        named = self._naming.read(headers)
+        request = named.request
         if self._card is not None and CARD.fullmatch(path):
             scope[REQUEST] = request
             await self._card(scope, receive, send)
@@ -168,7 +142,7 @@ class Front:
             send = limits.telling(send, taken)
         scope[CALLER] = caller
         scope[REQUEST] = request
-        scope[TRACE] = trace
+        scope[NAMED] = named
         if asks(scope):
             await self._once(scope, receive, send, began_us)
         else:
@@ -178,8 +152,7 @@ class Front:
         """What an authenticated caller asks."""
         snap = self._desk.view.now
         if snap is not None and scope["path"] == self._path(snap) and scope["method"] == "POST":
-            call = Call(scope[CALLER].id, scope[REQUEST], began_us, scope[TRACE])
-            await self._predict(snap, scope["headers"], receive, send, call)
+            await self._predict(snap, scope, receive, send, began_us)
         else:
             await self._hand_on(scope, receive, send)
 
@@ -200,115 +173,19 @@ class Front:
             self._desk.meter.request("repeat", told.status)
             await respond(send, told, request)
 
-    @property
-    def predict_url(self) -> bytes:
-        """The target of a plain predict request; no request has an empty one."""
-        snap = self._desk.view.now
-        if snap is not self._url_of:
-            self._url_of = snap
-            self._url = b"" if snap is None or not snap.quick else self._path(snap).encode()
-        return self._url
-
-    def short(self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered) -> bool:
-        """Takes a plain predict of one key or row, to be answered with all others of this turn of the event loop.
-
-        False, with nothing done, for what the long road must look at: wrong callers, wrong bodies, many keys or rows.
-        """
-        desk = self._desk
-        began_us = desk.clock.monotonic_us()
-        token = auth.token(headers, "")
-        caller = None if token is None or desk.draining else desk.callers.who(token)
-        if caller is None or not keys.allows(caller, "predict"):
-            return False
+    async def _predict(self, snap: Snapshot, scope: Scope, receive: Receive, send: Send, began_us: int) -> None:
+        desk, named = self._desk, scope[NAMED]
+        call = Call(scope[CALLER].id, named.request, began_us, named.trace)
         try:
-            asked = read_predict(body)
-        except BadRequest:
-            return False
-        alone = isinstance(asked.key, str) or (asked.rows is not msgspec.UNSET and len(asked.rows) == 1)
-        if not alone or asked.inputs is not None:
-            return False
-        taken = desk.take(caller)
-        if taken is not None:
-            if not taken.allowed:
-                return False
-            answered = _with(limits.lines(taken), answered)
-        request, trace = self._named(headers)
-        self._turn.append((asked, Call(caller.id, request, began_us, trace), answered))
-        if len(self._turn) == 1:
-            asyncio.get_running_loop().call_soon(self.answer_turn)
-        return True
-
-    def answer_turn(self) -> None:
-        """Answers what this turn of the event loop brought; what would have to wait too long is refused at once."""
-        turn, self._turn = self._turn, []
-        snap = self._desk.view.now
-        if snap is not None and not snap.quick:
-            # What was quick when these came is so no more: another model answers by now, and takes its time.
-            task = asyncio.get_running_loop().create_task(self._answer_later(snap, turn))
-            self._later.add(task)
-            task.add_done_callback(self._later.discard)
-            return
-        began_us = self._desk.clock.monotonic_us()
-        for start in range(0, len(turn), TOGETHER):
-            part = turn[start : start + TOGETHER]
-            if self._desk.clock.monotonic_us() - began_us > WAITED_MOST_US:
-                for _, call, answered in part:
-                    self._desk.meter.shed()
-                    answered(self._busy.status, _lines(_PROBLEM, call.request, self._busy.headers), self._busy.body)
-                continue
-            for (asked, call, answered), reply in zip(part, self._replies(snap, part), strict=True):
-                answered(*self._told(asked, reply, call))
-
-    def _replies(self, snap: Snapshot | None, part: Sequence[Turn]) -> list[Answer | Refusal | Exception]:
-        asked = [(request, call) for request, call, _ in part]
-        if snap is None:
-            return [NotReady("this worker is being closed")] * len(asked)
-        return self._desk.answering.predict_each(snap, asked)
-
-    async def _answer_later(self, snap: Snapshot, turn: Sequence[Turn]) -> None:
-        """By the long road; in order, for two may have come by one connection."""
-
-        async def reply_to(asked: PredictRequest, call: Call) -> Answer | Refusal | Batch | Exception:
-            try:
-                return await self._desk.answering.predict(snap, asked, call)
-            except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
-                return error
-
-        replies = await asyncio.gather(*(reply_to(asked, call) for asked, call, _ in turn))
-        for (asked, call, answered), reply in zip(turn, replies, strict=True):
-            answered(*self._told(asked, reply, call))
-
-    def _told(
-        self, asked: PredictRequest, reply: Answer | Refusal | Batch | Exception, call: Call
-    ) -> tuple[int, bytes, bytes]:
-        """Status, header lines but the length, and body."""
-        desk = self._desk
-        if asked.rows is not msgspec.UNSET and isinstance(reply, Answer | Refusal):
-            reply = Batch([item(reply)])
-        if isinstance(reply, Answer | Batch):
-            out = _encode(reply)
-            desk.meter.predicted(200, desk.clock.monotonic_us() - call.began_us)
-            return 200, b"content-type: application/json\r\nx-request-id: %b\r\n" % call.request.encode(), out
-        if isinstance(reply, Refusal):
-            told, reason = problems.refused(reply, call.request), reply.reason
-        else:
-            told, reason = problem_of(reply, call.request), ""
-        desk.meter.predicted(told.status, desk.clock.monotonic_us() - call.began_us, reason=reason)
-        return told.status, _lines(_PROBLEM, call.request, told.headers), told.body
-
-    async def _predict(
-        self, snap: Snapshot, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send, call: Call
-    ) -> None:
-        desk = self._desk
-        try:
-            body = await read_body(headers, receive)
-            asked = read_predict(body)
-            reply = await desk.answering.predict(snap, asked, call)
+            call = msgspec.structs.replace(call, deadline_us=named.deadline_us(began_us))
+            asked = read_predict(await read_body(scope["headers"], receive))
+            answer = desk.answering.predict(snap, asked, call)
+            reply = await (while_there(receive, answer) if _waits(snap, scope) else answer)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
             fault = problem_of(error, call.request)
-            desk.meter.predicted(fault.status, desk.clock.monotonic_us() - call.began_us)
+            desk.meter.predicted(fault.status, desk.clock.monotonic_us() - began_us)
             await respond(send, fault, call.request)
             return
         if isinstance(reply, Refusal):
@@ -329,7 +206,8 @@ class Front:
         """A request of another protocol, whose errors are told as its clients read them."""
         desk = self._desk
         began_us = desk.clock.monotonic_us()
-        request, trace = self._named(scope["headers"])
+        named = self._naming.read(scope["headers"])
+        request = named.request
         busy = self._waiting() > self._most
         caller = self._busy if busy else await self._caller(scope["headers"], scope["path"])
         if isinstance(caller, Told):
@@ -345,7 +223,8 @@ class Front:
             if taken is not None and not taken.allowed:
                 reply: Told | Refusal = family.dressed(limits.refused(taken, request))
             else:
-                reply = await family.door(scope, receive, Call(caller.id, request, began_us, trace))
+                call = Call(caller.id, request, began_us, named.trace, named.deadline_us(began_us))
+                reply = await self._by(family, scope, receive, call)
         except Gone:
             return
         except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets an error
@@ -358,6 +237,13 @@ class Front:
         closing = (_CLOSE,) if desk.draining else ()
         told = msgspec.structs.replace(reply, headers=(*reply.headers, *more, *closing))
         await respond(send, told, request, kind=None)
+
+    async def _by(self, family: Family, scope: Scope, receive: Receive, call: Call) -> Told | Refusal:
+        snap = self._desk.view.now
+        if snap is None or not _waits(snap, scope):
+            return await family.door(scope, receive, call)
+        body = Body(receive)
+        return await while_there(receive, family.door(scope, body, call), after=body.whole)
 
     async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The other routes, whose failures become problems too."""
@@ -415,43 +301,13 @@ class Front:
             self._predict_path = (name, f"/v1/{name}/predict")
         return self._predict_path[1]
 
-    def _named(self, headers: list[tuple[bytes, bytes]]) -> tuple[str, str]:
-        """The request's id, and the caller's trace."""
-        request = trace = ""
-        for name, value in headers:
-            if name in _NAMES:
-                if name == b"traceparent":
-                    trace = trace_id(value)
-                elif _FINE.fullmatch(value):
-                    request = value.decode()
-        return request or f"{self._boot}-{next(self._numbers):x}", trace
 
+def _waits(snap: Snapshot, scope: Scope) -> bool:
+    """Whether the caller may be gone before the answer, and the model need not be asked then.
 
-def problem_of(error: Exception, request: str) -> Told:
-    """What the caller reads of an exception; what is ours to mend goes to the log, without its text or values."""
-    if isinstance(error, MainstayError):
-        return problems.failed(error, request)
-    if isinstance(error, TooLarge):
-        return problems.told("too_large", 413, "the body is larger than 1 MiB", mend="send fewer keys", request=request)
-    if isinstance(error, TimeoutError):
-        return problems.told("timeout", 408, "the body did not arrive in time", request=request)
-    if isinstance(error, HTTPException):
-        code = {404: "not_found", 405: "method"}.get(error.status_code, "internal")
-        plain = problems.told(code, error.status_code, error.detail, request=request)
-        headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
-        return msgspec.structs.replace(plain, headers=headers)
-    report(unforeseen(error, request))
-    return problems.told("internal", 500, "the operator finds the cause in the log under this request", request=request)
-
-
-def _with(more: limits.Lines, answered: Answered) -> Answered:
-    """Takes a reply to which header lines are added."""
-    added = b"".join([b"%b: %b\r\n" % each for each in more])
-    return lambda status, head, body: answered(status, head + added, body)
-
-
-def _lines(kind: tuple[bytes, bytes], request: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % each for each in (kind, (b"x-request-id", request.encode()), *headers)])
+    Not for who sends an Idempotency-Key: what was begun is kept for whoever asks again.
+    """
+    return snap.model is not None and snap.model.capabilities.blocking and not asks(scope)
 
 
 async def respond(send: Send, answer: Told, request: str = "", kind: tuple[bytes, bytes] | None = _PROBLEM) -> None:

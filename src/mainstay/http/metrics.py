@@ -56,6 +56,8 @@ def _counters(counts: Counts) -> Iterator[Metric]:
         "mainstay_policy_refusals", "Predict requests with 503 because a policy on data refused.", value=counts.policy
     )
     yield CounterMetricFamily("mainstay_shed", "Requests refused because too many were waiting.", value=counts.shed)
+    yield CounterMetricFamily("mainstay_model_calls", "Calls of models in other processes.", value=counts.calls)
+    yield CounterMetricFamily("mainstay_model_rows", "Rows in these calls.", value=counts.rows)
     latency = HistogramMetricFamily("mainstay_predict_seconds", "Predict requests by time spent in the worker.")
     total, buckets = 0, []
     for bound, count in zip((*(str(edge / 1_000_000) for edge in BUCKETS_US), "+Inf"), counts.buckets, strict=True):

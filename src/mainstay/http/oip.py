@@ -93,7 +93,8 @@ class OipDoor:
         snap = await addressing.addressed(self._desk, name, version)
         raw = oip_body.unpacked(await read_body(list(headers), receive), named.get(b"content-encoding", b""))
         asked = oip_body.read(raw, named.get(oip_body.LENGTH), snap)
-        reply = await self._desk.answering.predict_together(snap, infer.laid_out(snap, asked.request), call)
+        laid_out, call = infer.laid_out(snap, asked.request), infer.hurried(call, asked.request)
+        reply = await self._desk.answering.predict_together(snap, laid_out, call)
         if isinstance(reply, Refusal):
             return reply
         whole = infer.replied(snap, asked.request, reply)

@@ -148,7 +148,8 @@ def _asked(raw: Mapping[str, Any], rest: memoryview) -> Asked:
     id_ = raw.get("id") or ""
     if not isinstance(id_, str):
         raise BadRequest(f"`id`: wanted a string, found {came(id_)}", where="id")
-    request = InferRequest(inputs=tuple(tensors), id=id_, outputs=tuple(names))
+    waits_us = infer.timeout_us(parameters)
+    request = InferRequest(inputs=tuple(tensors), id=id_, outputs=tuple(names), timeout_us=waits_us)
     return Asked(request, binary=bool(parameters.get("binary_data_output")), named=named)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 
 from mainstay.core.errors import MainstayError
-from mainstay.serving.faults import fault_of
+from mainstay.http.body import TooLarge
+from mainstay.serving.faults import fault_of, unforeseen
 from mainstay.serving.reply import Refusal
 
 PROBLEM = b"application/problem+json"
@@ -23,6 +26,7 @@ TITLES: dict[str, str] = {
     "no_receipt": "No receipt can be written",
     "not_ready": "Not ready to answer",
     "overloaded": "Too many requests are waiting",
+    "deadline": "No answer in the time that was given",
     "rate": "The rate of this API key is used up",
     "unauthorized": "An API key is needed",
     "forbidden": "This API key may not do that",
@@ -103,3 +107,25 @@ def failed(error: MainstayError, request: str) -> Told:
     fault = fault_of(error)
     more = {"mend": fault.mend, "where": fault.where, "request": request}
     return told(fault.code, fault.status, fault.detail, retry_after=fault.retry_after, **more)
+
+
+def report(line: str) -> None:
+    """One line for the operator on standard error."""
+    sys.stderr.write(line + "\n")
+
+
+def problem_of(error: Exception, request: str) -> Told:
+    """What the caller reads of an exception; what is ours to mend goes to the log, without its text or values."""
+    if isinstance(error, MainstayError):
+        return failed(error, request)
+    if isinstance(error, TooLarge):
+        return told("too_large", 413, "the body is larger than 1 MiB", mend="send fewer keys", request=request)
+    if isinstance(error, TimeoutError):
+        return told("timeout", 408, "the body did not arrive in time", request=request)
+    if isinstance(error, HTTPException):
+        code = {404: "not_found", 405: "method"}.get(error.status_code, "internal")
+        plain = told(code, error.status_code, error.detail, request=request)
+        headers = tuple((name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items())
+        return msgspec.structs.replace(plain, headers=headers)
+    report(unforeseen(error, request))
+    return told("internal", 500, "the operator finds the cause in the log under this request", request=request)

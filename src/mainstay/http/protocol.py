@@ -27,7 +27,7 @@ class PredictProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._front = self.app if isinstance(self.app, Front) else None
+        self._turns = self.app.turns if isinstance(self.app, Front) else None
         self._short = False
         self._length = 0
         self._body = b""
@@ -54,16 +54,16 @@ class PredictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Decides which road the request takes."""
-        front = self._front
+        turns = self._turns
         self._short = (
-            front is not None
-            and self.url == front.predict_url
+            turns is not None
+            and self.url == turns.predict_url
             and not self.flow.write_paused
             and self._idle()
             and self._is_plain()
         )
-        if self._owed and front is not None and not self._short:
-            front.answer_turn()  # answers leave in the order of their requests
+        if self._owed and turns is not None and not self._short:
+            turns.answer()  # answers leave in the order of their requests
             self._last = self._owed > 0
         if not self._short and not self._last:
             self._by_asgi()
@@ -77,18 +77,18 @@ class PredictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The last byte is there."""
-        front = self._front
+        turns = self._turns
         if self._last:
             return
-        if not self._short or front is None:
+        if not self._short or turns is None:
             super().on_message_complete()
             return
         self._short = False
-        if len(self._body) == self._length and front.short(self.headers, self._body, self._write):
+        if len(self._body) == self._length and turns.take(self.headers, self._body, self._write):
             self._owed += 1
             return
         if self._owed:
-            front.answer_turn()
+            turns.answer()
             self._last = self._owed > 0
             if self._last:
                 return
@@ -98,8 +98,8 @@ class PredictProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: what was taken is answered first."""
-        if self._owed and self._front is not None:
-            self._front.answer_turn()
+        if self._owed and self._turns is not None:
+            self._turns.answer()
         if self._owed:  # a model that takes its time has them; the connection is closed with the last of them
             self._last = True
         else:

@@ -25,7 +25,8 @@ from mainstay.app.supervisor import orphaned
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
 from mainstay.core.trace import Trace
-from mainstay.http.front import WAITING_MOST, forever, report
+from mainstay.http.front import WAITING_MOST, forever
+from mainstay.http.problems import report
 from mainstay.http.protocol import PredictProtocol
 from mainstay.http.routes import application
 from mainstay.http.traced import Traced

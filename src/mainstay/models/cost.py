@@ -24,6 +24,12 @@ _LONG_US = SECOND // 4
 _STOP_US = 5 * SECOND
 """A call that takes longer ends the measurement: what is larger would take minutes."""
 _PATIENCE_US = 60 * SECOND
+_TOGETHER_MOST = 32
+_PAYS = 0.7
+"""Above this share of what a row costs alone, asking together is not worth the wait."""
+_AS_LONG = 4
+"""How much longer than one row a call for several may take; or TOGETHER_US, if that is longer."""
+_TOGETHER_US = SECOND // 100
 
 
 def curve(model: LoadedModel, rows: Sequence[Row], clock: Clock) -> tuple[Cost, ...]:
@@ -46,6 +52,35 @@ def curve(model: LoadedModel, rows: Sequence[Row], clock: Clock) -> tuple[Cost, 
         if took > _STOP_US:
             break
     return tuple(found)
+
+
+def together(model: LoadedModel, rows: Sequence[Row], cost: Sequence[Cost], clock: Clock) -> int:
+    """How many rows of several requests are worth asking for at once; 1 where that does not pay or changes a bit.
+
+    Looked for among the sizes of `cost` up to 32 whose calls do not take much longer than one for a row. The model has
+    to give for them, asked together, the very values that it gives for each alone.
+    """
+    if not cost:
+        return 1
+    one_us = cost[0].us
+    fine = [
+        one
+        for one in cost
+        if 1 < one.rows <= _TOGETHER_MOST
+        and one.us <= max(_AS_LONG * one_us, _TOGETHER_US)
+        and one.us / one.rows <= _PAYS * one_us
+    ]
+    try:
+        alone = [(row, given) for row in rows[:_TOGETHER_MOST] for given in answers(model, [row], clock)]
+        fine_rows = [(row, given) for row, given in alone if given is not None]
+        for one in reversed(fine if fine_rows else ()):
+            asked = (fine_rows * (one.rows // len(fine_rows) + 1))[: one.rows]
+            found = model.predict([row for row, _ in asked], deadline_us=clock.monotonic_us() + _PATIENCE_US)
+            if found == [given for _, given in asked]:
+                return one.rows
+    except ModelError:
+        return 1
+    return 1
 
 
 def _asked(model: LoadedModel, rows: Sequence[Row], clock: Clock) -> int:

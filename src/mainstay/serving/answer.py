@@ -18,11 +18,12 @@ from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import StoreError
 from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.serving import judge as judging
-from mainstay.serving.asking import LATE, ask, ask_one, fail
+from mainstay.serving.asking import LATE, ask_one, ask_together, fail
 from mainstay.serving.inputs import InputPlan, key_text
 from mainstay.serving.judge import Judgement
 from mainstay.serving.judge_views import judge_views
 from mainstay.serving.meter import Meter
+from mainstay.serving.model_queue import Ask, Costs, ModelQueue, Overloaded, TooLate
 from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
 from mainstay.serving.request import Key, PredictRequest, Scalar, Together
@@ -33,6 +34,8 @@ from mainstay.serving.work import Call, Work
 CHUNK = 100
 """Keys worked through before other requests get their turn."""
 _GRACE_SECONDS = 0.5
+_CALLS_MOST = 32
+"""Calls of models in other processes that are waited for at the same time."""
 _UNSET = msgspec.UNSET
 _UNSEEN = "the online store could not be read"
 
@@ -59,6 +62,7 @@ class Answering:
         self._clock = clock
         self._meter = meter
         self._threads: ThreadPoolExecutor | None = None
+        self._queues: dict[int, tuple[Snapshot, ModelQueue]] = {}
         self.journal_problem = ""
         """Why the last receipt could not be written; empty while they can."""
 
@@ -68,6 +72,7 @@ class Answering:
         Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
         """
         plan, model = _usable(snap)
+        self._in_time(call)
         if request.key is not _UNSET:
             work = self._fetch(snap, plan, request.key, request.inputs)
             self._run(snap, model, (work,))
@@ -86,8 +91,10 @@ class Answering:
         """
         plan, model = _usable(snap)
         works: list[Work | Exception] = []
-        for request, _ in asked:
+        for request, call in asked:
             try:
+                if call.deadline_us is not None:
+                    self._in_time(call)
                 if request.rows is _UNSET:
                     works.append(self._fetch(snap, plan, request.key, request.inputs))  # type: ignore[arg-type]
                 else:
@@ -120,14 +127,14 @@ class Answering:
             if not blocking:
                 return self.predict_now(snap, request, call)
             work = self._fetch(snap, plan, request.key, request.inputs)
-            await self._run_elsewhere(snap, model, [work])
+            await self._run_elsewhere(snap, model, [work], call)
             return self._finish(snap, work, call)
         works, keys = self._all(snap, plan, request)
         results: list[Item] = []
         for start in range(0, len(works), CHUNK):
             part = works[start : start + CHUNK]
             if blocking:
-                await self._run_elsewhere(snap, model, part)
+                await self._run_elsewhere(snap, model, part, call, more=len(works) - start - len(part), begun=start > 0)
             else:
                 self._run(snap, model, part)
             replies = [self._finish(snap, work, call) for work in part]
@@ -142,11 +149,12 @@ class Answering:
         Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
         """
         plan, model = _usable(snap)
+        self._in_time(call)
         works = self._laid_out(snap, plan, asked)
         for start in range(0, len(works), CHUNK):
             part = works[start : start + CHUNK]
             if model.capabilities.blocking:
-                await self._run_elsewhere(snap, model, part)
+                await self._run_elsewhere(snap, model, part, call, more=len(works) - start - len(part), begun=start > 0)
             else:
                 self._run(snap, model, part)
             if len(works) > CHUNK:
@@ -287,20 +295,63 @@ class Answering:
             if work.inputs is not None and not work.error:
                 ask_one(snap, model, work, deadline_us)
 
-    async def _run_elsewhere(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
-        """Asks a model of another process, for all rows at once: each call is a way there and back."""
+    async def _run_elsewhere(
+        self,
+        snap: Snapshot,
+        model: LoadedModel,
+        works: Sequence[Work],
+        call: Call,
+        *,
+        more: int = 0,
+        begun: bool = False,
+    ) -> None:
+        """Asks a model of another process, for all rows at once: each call is a way there and back.
+
+        `more`: rows of the same request that follow; `begun`: some went before, so that it is not refused any more.
+        Raises Overloaded and TooLate.
+        """
         asked = [work for work in works if work.inputs is not None and not work.error]
-        if not asked:
-            return
+        try:
+            await self._queue(snap, model).through(asked, call, more=more, begun=begun)
+        except Overloaded:
+            self._meter.shed()
+            raise
+
+    def _queue(self, snap: Snapshot, model: LoadedModel) -> ModelQueue:
+        """The queue before the model of the version that answers."""
+        number = snap.version.number if snap.version else 0
+        found = self._queues.get(number)
+        if found is not None and found[0].model is model and found[0].integration is snap.integration:
+            return found[1]
+        config, version = snap.integration.model, snap.version
+        queue = ModelQueue(
+            lambda groups: ask_together(snap, model, groups, config.timeout_us, self._clock),
+            lambda ask, groups: asyncio.ensure_future(self._called(ask, groups, config.timeout_us)),
+            Costs(version.cost if version else ()),
+            self._clock,
+            together=version.together if version and config.batching == "auto" else 1,
+            at_once=model.capabilities.at_once,
+            patience_us=config.queue_us,
+            told=self._meter.asked,
+        )
+        self._queues = {other: one for other, one in self._queues.items() if other in snap.versions}
+        self._queues[number] = snap, queue
+        return queue
+
+    async def _called(self, ask: Ask, groups: Sequence[Sequence[Work]], timeout_us: int) -> None:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="model")
-        timeout_us = snap.integration.model.timeout_us
-        deadline_us = self._clock.monotonic_us() + timeout_us
-        waiting = asyncio.get_running_loop().run_in_executor(self._threads, ask, snap, model, asked, deadline_us)
+            self._threads = ThreadPoolExecutor(max_workers=_CALLS_MOST, thread_name_prefix="model")
+        waiting = asyncio.get_running_loop().run_in_executor(self._threads, ask, groups)
         try:
             await asyncio.wait_for(asyncio.shield(waiting), timeout_us / 1_000_000 + _GRACE_SECONDS)
         except TimeoutError:
-            fail(asked, LATE)
+            for group in groups:
+                fail(group, LATE)
+
+    def _in_time(self, call: Call) -> None:
+        """Raises TooLate where the caller waits no longer."""
+        if call.deadline_us is not None and self._clock.monotonic_us() >= call.deadline_us:
+            raise TooLate
 
     def _finish(self, snap: Snapshot, work: Work, call: Call) -> Answer | Refusal:
         """Judges at the moment of answering, writes the receipt, and only then makes the reply."""

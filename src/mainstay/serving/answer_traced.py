@@ -56,9 +56,18 @@ class TracedAnswering(Answering):
             if any(work.error for work in works):
                 span.failed("the model did not answer")
 
-    async def _run_elsewhere(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
+    async def _run_elsewhere(
+        self,
+        snap: Snapshot,
+        model: LoadedModel,
+        works: Sequence[Work],
+        call: Call,
+        *,
+        more: int = 0,
+        begun: bool = False,
+    ) -> None:
         with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
-            await super()._run_elsewhere(snap, model, works)
+            await super()._run_elsewhere(snap, model, works, call, more=more, begun=begun)
             if any(work.error for work in works):
                 span.failed("the model did not answer")
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from mainstay.core.errors import ModelError, ModelRefused, ModelTimeout
+from mainstay.core.clock import Clock
+from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeout
 from mainstay.core.ports import LoadedModel
 from mainstay.models.pre import Pre
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Work
 
 LATE = "the model did not answer before its deadline"
+_LOOK_SECONDS = 0.02
 
 
 def ask_one(snap: Snapshot, model: LoadedModel, work: Work, deadline_us: int) -> None:
@@ -20,38 +23,68 @@ def ask_one(snap: Snapshot, model: LoadedModel, work: Work, deadline_us: int) ->
     ask(snap, model, (work,), deadline_us)
 
 
-def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: int) -> None:
-    """Asks for several rows at once; where one is refused, each again alone: nobody pays for a stranger's row."""
+def ask_together(
+    snap: Snapshot, model: LoadedModel, groups: Sequence[Sequence[Work]], timeout_us: int, clock: Clock
+) -> None:
+    """Asks for the rows of several requests at once.
+
+    Where that ends the model's process, each request is asked again alone once it is back: whose row it was that ended
+    it fails, and nobody else.
+    """
+    deadline_us = clock.monotonic_us() + timeout_us
+    away = ask(snap, model, [work for group in groups for work in group], deadline_us)
+    if not away or len(groups) == 1:
+        return
+    for group in groups:
+        while not model.present() and clock.monotonic_us() < deadline_us:
+            time.sleep(_LOOK_SECONDS)
+        for work in group:
+            work.error = ""
+        ask(snap, model, group, deadline_us)
+
+
+def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: int) -> bool:
+    """Asks for several rows at once; where that fails, for each half again: nobody pays for a stranger's row.
+
+    Returns whether the model's process was not there, or died of it.
+    """
     pre = snap.pre
     if pre is not None:
         works = _prepared(pre, works)
         if not works:
-            return
+            return False
+    return _ask(snap, model, works, deadline_us)
+
+
+def _ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: int) -> bool:
+    outputs: list[tuple[Any, ...]] = []
     try:
-        rows = [work.inputs or () for work in works] if pre is None else [work.fed.row for work in works if work.fed]
+        rows = [work.inputs or () if work.fed is None else work.fed.row for work in works]
         outputs = model.predict(rows, deadline_us=deadline_us)
-    except ModelRefused as error:
-        if len(works) == 1:
-            works[0].error = error.sentence
-        else:
-            for work in works:
-                ask_one(snap, model, work, deadline_us)
-        return
+        sentence = (
+            "" if len(outputs) == len(works) else "the model gave another number of answers than it was asked for"
+        )
     except ModelTimeout:
         fail(works, LATE)
-        return
-    except ModelError as error:
+        return False
+    except ModelAway as error:
         fail(works, error.sentence)
-        return
+        return True
+    except ModelError as error:
+        sentence = error.sentence
     except Exception as error:  # noqa: BLE001 - a runtime is a plug-in; whatever it raises is the model's failure
-        fail(works, f"the model failed ({type(error).__name__})")
-        return
-    if len(outputs) != len(works):
-        fail(works, "the model gave another number of answers than it was asked for")
-        return
+        sentence = f"the model failed ({type(error).__name__})"
+    if sentence:
+        if len(works) == 1:
+            works[0].error = sentence
+            return False
+        half = len(works) // 2
+        away = _ask(snap, model, works[:half], deadline_us)
+        return _ask(snap, model, works[half:], deadline_us) or away
     for work, output in zip(works, outputs, strict=True):
         work.batch = len(works)
         _take(snap, work, output)
+    return False
 
 
 def _prepared(pre: Pre, works: Sequence[Work]) -> list[Work]:

@@ -9,6 +9,7 @@ import msgspec
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.serving.answer import NotReady
 from mainstay.serving.card_tokens import BadToken
+from mainstay.serving.model_queue import Overloaded, TooLate
 from mainstay.serving.request import BadRequest
 
 
@@ -39,6 +40,12 @@ def fault_of(error: MainstayError) -> Fault:
             return Fault(code=code, status=401, detail=error.sentence, mend=error.mend)
         case NotFound():
             return Fault(code="not_found", status=404, detail=error.sentence, mend=error.mend)
+        case Overloaded():
+            return Fault(
+                code="overloaded", status=503, detail=error.sentence, mend=error.mend, retry_after=error.retry_after
+            )
+        case TooLate():
+            return Fault(code="deadline", status=504, detail=error.sentence, mend=error.mend)
         case NotReady():
             return Fault(code="not_ready", status=503, detail=error.sentence, retry_after=2)
         case StoreError():

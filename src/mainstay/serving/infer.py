@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from mainstay.core.nouns import ColumnType, Field
 from mainstay.core.verdicts import worst
@@ -20,11 +21,13 @@ from mainstay.serving.reply import Answer
 from mainstay.serving.request import KEYS_MOST, ROWS_MOST, BadRequest, Key, Scalar, Together, unknown_field
 from mainstay.serving.tensors import Tensor
 from mainstay.serving.view import Snapshot
+from mainstay.serving.work import Call
 
 DATATYPES: dict[ColumnType, str] = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "timestamp": "INT64"}
 """The data type by which a column is announced and answered; every other is BYTES."""
 KEY = "key"
 """What a key of one column may be called too."""
+_DIGITS_MOST = 16
 RESERVED = ("sequence_id", "sequence_start", "sequence_end", "shared_memory_region")
 """Parameters that ask for what is not done here; to pass over them would give another answer than was asked for."""
 
@@ -36,6 +39,8 @@ class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     outputs: tuple[str, ...] = ()
     """The outputs asked for, in that order; empty: all."""
+    timeout_us: int | None = None
+    """How long the caller waits."""
 
 
 class InferReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +76,24 @@ def refuse_reserved(parameters: Mapping[str, Any], where: str) -> None:
     for name in RESERVED:
         if parameters.get(name):
             raise BadRequest(f"`{name}` is not supported", where=f"{where}.{name}", mend="send the request without it")
+
+
+def timeout_us(parameters: Mapping[str, Any]) -> int | None:
+    """`timeout` of a request, in microseconds as clients of Triton send it; 0 counts as none. Raises BadRequest."""
+    found = parameters.get("timeout", 0)
+    if isinstance(found, str) and found.isdigit() and len(found) < _DIGITS_MOST:
+        found = int(found)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+        raise BadRequest("`timeout`: wanted whole microseconds", where="parameters.timeout")
+    return found or None
+
+
+def hurried(call: Call, request: InferRequest) -> Call:
+    """The call, whose caller waits no longer than the request says."""
+    if request.timeout_us is None:
+        return call
+    ends_us = call.began_us + request.timeout_us
+    return replace(call, deadline_us=ends_us if call.deadline_us is None else min(ends_us, call.deadline_us))
 
 
 def laid_out(snap: Snapshot, request: InferRequest) -> Together:

@@ -34,6 +34,10 @@ class Counts(msgspec.Struct, kw_only=True):
     """Sum over predict requests."""
     shed: int = 0
     """Requests refused because too many were waiting."""
+    calls: int = 0
+    """Calls of models in other processes."""
+    rows: int = 0
+    """Rows in them: of several requests where they are asked together."""
     policy: int = 0
     """Predict requests that ended with 503 because a policy on data refused, e.g. `on_stale`: no error of ours."""
     rated: dict[str, int] = {}
@@ -76,6 +80,11 @@ class Meter:
         """A request refused because too many were waiting."""
         self.counts.shed += 1
 
+    def asked(self, rows: int) -> None:
+        """A call of a model in another process, for so many rows."""
+        self.counts.calls += 1
+        self.counts.rows += rows
+
     def used(self, seen: Mapping[str, int]) -> None:
         """When API keys were last seen here, by their digests."""
         self.counts.used.update(seen)
@@ -116,6 +125,8 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None)
         whole.buckets = [old + new for old, new in zip(whole.buckets, part.buckets, strict=True)]
         whole.latency_us += part.latency_us
         whole.shed += part.shed
+        whole.calls += part.calls
+        whole.rows += part.rows
         whole.policy += part.policy
         for name, at_us in part.used.items():
             whole.used[name] = max(at_us, whole.used.get(name, 0))

@@ -22,6 +22,8 @@ class Call(msgspec.Struct, frozen=True):
     """On the monotonic clock."""
     trace: str = ""
     """The trace id out of the caller's `traceparent`; empty where there is none."""
+    deadline_us: int | None = None
+    """When the caller waits no longer, on the monotonic clock; None: it has not said."""
 
 
 class Work:

@@ -278,6 +278,8 @@ def _model(part: shape.ModelPart) -> nouns.ModelConfig:
         inline=_inline(part),
         request_inputs=tuple(_field(name, each, each.type, required=each.required) for name, each in inputs),
         timeout_us=part.timeout,
+        queue_us=part.queue,
+        batching=part.batching,
         pre=tuple(step for each in part.pre for step in _pre(each)),
         post=tuple(_post(step) for step in part.post),
     )

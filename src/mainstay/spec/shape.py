@@ -360,6 +360,15 @@ class ModelPart(Part):
     outputs: dict[Identifier, FieldPart] = Field(default={}, description="What a constant's or rule's outputs are.")
     request_inputs: dict[Identifier, RequestInput] = Field(default={}, description="Inputs that the caller may send.")
     timeout: Span = Field(default=2_000_000, examples=["2s"])
+    queue: Span | None = Field(
+        default=None,
+        description="How long a request may wait for a model in another process, by estimate; else it is refused.",
+        examples=["250ms"],
+    )
+    batching: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Whether rows of several requests may be asked at once of such a model, where that pays.",
+    )
     pre: list[PreStepPart] = Field(default=[], description="From the inputs to what the model eats.")
     post: list[PostStepPart] = Field(default=[], description="From what the model gives to what leaves.")
 

@@ -1,0 +1,289 @@
+"""Requests before a model of another process: who is taken, whose turn is next, and who is asked of it together.
+
+Taken is who need not wait long, by what the model's calls have cost so far; all others are told at once to come again.
+A burst may wait, but where more is asked than the model can do, nobody waits longer than about a call: a full queue
+would only make all answers late. Callers take turns, whatever each of them sends. Rows of several requests are asked
+together where the import has found that it pays and changes no bit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from mainstay.core.clock import SECOND, Clock
+from mainstay.core.errors import MainstayError
+from mainstay.core.records import Cost
+from mainstay.serving.work import Call, Work
+
+BURST_US = SECOND // 20
+"""How long a request may wait, by estimate; or four calls, if that is longer."""
+OVERLOAD_US = SECOND // 100
+"""The same while more is asked than the model can do; or one call, if that is longer."""
+WINDOW_US = SECOND // 2
+"""What is asked is weighed over about this time; or over twenty calls, if that is longer."""
+_LEARNT = 0.2
+"""Share of the newest call in what a call is thought to cost."""
+
+Ask = Callable[[Sequence[Sequence[Work]]], None]
+"""Asks the model for the works of several requests at once; called in a thread, and returns with each work settled."""
+Run = Callable[[Ask, Sequence[Sequence[Work]]], asyncio.Future[None]]
+"""Runs it there."""
+
+
+class Overloaded(MainstayError):
+    """The request would wait too long for those before it."""
+
+    transient = True
+
+    def __init__(self, wait_us: int) -> None:
+        super().__init__("too many requests are waiting for the model", mend="ask again after Retry-After")
+        self.retry_after = 1 + wait_us // SECOND
+
+
+class TooLate(MainstayError):
+    """The caller's own deadline has passed, or would before the model answers."""
+
+    transient = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there was no answer within the time that the caller gave", mend="give more time, or ask later"
+        )
+
+
+class Costs:
+    """What a call costs by its rows: the curve of the import, and how this machine differs from it just now.
+
+    Args:
+        curve: As measured; empty: rows cost alike, and how much is learnt.
+    """
+
+    def __init__(self, curve: Sequence[Cost]) -> None:
+        self._sizes = [one.rows for one in curve] or [1]
+        self._us = [max(one.us, 1) for one in curve] or [1]
+        self._factor = 1.0
+        self._learnt = bool(curve)
+
+    def us(self, rows: int) -> int:
+        """Microseconds of a call for so many rows, as thought now."""
+        return int(self._measured(rows) * self._factor)
+
+    def learn(self, rows: int, took_us: int) -> None:
+        """A call has taken this long."""
+        factor = max(took_us, 1) / self._measured(rows)
+        self._factor = self._factor * (1 - _LEARNT) + factor * _LEARNT if self._learnt else factor
+        self._learnt = True
+
+    def _measured(self, rows: int) -> float:
+        place = bisect_left(self._sizes, rows)
+        if place == len(self._sizes):
+            return self._us[-1] * rows / self._sizes[-1]
+        if self._sizes[place] == rows or place == 0:
+            return float(self._us[place])
+        low, high = self._sizes[place - 1], self._sizes[place]
+        share = (rows - low) / (high - low)
+        return self._us[place - 1] + share * (self._us[place] - self._us[place - 1])
+
+
+class _Waiting:
+    """A request in the queue, and then in a call."""
+
+    __slots__ = ("call", "done", "weight", "works")
+
+    def __init__(self, works: Sequence[Work], call: Call, weight: int, done: asyncio.Future[None]) -> None:
+        self.works = works
+        self.call = call
+        self.weight = weight
+        self.done = done
+
+
+class _Flight:
+    """A call that is on its way."""
+
+    __slots__ = ("began_us", "rows")
+
+    def __init__(self, rows: int, began_us: int) -> None:
+        self.rows = rows
+        self.began_us = began_us
+
+
+class ModelQueue:
+    """For one model of one worker; used on the event loop alone.
+
+    Args:
+        ask: Asks the model.
+        run: Runs `ask` where it may take its time.
+        costs: What calls cost.
+        clock: For waits and deadlines.
+        together: Rows of several requests that are asked at once; 1: each request is asked alone.
+        at_once: Calls that the model works on at the same time.
+        patience_us: How long a request may wait, by estimate; None: as above.
+        told: Hears of each call how many rows it asks for.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        run: Run,
+        costs: Costs,
+        clock: Clock,
+        *,
+        together: int = 1,
+        at_once: int = 1,
+        patience_us: int | None = None,
+        told: Callable[[int], None] = lambda _rows: None,
+    ) -> None:
+        self._ask = ask
+        self._run = run
+        self._costs = costs
+        self._clock = clock
+        self._together = max(together, 1)
+        self._at_once = at_once
+        self._patience_us = patience_us
+        self._told = told
+        self._lines: dict[str, deque[_Waiting]] = {}
+        """Caller -> its requests; whose turn is next stands first."""
+        self._weights: dict[str, int] = {}
+        """Caller -> what waits of it: rows where they are asked together, else what their calls cost."""
+        self._flights: list[_Flight] = []
+        self._landed_us = 0
+        self._load = 0.0
+        self._load_at_us = 0
+
+    async def through(self, works: Sequence[Work], call: Call, *, more: int = 0, begun: bool = False) -> None:
+        """Waits until the model was asked for `works`. Whoever is cancelled meanwhile is asked for no more.
+
+        `more`: rows of the same request that follow; `begun`: some went before, so that it is not refused any more.
+        Raises Overloaded and TooLate.
+        """
+        if not works:
+            return
+        now_us = self._clock.monotonic_us()
+        rows = len(works) + more
+        weight = rows if self._together > 1 else self._costs.us(rows)
+        wait_us = self._wait_us(call.caller, weight, now_us)
+        if not begun:
+            if wait_us > self._patience(rows, now_us):
+                raise Overloaded(wait_us)
+            if call.deadline_us is not None and now_us + wait_us + self._costs.us(rows) > call.deadline_us:
+                raise TooLate
+        waiting = _Waiting(works, call, weight, asyncio.get_running_loop().create_future())
+        self._lines.setdefault(call.caller, deque()).append(waiting)
+        self._weights[call.caller] = self._weights.get(call.caller, 0) + weight
+        self._start()
+        try:
+            if call.deadline_us is None:
+                await waiting.done
+            else:
+                async with asyncio.timeout((call.deadline_us - self._clock.monotonic_us()) / SECOND):
+                    await waiting.done
+        except TimeoutError:
+            raise TooLate from None
+        finally:
+            if not waiting.done.done() or waiting.done.cancelled():
+                self._withdraw(waiting)
+
+    def _patience(self, rows: int, now_us: int) -> int:
+        """How long may be waited, by estimate. Weighs the request that asks, whether it is taken or not."""
+        if self._patience_us is not None:
+            return self._patience_us
+        one_us = self._costs.us(1)
+        window_us = max(WINDOW_US, 20 * one_us)
+        each_us = self._costs.us(self._together) / self._together
+        self._load *= math.exp((self._load_at_us - now_us) / window_us)
+        self._load_at_us = now_us
+        self._load += rows * each_us / self._at_once / window_us
+        return max(OVERLOAD_US, one_us) if self._load > 1 else max(BURST_US, 4 * one_us)
+
+    def _wait_us(self, caller: str, weight: int, now_us: int) -> int:
+        """How long a request of the caller would wait: for calls on their way, and for those whose turn comes before.
+
+        Callers take turns, so of every other caller no more comes before it than of its own.
+        """
+        flying_us = 0
+        if len(self._flights) >= self._at_once:
+            spent_us = now_us - max(self._flights[0].began_us, self._landed_us)
+            flying_us = max(0, sum(self._costs.us(one.rows) for one in self._flights) - spent_us)
+        own = self._weights.get(caller, 0)
+        before = own + sum(min(have, own + weight) for name, have in self._weights.items() if name != caller)
+        if self._together > 1:  # with those of the last call it goes along
+            before = before // self._together * self._costs.us(self._together)
+        return (flying_us + before) // self._at_once
+
+    def _start(self) -> None:
+        """Sends calls off while the model takes any."""
+        while self._lines and self._room():
+            taken = self._next()
+            if not taken:
+                break
+            rows = sum(len(one.works) for one in taken)
+            flight = _Flight(rows, self._clock.monotonic_us())
+            self._flights.append(flight)
+            self._told(rows)
+            ended = self._run(self._ask, [one.works for one in taken])
+            ended.add_done_callback(lambda done, flight=flight, taken=taken: self._ended(flight, taken, done))  # type: ignore[misc]
+
+    def _room(self) -> bool:
+        """Whether a call may be sent off: one more than the model works on, so that it need not wait for the next.
+
+        That one only when it is full: until then others may come and go along.
+        """
+        room = self._at_once - len(self._flights)
+        return room > 0 or (room == 0 and (self._together == 1 or sum(self._weights.values()) >= self._together))
+
+    def _next(self) -> list[_Waiting]:
+        """Those that are asked together next: a request of each caller in turn. Those gone or late are left out."""
+        taken: list[_Waiting] = []
+        rows = 0
+        while self._lines:
+            caller = next(iter(self._lines))
+            line = self._lines[caller]
+            one = line[0]
+            if taken and rows + len(one.works) > self._together:
+                break
+            line.popleft()
+            self._weights[caller] -= one.weight
+            del self._lines[caller]
+            if line:
+                self._lines[caller] = line  # behind all others
+            else:
+                del self._weights[caller]
+            if not one.done.done():
+                taken.append(one)
+                rows += len(one.works)
+            if rows >= self._together:
+                break
+        return taken
+
+    def _ended(self, flight: _Flight, taken: Sequence[_Waiting], done: asyncio.Future[None]) -> None:
+        now_us = self._clock.monotonic_us()
+        # It began when the one before it ended, where the model does one thing at a time.
+        began_us = flight.began_us if self._at_once > 1 else max(flight.began_us, self._landed_us)
+        self._costs.learn(flight.rows, now_us - began_us)
+        self._landed_us = now_us
+        self._flights.remove(flight)
+        error = None if done.cancelled() else done.exception()
+        for one in taken:
+            if one.done.done():
+                continue
+            if error is None:
+                one.done.set_result(None)
+            else:
+                one.done.set_exception(error)
+        self._start()
+
+    def _withdraw(self, waiting: _Waiting) -> None:
+        """Its caller is gone, or its time is over: the model is not asked for it any more."""
+        waiting.done.cancel()
+        caller = waiting.call.caller
+        line = self._lines.get(caller)
+        if line is None or waiting not in line:
+            return
+        line.remove(waiting)
+        self._weights[caller] -= waiting.weight
+        if not line:
+            del self._lines[caller], self._weights[caller]
