@@ -13,7 +13,7 @@ import pytest
 from mainstay.app.alone import integrations_of
 from mainstay.app.answers import predict
 from mainstay.app.commands import ask
-from mainstay.app.place import locate
+from mainstay.app.place import locate, user
 from mainstay.app.stores import home_at, home_of, open_state
 from mainstay.app.wiring import own
 from mainstay.core.clock import SystemClock
@@ -122,7 +122,7 @@ def test_the_loop_moves_when_its_machine_stops(shared: Shared, postgres_db: Data
     receipt = here.answer(token, "person-0003")["receipt"]
     assert there.receipt(token, receipt)["key"] == "person-0003", "a receipt of one machine is found by the other"
     owner = shared.owner(postgres_db)
-    assert owner in {f"pid {process.pid} on {os.uname().nodename} (mainstay up)" for process in here.all()}
+    assert owner in {f"pid {process.pid} of {user()} on {os.uname().nodename} (mainstay up)" for process in here.all()}
 
     here.signal(blow)
     for number in range(1, 4):

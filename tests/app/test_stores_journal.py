@@ -12,7 +12,7 @@ import pytest
 
 from mainstay.app.answers import readers, receipt, verify
 from mainstay.app.commands import ask
-from mainstay.app.place import Place
+from mainstay.app.place import Place, user
 from mainstay.app.status import read_status
 from mainstay.app.stores import open_state
 from mainstay.core.clock import SECOND, SystemClock
@@ -70,7 +70,7 @@ def test_receipts_and_decisions_meet_from_any_machine_and_survive_the_loss_of_on
     assert here.receipt(token, given[4])["key"] == "person-0005"
 
     owner = shared.owner(postgres_db)
-    mine = {f"pid {process.pid} on {os.uname().nodename} (mainstay up)" for process in here.all()}
+    mine = {f"pid {process.pid} of {user()} on {os.uname().nodename} (mainstay up)" for process in here.all()}
     dying, living = (here, there) if owner in mine else (there, here)
     last = dying.answer(token, "person-0006")["receipt"]
     number = shared.machines.index(living)

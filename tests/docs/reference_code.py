@@ -34,7 +34,7 @@ def events() -> str:
         "What the journal keeps beside receipts. Each has `kind`, `at_us` (UTC microseconds), `receipt` where it is of",
         "one, `by` (a process, a caller or a person) and a `body` with these fields. They lie in history's table",
         "`events`; [receipts.md](../receipts.md#the-history-tables) shows how to query it. `audit.*` says who changed",
-        "what.",
+        "what; `number` is that of its record in the [audit](../audit.md).",
         "",
         "| kind | fields of `body` |",
         "|---|---|",
@@ -45,7 +45,7 @@ def events() -> str:
 
 
 def _events(module: Module) -> Iterator[_Told]:
-    """Calls of `tell`, `audit` and `_record`, and `Event(...)` itself, where they name the kind."""
+    """Calls of `tell`, `audit`, `change` and `_record`, and `Event(...)` itself, where they name the kind."""
     for node in ast.walk(module.tree):
         if not isinstance(node, ast.Call):
             continue
@@ -53,8 +53,8 @@ def _events(module: Module) -> Iterator[_Told]:
         kind = _text(node.args[0]) if node.args else _text(_keyword(node, "kind"))
         if kind is None:
             continue
-        if name == "audit":
-            yield _Told(f"audit.{kind}", _keys(node.args[1]))
+        if name in ("audit", "change"):
+            yield _Told(f"audit.{kind}", ("number", "object", *_keys(node.args[2])))
         elif name == "tell" and "." in kind:
             yield _Told(kind, _keys(node.args[1]))
         elif name == "_record":

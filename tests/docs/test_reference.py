@@ -35,7 +35,7 @@ def test_the_pages_hold_what_they_are_about() -> None:
 
 
 def test_a_new_event_is_seen() -> None:
-    module = Module("x.py", "def f(w):\n    w.audit('new', {'a': 1})\n    w.tell('process.new', {'b': 1, **c})\n")
+    module = Module("x.py", "def f(w):\n    w.audit('new', 'it', {'a': 1})\n    w.tell('process.new', {'b': 1, **c})\n")
     assert isinstance(module.tree, ast.Module)
     found = {one.kind: one.fields for one in reference_code._events(module)}
-    assert found == {"audit.new": ("a",), "process.new": ("b", "counts")}
+    assert found == {"audit.new": ("number", "object", "a"), "process.new": ("b", "counts")}

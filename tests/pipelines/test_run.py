@@ -13,6 +13,7 @@ from mainstay.core.errors import Refused, SourceAway, SourceRefused
 from mainstay.core.nouns import Check, Column, Deletes, Duplicates
 from mainstay.core.verdicts import Verdict
 from mainstay.pipelines import history, quarantine
+from mainstay.store import audit
 from tests.pipelines.world import CUSTOMERS, TICKETS, World, with_checks, with_duplicates
 
 ROW_COUNT = Check(name="row_count", kind="row_count", args={"min": 2}, on_fail="block")
@@ -285,6 +286,8 @@ def test_replay_publishes_after_the_mend_and_twice_changes_nothing(world: World)
     before = world.online()
     second = quarantine.replay(world.desk, dataset="customers")
     assert (first.published, second.tried) == (1, 0)
+    (replayed,) = audit.records(world.desk.state)
+    assert (replayed.what, replayed.object, replayed.details) == ("quarantine.replay", "customers", {"rows": 1})
     assert world.values(2) == [500, "a", 0, None]
     assert world.online() == before
     assert world.state().held == 0

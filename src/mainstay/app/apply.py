@@ -166,10 +166,14 @@ def perform(works: Works, new: Integration, planned: Plan) -> list[str]:
         )
     before = applied_record(works.state)
     works.open_desk(new)
-    done = []
+    stored = any(step.kind == "store_file" for step in planned.steps)
+    done: list[str] = []
     try:
         for step in planned.steps:
-            _PERFORM[step.kind](works, new, step)
+            if step.kind == "store_file":
+                _store_file(works, new, [each.sentence for each in planned.steps])
+            else:
+                _PERFORM[step.kind](works, new, step)
             done.append(step.sentence)
     except BaseException:
         now = applied_record(works.state)
@@ -179,12 +183,15 @@ def perform(works: Works, new: Integration, planned: Plan) -> list[str]:
     for dataset in new.datasets.values():  # a first version is no news: it is recorded without a step
         _record(works, before, new, dataset)
     forget = [Write(space="not_applied", name="file", body=None)] if works.state.get("not_applied", "file") else []
-    works.state.commit(forget, token=works.lease.token)
-    works.audit("apply", {"file": new.digest, "steps": done})
+    if stored or not done:
+        works.state.commit(forget, token=works.lease.token)
+    else:
+        works.audit("apply", short(new.digest), {"file": new.digest, "steps": done}, forget)
     return done
 
 
-def _store_file(works: Works, new: Integration, _step: Step) -> None:
+def _store_file(works: Works, new: Integration, steps: list[str]) -> None:
+    """The audit tells of the whole plan here, in one commit with the file; what fails after it is no other file."""
     if works.place.file is None:
         raise NotFound("there is no file to apply", mend="give it: --file PATH")
     record = Applied(
@@ -195,7 +202,8 @@ def _store_file(works: Works, new: Integration, _step: Step) -> None:
         by=works.by,
         landed_as=_landing_names(works, read_file(works.place.file)),
     )
-    Shelf(works.state, "applied", Applied).put("file", record, token=works.lease.token)
+    write = Shelf(works.state, "applied", Applied).write("file", record)
+    works.audit("apply", short(new.digest), {"file": new.digest, "steps": steps}, [write])
 
 
 def _reread(works: Works, new: Integration, step: Step) -> None:
@@ -247,17 +255,17 @@ def _retire_feature_set(works: Works, _new: Integration, step: Step) -> None:
 
 
 def _new_version(works: Works, new: Integration, _step: Step) -> None:
-    works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by))
+    works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by), by=works.by)
 
 
 def _new_post(works: Works, new: Integration, _step: Step) -> None:
     again = _reposted(works, new)
     if again is not None:
-        works.registry.add(again)
+        works.registry.add(again, by=works.by)
 
 
 def _use_version(works: Works, new: Integration, _step: Step) -> None:
-    version = works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by))
+    version = works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by), by=works.by)
     works.registry.use(version.number, by=works.by, at_us=works.clock.now_us())
 
 
@@ -286,7 +294,6 @@ def _nothing(works: Works, new: Integration, step: Step) -> None:
 
 
 _PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
-    "store_file": _store_file,
     "make_dataset": _nothing,
     "drop_dataset": _nothing,
     "reread": _reread,

@@ -49,7 +49,7 @@ def command(works: Works, args: Body) -> Body:
 
 def cancel(works: Works, args: Body) -> Body:
     """Ends a backfill where it is."""
-    ended = backfill.cancel(works.desk, str(args["id"]), str(args.get("reason") or f"by {works.by}"))
+    ended = backfill.cancel(works.desk, str(args["id"]), str(args.get("reason") or f"by {works.by}"), asked=True)
     return {"backfill": msgspec.to_builtins(ended)}
 
 

@@ -106,7 +106,6 @@ def _quarantine_replay(works: Works, args: Body) -> Body:
         name: msgspec.to_builtins(quarantine.replay(works.desk, dataset=name, ids=ids, key=args.get("key")))
         for name in names
     }
-    works.audit("quarantine.replay", {"datasets": names})
     return {"results": results}
 
 
@@ -114,7 +113,6 @@ def _quarantine_discard(works: Works, args: Body) -> Body:
     done = {}
     for name in sorted({quarantine.parse_id(one)[0] for one in args["ids"]}):
         done[name] = quarantine.discard_rows(works.desk, dataset=name, ids=args["ids"], reason=args["reason"])
-    works.audit("quarantine.discard", {"rows": done, "reason": args["reason"]})
     return {"discarded": done}
 
 
@@ -134,13 +132,11 @@ def _batch_release(works: Works, args: Body) -> Body:
                 quarantine.release_batch(works.desk, dataset=args["dataset"], number=number, reason=args["reason"])
             )
         )
-    works.audit("batch.release", {"dataset": args["dataset"], "batches": numbers, "reason": args["reason"]})
     return {"batches": released}
 
 
 def _batch_discard(works: Works, args: Body) -> Body:
     batch = quarantine.discard_batch(works.desk, dataset=args["dataset"], number=args["number"], reason=args["reason"])
-    works.audit("batch.discard", {"dataset": args["dataset"], "batch": args["number"], "reason": args["reason"]})
     return {"batch": msgspec.to_builtins(batch)}
 
 
@@ -166,7 +162,6 @@ def _erase_key(works: Works, key: str, reason: str) -> Body:
     patiently(works.journal.scrub)
     snapshot.clear_left(works.place.home.root)  # what a killed backup or restore left holds the person too
     person = keyed_hash(works.desk.secret, key)
-    works.audit("erase", {"person": person, "reason": reason})
     told = {"erased": msgspec.to_builtins(erased), "receipts": msgspec.to_builtins(receipts)}
     told |= _verify(works, {"key": key})
     return told | {"ledger": erasures.note(works, person)}
@@ -196,8 +191,8 @@ def erase_again(works: Works) -> int:
     keys |= archive_erase.people(works.journal, works.history, People(works.desk).texts_of, named)
     for key in sorted(keys):
         _erase_key(works, key, marked[keyed_hash(works.desk.secret, key)].reason)
-    works.state.commit([Write(space="erase_again", name=name, body=None) for name in marked], token=works.lease.token)
-    works.audit("erase_again", {"people": len(marked), "found": len(keys)})
+    gone = [Write(space="erase_again", name=name, body=None) for name in marked]
+    works.audit("erase_again", "people of a restored backup", {"people": len(marked), "found": len(keys)}, gone)
     return len(marked)
 
 
@@ -449,7 +444,7 @@ def _answer(works: Works, request: Request) -> Response:
             exit_code=1,
             at_us=now,
         )
-    works.by = request.by
+    mine, works.by = works.by, request.by
     try:
         with works.trace.span(f"command {request.command}"):
             return Response(id=request.id, ok=True, body=performer(works, request.args), at_us=now)
@@ -459,3 +454,5 @@ def _answer(works: Works, request: Request) -> Response:
     except Exception as error:  # noqa: BLE001 - a door: a request that kept raising would stop the loop for ever
         sentence = f"Mainstay itself failed: {type(error).__name__}"
         return Response(id=request.id, ok=False, error=sentence, mend="report it", exit_code=70, at_us=now)
+    finally:
+        works.by = mine

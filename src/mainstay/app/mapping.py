@@ -7,18 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mainstay import spec
+from mainstay.app.place import Place, whoami
+from mainstay.app.stores import open_state
+from mainstay.core.audit import Change, Detail
+from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.nouns import Column, Dataset
 from mainstay.core.sql import identifier
 from mainstay.pipelines.desk import Desk
 from mainstay.quality.near import Near, Nearest, clear
 from mainstay.spec import map_files
+from mainstay.store import audit
 from mainstay.store.current import schema_of
 from mainstay.store.durable import translated, write_whole
 
@@ -196,6 +202,21 @@ def keep(main: Path, file: str, pairs: Mapping[str, str], *, by: str, on: str) -
     with translated(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, _with(path, pairs, by=by, on=on).encode(), mode=mode)
+
+
+def confirm(place: Place, main: Path, found: ToConfirm, pairs: Mapping[str, str], *, by: str, clock: Clock) -> None:
+    """Keeps confirmed pairs in the map file and records in the audit that they were: how many, never the values."""
+    keep(main, found.file, pairs, by=by, on=iso(clock.now_us())[:10])
+    told: dict[str, Detail] = {"pairs": len(pairs), "file": found.file, "confirmed_by": by}
+    change = Change(
+        what="map.confirm",
+        object=f"{found.dataset}.{found.column}",
+        details=told,
+        by=whoami("mainstay map"),
+        at_us=clock.now_us(),
+    )
+    with closing(open_state(place.home)) as state:
+        audit.commit(state, [], change)
 
 
 def _with(path: Path, pairs: Mapping[str, str], *, by: str, on: str) -> str:

@@ -56,11 +56,11 @@ class Shop:
     artifacts: LocalArtifacts
     clock: Clock
 
-    def audit(self, what: str, body: dict[str, Any], by: str) -> None:
-        """Writes who changed what."""
+    def tell(self, kind: str, body: dict[str, Any], by: str) -> None:
+        """Writes an event into the journal: what the registry recorded in the audit."""
         journal = open_journal(self.place.home, self.clock)
         try:
-            event = Event(kind=f"audit.{what}", at_us=self.clock.now_us(), by=by, body=body)
+            event = Event(kind=kind, at_us=self.clock.now_us(), by=by, body=body)
             journal.append("event", msgspec.msgpack.encode(event))
         finally:
             journal.close()
@@ -100,8 +100,8 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
         raise Refused("the feature set of the file is not built here yet", mend="mainstay apply, then mainstay run")
     with handed(wish.file, wish.example) as given:
         made = _draft(at, integration, wanted, wish=msgspec.structs.replace(wish, file=given.file), given=given, by=by)
-    version = at.registry.add(made.version)
-    at.audit("model.add", {"version": version.number, "digest": version.digest}, by)
+    version = at.registry.add(made.version, by=by)
+    at.tell("audit.model.add", {"version": version.number, "digest": version.digest}, by)
     return version, made.told
 
 
@@ -250,7 +250,7 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     answering = at.registry.use(
         number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
     )
-    at.audit("model.use", {"version": number, "previous": answering.previous}, by)
+    at.tell("audit.model.use", {"version": number, "previous": answering.previous}, by)
     return answering
 
 
@@ -267,8 +267,8 @@ def _keep_outputs(integration: Integration, wanted: ModelInput, version: ModelVe
 
 def retire_model(at: Shop, number: int, *, by: str) -> ModelVersion:
     """Takes a version out of use for good. Raises Refused for the one that answers."""
-    version = at.registry.retire(number, at_us=at.clock.now_us())
-    at.audit("model.retire", {"version": number}, by)
+    version = at.registry.retire(number, at_us=at.clock.now_us(), by=by)
+    at.tell("audit.model.retire", {"version": number}, by)
     return version
 
 

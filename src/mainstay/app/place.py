@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -119,4 +120,12 @@ def need_applied(state: State) -> Integration:
 
 def whoami(command: str) -> str:
     """Who a process is, for the lease, for audits and for messages."""
-    return f"pid {os.getpid()} on {socket.gethostname()} ({command})"
+    return f"pid {os.getpid()} of {user()} on {socket.gethostname()} ({command})"
+
+
+def user() -> str:
+    """The user of the operating system that runs this process; its number, where it has no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"

@@ -20,11 +20,12 @@ import msgspec
 
 from mainstay.app import erasures
 from mainstay.app.alone import alone, integrations_of
+from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import Corrupt, MainstayError, Refused
 from mainstay.core.ports import Write
 from mainstay.core.records import Suppressed, encode
-from mainstay.store import backup_file, snapshot, upgrades
+from mainstay.store import audit, backup_file, snapshot, upgrades
 from mainstay.store.backup_file import Contents, Progress
 from mainstay.store.durable import sync_folder, translated, write_whole
 from mainstay.store.home import Home
@@ -60,6 +61,7 @@ def restore(
     clock: Clock,
     force: bool = False,
     ledger: tuple[erasures.Line, ...] = (),
+    by: str = "",
     progress: Progress = lambda _name, _done: None,
 ) -> Restored:
     """Puts the home of a backup into `root`.
@@ -70,6 +72,7 @@ def restore(
         clock: Names what is moved aside.
         force: Move what stands there aside instead of refusing.
         ledger: Who was erased, as far as is known outside the home.
+        by: Who restores, for the audit.
         progress: Called with each file and the bytes of it that were done.
 
     Raises Refused when the home has state or is in use, Corrupt for a damaged backup, StoreTooNew for a later one.
@@ -86,6 +89,7 @@ def restore(
             contents = backup_file.unpack(file, made, progress)
             _judge(contents, made, file)
             since = _prepare(made, contents, _known(root, made, erasures.by_integration(ledger)))
+            _record(made, contents, since, by=by, clock=clock)
             aside = _switch(root, made, clock)
         finally:
             shutil.rmtree(made, ignore_errors=True)
@@ -165,6 +169,18 @@ def _prepare(made: Path, contents: Contents, known: Marks) -> dict[str, int]:
                 sync_folder(folder)
             sync_folder(home.folder)
     return since
+
+
+def _record(made: Path, contents: Contents, since: Mapping[str, int], *, by: str, clock: Clock) -> None:
+    """The audit of each integration goes on from the backup's, with this. A state to be upgraded first is left."""
+    for name in contents.integrations:
+        home = Home(made, name)
+        if upgrades.read_number(home.state) != upgrades.STORES["state"].known:
+            continue
+        told: dict[str, Detail] = {"backup_made_us": contents.made_us, "erased_since": since.get(name, 0)}
+        change = Change(what="restore", object=name, details=told, by=by, at_us=clock.now_us())
+        with contextlib.closing(SqliteState(home.state)) as state:
+            audit.commit(state, [], change)
 
 
 def _number_on(journal: Path) -> None:

@@ -30,7 +30,7 @@ def take_snapshot(works: Works, args: dict[str, Any]) -> dict[str, Any]:
             f"be in quarantine again, because history could not be told of them: {error.sentence}"
         )
     files = snapshot.take(works.place.home, args["name"], forget=FORGOTTEN)
-    works.audit("backup", {"files": files})
+    works.audit("backup", works.place.home.integration, {"files": files})
     return {"files": files, "notes": notes, "schemas": upgrades.numbers(works.place.home)}
 
 

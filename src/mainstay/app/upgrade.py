@@ -6,6 +6,7 @@ written before the first of them: an earlier version opens none of it any more.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import msgspec
 from mainstay.app.alone import alone
 from mainstay.app.backup import backup_still, homes_of
 from mainstay.app.restore import mark_later
+from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock
 from mainstay.core.errors import Refused
-from mainstay.store import upgrades
+from mainstay.store import audit, upgrades
+from mainstay.store.home import Home
+from mainstay.store.state_sqlite import SqliteState
 from mainstay.store.upgrades import STEPS, Due, Step
 
 
@@ -57,6 +61,7 @@ def upgrade(
     clock: Clock,
     backup: Path | None,
     steps: Sequence[Step] = STEPS,
+    by: str = "",
     say: Callable[[Line], None] = lambda _line: None,
 ) -> list[Line]:
     """Performs the plan, one step after the other; after a kill the rest is done by calling it again.
@@ -66,6 +71,7 @@ def upgrade(
         clock: Dates the backup.
         backup: Where everything is written first; None: a person went without.
         steps: The table.
+        by: Who upgrades, for the audit.
         say: Called with each step when it is done.
 
     Raises as `plan` does, and Refused while somebody is at work in the home.
@@ -82,7 +88,17 @@ def upgrade(
             say(done[-1])
         for home in homes:
             mark_later(home)
+            _record([one for one in done if one.integration in ("", home.integration)], home, by=by, clock=clock)
     return done
+
+
+def _record(done: Sequence[Line], home: Home, *, by: str, clock: Clock) -> None:
+    """The audit tells of the steps, in a state that they have made one of this version."""
+    if done and home.state.is_file():
+        told: dict[str, Detail] = {"steps": [f"{one.store} {one.from_schema} to {one.to_schema}" for one in done]}
+        change = Change(what="upgrade", object=home.integration, details=told, by=by, at_us=clock.now_us())
+        with contextlib.closing(SqliteState(home.state)) as state:
+            audit.commit(state, [], change)
 
 
 def agreed(root: Path, *, backup: Path | None, without: bool, steps: Sequence[Step] = STEPS) -> list[Line]:

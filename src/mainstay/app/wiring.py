@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,17 @@ import msgspec
 from mainstay.app.place import Place, need_applied
 from mainstay.app.stores import open_journal, open_online, open_state, take
 from mainstay.app.tracing import open_trace
+from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import StoreError
 from mainstay.core.nouns import Integration, SourceConfig
-from mainstay.core.ports import Journal, Lease, Online, Source, State
+from mainstay.core.ports import Journal, Lease, Online, Source, State, Write
 from mainstay.core.records import Event
 from mainstay.core.trace import NoTrace, Trace
 from mainstay.models.registry import Registry
 from mainstay.pipelines.desk import Desk
 from mainstay.sources import open_source
+from mainstay.store import audit
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.current import Current
 from mainstay.store.history_delta import DeltaHistory
@@ -95,6 +97,7 @@ class Works:
             tell=self.tell,
             at=self.at,
             trace=self.trace,
+            who=lambda: self.by,
         )
         return self._desk
 
@@ -103,9 +106,11 @@ class Works:
         event = Event(kind=kind, at_us=self.clock.now_us(), by=self.by, body=dict(body))
         self.journal.append("event", msgspec.msgpack.encode(event))
 
-    def audit(self, what: str, body: Mapping[str, Any]) -> None:
-        """Writes who changed what."""
-        self.tell(f"audit.{what}", body)
+    def audit(self, what: str, object: str, details: Mapping[str, Detail], writes: Sequence[Write] = ()) -> None:
+        """Records who changed what, in one commit with `writes`, and tells it as an event."""
+        change = Change(what=what, object=object, details=details, by=self.by, at_us=self.clock.now_us())
+        made = audit.commit(self.state, writes, change, token=self.lease.token)
+        self.tell(f"audit.{what}", {"number": made.number, "object": object, **details})
 
     def close(self) -> None:
         """Closes every store and lets the lease go."""

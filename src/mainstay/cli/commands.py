@@ -44,6 +44,8 @@ COMMANDS: dict[str, Entry] = {
     "map": Entry("mainstay.cli.map:map_values", "Propose what unknown values of a column mean, and ask."),
     "batch": Entry("mainstay.cli.batch:app", "List, show, release and discard batches."),
     "key": Entry("mainstay.cli.key:app", "Create, list and revoke API keys."),
+    "audit": Entry("mainstay.cli.audit:audit", "List who changed what."),
+    "audit verify": Entry("mainstay.cli.audit:verify", "Find the first audit record that is not as it was written."),
     "erase": Entry("mainstay.cli.erase:erase", "Erase a person from every store, and verify it."),
     "backup": Entry("mainstay.cli.backup:backup", "Back the whole home up into one file, while it is at work."),
     "restore": Entry("mainstay.cli.restore:restore", "Put a backup's home in place, whole or not at all."),
@@ -83,11 +85,13 @@ class LazyGroup(TyperGroup):
 def chosen(words: list[str]) -> tuple[str, list[str]]:
     """The command that the words name, and what is left for it.
 
-    `new model` is one of two words, but with `--from`: that is an installation in a folder called model.
+    `new model` and `audit verify` are of two words; but `new model --from` is an installation in a folder called model.
     """
     name, rest = words[0], words[1:]
     if name == "new" and rest[:1] == ["model"] and not any(one.partition("=")[0] == "--from" for one in rest):
         return "new model", rest[1:]
+    if name == "audit" and rest[:1] == ["verify"]:
+        return "audit verify", rest[1:]
     return name, rest
 
 

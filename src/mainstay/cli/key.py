@@ -43,6 +43,7 @@ def create(
 
     Example: mainstay key create crm --role predict --days 365 --rate 100/s
     """
+    from mainstay.app.place import whoami
     from mainstay.core.clock import DAY, SystemClock, iso
     from mainstay.core.errors import Refused
     from mainstay.core.rate import WANTED, read_rate
@@ -55,7 +56,8 @@ def create(
         raise Refused(f"`--rate`: wanted {WANTED}, found {rate!r}")
     expires = None if days is None else clock.now_us() + days * DAY
     with _state(session) as state:
-        token, key = create_key(state, name, role, clock=clock, expires_us=expires, rate=most)  # type: ignore[arg-type]
+        by = whoami("mainstay key create")
+        token, key = create_key(state, name, role, clock=clock, expires_us=expires, rate=most, by=by)  # type: ignore[arg-type]
     session.out.document(
         {"key": token, "id": key.id, "name": key.name, "roles": key.roles, "expires_us": key.expires_us}
         | ({"rate": most.text} if most else {})
@@ -79,6 +81,7 @@ def rotate(
 
     Example: mainstay key rotate abc2def4 --overlap 1h
     """
+    from mainstay.app.place import whoami
     from mainstay.core.clock import DAY, SystemClock, iso
     from mainstay.core.errors import Refused
     from mainstay.serving.keys import rotate_key
@@ -92,7 +95,8 @@ def rotate(
         raise Refused(f"`--overlap`: wanted {error}, found {overlap!r}", mend=error.mend) from None
     expires = None if days is None else clock.now_us() + days * DAY
     with _state(session) as state:
-        token, key = rotate_key(state, id, overlap_us, clock=clock, expires_us=expires)
+        by = whoami("mainstay key rotate")
+        token, key = rotate_key(state, id, overlap_us, clock=clock, expires_us=expires, by=by)
     ends_us = key.created_us + overlap_us
     session.out.document({"key": token, "id": key.id, "expires_us": key.expires_us, "old_until_us": ends_us})
     session.out.say(token, style="bold")
@@ -153,11 +157,12 @@ def revoke(ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="The id
 
     Example: mainstay key revoke abc2def4
     """
+    from mainstay.app.place import whoami
     from mainstay.core.clock import SystemClock
     from mainstay.serving.keys import revoke_key
 
     session: Session = ctx.obj
     with _state(session) as state:
-        key = revoke_key(state, id, clock=SystemClock())
+        key = revoke_key(state, id, clock=SystemClock(), by=whoami("mainstay key revoke"))
     session.out.document(key)
     session.out.say(f"{key.name} ({key.id}) is revoked")

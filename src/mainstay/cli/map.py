@@ -89,26 +89,27 @@ def _user() -> str:
 
 def _confirmed(session: Session, main: Path, found: ToConfirm, *, by: str, above: float | None) -> dict[str, str]:
     """The pairs that were confirmed, each written at once: whatever interrupts, what was confirmed stays."""
-    from mainstay.app.mapping import keep
-    from mainstay.core.clock import SystemClock, iso
+    from mainstay.app.mapping import confirm
+    from mainstay.app.place import locate
+    from mainstay.core.clock import SystemClock
 
     written: dict[str, str] = {}
-    on = iso(SystemClock().now_us())[:10]
+    place, clock = locate(main, session.find_home()), SystemClock()
     if above is not None:
         sure = {one.value: one.near[0].value for one in found.proposals if one.clear and one.near[0].score >= above}
         if sure:
-            keep(main, found.file, sure, by=f"{by}, all above {above:g}", on=on)
+            confirm(place, main, found, sure, by=f"{by}, all above {above:g}", clock=clock)
         return sure
     if session.json:
         return written
     _head(session.out, found)
-    for place, one in enumerate(found.proposals, 1):
-        _show(one, f"{place} of {len(found.proposals)}")
+    for number, one in enumerate(found.proposals, 1):
+        _show(one, f"{number} of {len(found.proposals)}")
         answer = _asked(one, found.known)
         if answer is None:
             break
         if answer:
-            keep(main, found.file, {one.value: answer}, by=by, on=on)
+            confirm(place, main, found, {one.value: answer}, by=by, clock=clock)
             written[one.value] = answer
     return written
 

@@ -33,6 +33,7 @@ def restore(
     Example: mainstay restore /mnt/backups/churn-2026-11-27.tar.gz --home .mainstay
     """
     from mainstay.app import restore as restoring
+    from mainstay.app.place import whoami
     from mainstay.cli.backup import progress_bar
     from mainstay.core.clock import SystemClock
 
@@ -47,7 +48,15 @@ def restore(
     root = session.find_whole_home()
     ledger, found = _ledger(session, root, erasures)
     with progress_bar("restoring", size, shown=not session.json) as progress:
-        done = restoring.restore(source, root, clock=SystemClock(), force=force, ledger=ledger, progress=progress)
+        done = restoring.restore(
+            source,
+            root,
+            clock=SystemClock(),
+            force=force,
+            ledger=ledger,
+            by=whoami("mainstay restore"),
+            progress=progress,
+        )
     again = _erase_again(session, root, done)
     _tell(session, done, again, ledger_found=found)
     return 0

@@ -26,6 +26,7 @@ def upgrade(
     """
     from mainstay import __version__
     from mainstay.app import upgrade as upgrading
+    from mainstay.app.place import whoami
     from mainstay.core.clock import SystemClock
 
     session: Session = ctx.obj
@@ -39,8 +40,12 @@ def upgrade(
         return 0
     upgrading.agreed(root, backup=backup, without=no_backup)
     done = upgrading.upgrade(
-        root, clock=SystemClock(), backup=backup, say=lambda one: out.say("  ".join(_cells(one)))
-    )  # fmt: skip
+        root,
+        clock=SystemClock(),
+        backup=backup,
+        by=whoami("mainstay upgrade"),
+        say=lambda one: out.say("  ".join(_cells(one))),
+    )
     out.document({"steps": done, "done": True})
     out.say(_told(len(done), __version__), style="green")
     return 0

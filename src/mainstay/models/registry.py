@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Conflict, NotFound, Refused
 from mainstay.core.ids import digest_bytes
@@ -18,6 +19,7 @@ from mainstay.models.post import with_post
 from mainstay.models.pre import Pre, with_pre
 from mainstay.models.runtimes import runtime_of
 from mainstay.models.runtimes.python_process import PythonHost
+from mainstay.store import audit
 
 SPACE = "model"
 ANSWERING = ("answering", "champion")
@@ -59,8 +61,11 @@ class Registry(RegistryReader):
         self._writable = state
         self._token = token
 
-    def add(self, draft: ModelVersion) -> ModelVersion:
-        """Stores the draft under the next number, whatever it carries; equal content gives the one that is there."""
+    def add(self, draft: ModelVersion, *, by: str = "") -> ModelVersion:
+        """Stores the draft under the next number, whatever it carries; equal content gives the one that is there.
+
+        `by`: who does, where it is somebody else than who made the draft.
+        """
         while True:
             versions = self.versions()
             for version in versions:
@@ -69,7 +74,14 @@ class Registry(RegistryReader):
             number = max((version.number for version in versions), default=0) + 1
             made = msgspec.structs.replace(draft, number=number)
             try:
-                self._commit(SPACE, _name(number), made, None)
+                change = Change(
+                    what="model.add",
+                    object=f"version {number}",
+                    details={"version": number, "digest": made.digest, "name": made.name, "origin": made.origin},
+                    by=by or made.created_by,
+                    at_us=made.created_us,
+                )
+                self._commit(SPACE, _name(number), made, None, change)
             except Conflict:
                 continue
             return made
@@ -90,8 +102,15 @@ class Registry(RegistryReader):
             if now is not None and now.version == number:
                 return now
             then = Answering(version=number, previous=now.version if now else None, since_us=at_us, by=by)
+            change = Change(
+                what="model.use",
+                object=f"version {number}",
+                details={"version": number, "previous": then.previous},
+                by=by,
+                at_us=at_us,
+            )
             try:
-                self._commit(*ANSWERING, then, record)
+                self._commit(*ANSWERING, then, record, change)
             except Conflict:
                 continue
             return then
@@ -126,20 +145,23 @@ class Registry(RegistryReader):
             return added, True
         return added, False
 
-    def retire(self, number: int, *, at_us: int) -> ModelVersion:
+    def retire(self, number: int, *, at_us: int, by: str = "") -> ModelVersion:
         """Marks a version as no longer usable. Raises Refused for the one that answers."""
         now = self.answering()
         if now is not None and now.version == number:
             raise Refused(f"version {number} answers now", mend="mainstay model use another one first")
         record = self._state.get(SPACE, _name(number))
         version = msgspec.structs.replace(self.get(number), retired_us=at_us)
-        self._commit(SPACE, _name(number), version, record)
+        told: dict[str, Detail] = {"version": number, "digest": version.digest}
+        change = Change(what="model.retire", object=f"version {number}", details=told, by=by, at_us=at_us)
+        self._commit(SPACE, _name(number), version, record, change)
         return version
 
-    def _commit(self, space: str, name: str, body: msgspec.Struct, before: Versioned | None) -> None:
+    def _commit(self, space: str, name: str, body: msgspec.Struct, before: Versioned | None, change: Change) -> None:
         data = encode(body, before.body if before else None)
         expect = before.version if before else 0
-        self._writable.commit([Write(space=space, name=name, body=data, expect=expect)], token=self._token)
+        write = Write(space=space, name=name, body=data, expect=expect)
+        audit.commit(self._writable, [write], change, token=self._token)
 
 
 def inline_draft(

@@ -11,6 +11,7 @@ from typing import cast
 
 import msgspec
 
+from mainstay.core.audit import said
 from mainstay.core.errors import NotFound, Refused, SourceRefused
 from mainstay.core.ids import new_id
 from mainstay.core.keys import joined_key, joined_sql
@@ -137,7 +138,11 @@ def start(desk: Desk, asked: Asked) -> Plan:
     """Records the backfill, so that whoever owns the lease goes on with it."""
     plan = planned(desk, asked)
     backfill = plan.backfill
-    desk.state.commit([desk.backfills.write(backfill.id, backfill), *_forgotten(desk)], token=desk.token)
+    # Not the bounds: they may be somebody's key, and the audit is kept.
+    change = desk.change(
+        "backfill.start", backfill.id, {"dataset": backfill.dataset, "by": backfill.by, "again": plan.resumed}
+    )
+    desk.commit([desk.backfills.write(backfill.id, backfill), *_forgotten(desk)], change)
     if not plan.resumed:
         desk.tell(
             "backfill.started",
@@ -151,15 +156,19 @@ def start(desk: Desk, asked: Asked) -> Plan:
     return plan
 
 
-def cancel(desk: Desk, id: str, reason: str) -> Backfill:
-    """Ends it where it is: chunks that are done stay done. Raises NotFound, and Refused when it has ended."""
+def cancel(desk: Desk, id: str, reason: str, *, asked: bool = False) -> Backfill:
+    """Ends it where it is: chunks that are done stay done. Raises NotFound, and Refused when it has ended.
+
+    `asked`: by a person, so that the audit tells of it.
+    """
     found = _there(desk, id)
     if found.status != "running":
         raise Refused(f"backfill {id} is {found.status} already", mend="mainstay backfill --list")
     ended = msgspec.structs.replace(
         found, status="cancelled", ended_us=desk.clock.now_us(), waits="", blocked="", reason=reason
     )
-    desk.backfills.put(id, ended, token=desk.token)
+    change = desk.change("backfill.cancel", id, {"dataset": found.dataset, "reason": said(reason)}) if asked else None
+    desk.commit([desk.backfills.write(id, ended)], change)
     desk.tell("backfill.cancelled", {"id": id, "dataset": found.dataset, "rows": found.read, "reason": reason})
     return ended
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import History, Landing, Online, Source, State, Write
 from mainstay.core.records import Backfill, BatchRecord, DatasetState, FeatureSetState, PublishPlan, Suppressed
 from mainstay.core.trace import NoTrace, Trace
+from mainstay.store import audit
 from mainstay.store.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class Desk:
     """Called at every commit point by name; fault tests kill the process there."""
     trace: Trace = field(default_factory=NoTrace)
     """Told of runs and their stages."""
+    who: Callable[[], str] = lambda: ""
+    """Who has what is done now done, for the audit."""
     datasets: Shelf[DatasetState] = field(init=False)
     batches: Shelf[BatchRecord] = field(init=False)
     backfills: Shelf[Backfill] = field(init=False)
@@ -58,6 +62,18 @@ class Desk:
         self.suppressed = Shelf(self.state, "suppressed", Suppressed)
         for dataset in self.integration.datasets.values():
             self.current.ensure(dataset)
+
+    def change(self, what: str, object: str, details: Mapping[str, Detail]) -> Change:
+        """A change as the audit will tell of it; to be committed with what it changes."""
+        return Change(what=what, object=object, details=details, by=self.who(), at_us=self.clock.now_us())
+
+    def commit(self, writes: Sequence[Write], change: Change | None = None) -> None:
+        """Commits to state, the audit's record of `change` with it, which is told as an event then."""
+        if change is None:
+            self.state.commit(writes, token=self.token)
+            return
+        made = audit.commit(self.state, writes, change, token=self.token)
+        self.tell(f"audit.{made.what}", {"number": made.number, "object": made.object, **made.details})
 
     def dataset_state(self, name: str) -> DatasetState:
         """The dataset's state; a fresh one when it was never read."""

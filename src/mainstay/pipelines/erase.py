@@ -55,8 +55,9 @@ def erase(desk: Desk, key: str, *, reason: str, by: str) -> Erased:
     seen = dict(mark.seen)
     for dataset in desk.integration.datasets.values():
         seen.update(_known(desk, dataset, key))
-    if before is None or seen != before.seen:
-        desk.suppressed.put(name, msgspec.structs.replace(mark, seen=seen), token=desk.token)
+    marked = before is not None and seen == before.seen
+    writes = [] if marked else [desk.suppressed.write(name, msgspec.structs.replace(mark, seen=seen))]
+    desk.commit(writes, desk.change("erase", "a person", {"person": name, "reason": reason}))
     shown = [(one.digest, its) for one, its in _rows_of(desk, key) if desk.online.get(one.digest, its) is not None]
     total = Erased()
     for dataset in desk.integration.datasets.values():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from mainstay.core.audit import Change
 from mainstay.core.ports import Write
 from mainstay.core.records import BatchRecord, DatasetState, FeatureSetState, PublishPlan
 from mainstay.core.sql import identifier, literal
@@ -100,8 +101,12 @@ def record_plan(
     batch: int,
     cause: str,
     also: tuple[Write, ...] = (),
+    change: Change | None = None,
 ) -> PublishPlan:
-    """Records which feature rows a change will touch. `wanted`: feature set -> SQL of its keys; None: every key."""
+    """Records which feature rows a change will touch. `wanted`: feature set -> SQL of its keys; None: every key.
+
+    `also` and the audit's record of `change` go into the same commit.
+    """
     number, take = desk.next_plan()
     keys: dict[str, int] = {}
     parts = []
@@ -122,7 +127,7 @@ def record_plan(
         },
         PublishPlan,
     )  # fmt: skip
-    desk.state.commit([take, *also, desk.publish_plans.write(plan_name(plan), plan)], token=desk.token)
+    desk.commit([take, *also, desk.publish_plans.write(plan_name(plan), plan)], change)
     return plan
 
 

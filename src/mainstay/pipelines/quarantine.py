@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.audit import said
 from mainstay.core.clock import iso
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.keys import shown_key, typed_key
@@ -191,7 +192,9 @@ def replay(
         _give_new_reasons(desk, schema)
     published = superseded = 0
     if desk.current.one("SELECT count(*) FROM replayed WHERE ok")[0]:
-        plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
+        rows = int(desk.current.one("SELECT count(*) FROM replayed WHERE ok")[0])
+        by_hand = None if keys_sql else desk.change("quarantine.replay", dataset, {"rows": rows})
+        plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard", change=by_hand)
         desk.at("plan-recorded")
         published, superseded = _apply_replay(desk, contract, gate)
         desk.at("current-written")
@@ -293,7 +296,9 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
     counted = desk.current.sql(f"SELECT _batch, count(*) FROM {schema}.quarantine WHERE {condition} GROUP BY _batch")
     if not counted:
         return 0
-    plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard")
+    count = sum(int(n) for _, n in counted)
+    change = desk.change("quarantine.discard", dataset, {"rows": count, "reason": said(reason)})
+    plan = record_plan(desk, affected, dataset=dataset, batch=0, cause="discard", change=change)
     desk.at("plan-recorded")
     with desk.current.transaction():
         for batch, n in counted:
@@ -309,7 +314,6 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
         )
     desk.at("current-written")
     resume(desk, plan, _moment(desk, dataset))
-    count = sum(int(n) for _, n in counted)
     desk.tell("quarantine.discarded", {"dataset": dataset, "rows": count, "reason": reason})
     return count
 
@@ -327,7 +331,8 @@ def release_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> Batc
         one.check for one in batch.findings if one.on_fail == "block" and one.verdict.value in ("FAIL", "ERROR")
     )
     released = msgspec.structs.replace(batch, released=findings, reason=reason, status="landed")
-    desk.batches.put(batch_name(dataset, number), released, token=desk.token)
+    change = desk.change("batch.release", f"{dataset}/{number}", {"reason": said(reason), "findings": list(findings)})
+    desk.commit([desk.batches.write(batch_name(dataset, number), released)], change)
     desk.tell("batch.released", {"dataset": dataset, "batch": number, "reason": reason, "findings": list(findings)})
     Runner(desk, desk.integration.datasets[dataset]).settle()
     return desk.batches.get(batch_name(dataset, number)) or released
@@ -349,7 +354,8 @@ def discard_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> Batc
     affected = affected_keys(desk, contract, f"(SELECT * FROM {schema}.rows WHERE FALSE)", "SELECT _k FROM stage")
     marked = msgspec.structs.replace(batch, status="discarded", reason=reason)
     also = (desk.batches.write(batch_name(dataset, number), marked),)
-    record_plan(desk, affected, dataset=dataset, batch=number, cause="discard", also=also)
+    change = desk.change("batch.discard", f"{dataset}/{number}", {"reason": said(reason)})
+    record_plan(desk, affected, dataset=dataset, batch=number, cause="discard", also=also, change=change)
     desk.at("plan-recorded")
     settled = finish_discard(desk, marked)
     runner.settle()

@@ -12,12 +12,14 @@ from typing import Literal
 
 import msgspec
 
+from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.ids import Random, system_random
 from mainstay.core.ports import State, StateReader, Versioned, Write
 from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey, encode
+from mainstay.store import audit
 
 Role = Literal["predict", "operate", "admin"]
 ROLES: tuple[Role, ...] = ("predict", "operate", "admin")
@@ -54,9 +56,12 @@ def create_key(
     clock: Clock,
     expires_us: int | None = None,
     rate: Rate | None = None,
+    by: str = "",
     random: Random = system_random,
 ) -> tuple[str, ApiKey]:
     """Makes an API key called `name`. Returns the token, which is never to be had again, and its record.
+
+    `by`: who does, for the audit, which tells of it in the same commit.
 
     Raises Refused for a role that does not exist.
     """
@@ -66,7 +71,10 @@ def create_key(
     token = f"msk_{name_id}_{_secret(random)}"
     roles = ROLES[: ROLES.index(role) + 1]
     record = ApiKey(id=name_id, name=name, roles=roles, created_us=clock.now_us(), expires_us=expires_us, rate=rate)
-    state.commit([Write(space=SPACE, name=digest(token), body=encode(record), expect=0)])
+    details: dict[str, Detail] = {"name": name, "roles": list(roles), "expires_us": expires_us}
+    details |= {"rate": rate.text} if rate else {}
+    change = _change("key.create", name_id, details, by, clock)
+    audit.commit(state, [Write(space=SPACE, name=digest(token), body=encode(record), expect=0)], change)
     return token, record
 
 
@@ -88,6 +96,7 @@ def rotate_key(
     *,
     clock: Clock,
     expires_us: int | None = None,
+    by: str = "",
     random: Random = system_random,
 ) -> tuple[str, ApiKey]:
     """Another secret for the API key with this id: same name, roles, rate and receipts. Returns token and record.
@@ -98,6 +107,7 @@ def rotate_key(
         overlap_us: How long the secrets before it are still taken; 0 ends them now.
         clock: When that is.
         expires_us: When the new one ends; None: after as long a life as the one before was given, or never.
+        by: Who does, for the audit.
         random: Where the secret comes from.
 
     Raises NotFound; Refused for a key that is revoked or over.
@@ -125,11 +135,13 @@ def rotate_key(
     record = ApiKey(
         id=id, name=newest.name, roles=newest.roles, created_us=now_us, expires_us=expires_us, rate=newest.rate
     )
-    state.commit([*writes, Write(space=SPACE, name=digest(token), body=encode(record), expect=0)])
+    details: dict[str, Detail] = {"name": record.name, "expires_us": expires_us, "old_until_us": now_us + overlap_us}
+    change = _change("key.rotate", id, details, by, clock)
+    audit.commit(state, [*writes, Write(space=SPACE, name=digest(token), body=encode(record), expect=0)], change)
     return token, record
 
 
-def revoke_key(state: State, id: str, *, clock: Clock) -> ApiKey:
+def revoke_key(state: State, id: str, *, clock: Clock, by: str = "") -> ApiKey:
     """Revokes the API key with this id, every secret of it; workers see it within a second. Twice changes nothing.
 
     Returns the newest secret's record. Raises NotFound.
@@ -141,9 +153,15 @@ def revoke_key(state: State, id: str, *, clock: Clock) -> ApiKey:
         for item, record in there
         if record.revoked_us is None
     ]
-    state.commit([_written(item, record) for item, record in revoked])
+    if revoked:
+        change = _change("key.revoke", id, {"name": revoked[0][1].name, "secrets": len(revoked)}, by, clock)
+        audit.commit(state, [_written(item, record) for item, record in revoked], change)
     left = [record for _, record in revoked] or [record for _, record in there]
     return max(left, key=lambda record: record.created_us)
+
+
+def _change(what: str, id: str, details: dict[str, Detail], by: str, clock: Clock) -> Change:
+    return Change(what=what, object=f"API key {id}", details=details, by=by, at_us=clock.now_us())
 
 
 def _secrets(state: StateReader, id: str) -> list[tuple[Versioned, ApiKey]]:

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from contextlib import closing
 from threading import Thread
 
+from mainstay.core.audit import Change
 from mainstay.core.errors import Conflict, Fenced, MainstayError
 from mainstay.core.ports import State, Versioned, Write
+from mainstay.store import audit
 
 OpenState = Callable[[], State]
 """Each call: one more handle onto the same store, which is empty at the first. Handles are closed by the suite."""
@@ -176,6 +178,44 @@ def concurrent_counting_loses_nothing(open_state: OpenState) -> None:
         assert (int(found.body), found.version) == (4 * rounds, 4 * rounds)
 
 
+def changes_recorded_at_once_are_one_chain(open_state: OpenState) -> None:
+    """Four handles in four threads record changes, each with a write of its own: one chain, nothing lost, no fork."""
+    rounds = 10
+
+    def change(who: int) -> None:
+        with closing(open_state()) as state:
+            for number in range(rounds):
+                told = Change(what="key.create", object=f"{who}/{number}", by=f"writer {who}", at_us=number)
+                audit.commit(state, [Write(space="a", name=f"{who}/{number}", body=b"", expect=0)], told)
+
+    threads = [Thread(target=change, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with closing(open_state()) as state:
+        checked = audit.verify(state)
+        assert checked.fault is None
+        assert checked.records == len(state.scan("a")) == 4 * rounds
+        for who in range(4):
+            mine = [one.object for one in audit.records(state) if one.by == f"writer {who}"]
+            assert mine == [f"{who}/{number}" for number in range(rounds)]
+
+
+def a_change_that_is_refused_is_not_recorded(open_state: OpenState) -> None:
+    with closing(open_state()) as state:
+        told = Change(what="key.create", by="one", at_us=1)
+        audit.commit(state, [Write(space="a", name="n", body=b"1", expect=0)], told)
+        error = raised(
+            Conflict, lambda: audit.commit(state, [Write(space="a", name="n", body=b"2", expect=0)], told, token=2)
+        )
+        assert "a/n" in str(error), "the caller's own record is named, not the chain's"
+        state.commit([], token=5)
+        raised(Fenced, lambda: audit.commit(state, [Write(space="a", name="m", body=b"")], told, token=4))
+        assert audit.verify(state).records == 1
+        assert state.get("a", "m") is None
+
+
 STATE_SUITE: tuple[Callable[[OpenState], None], ...] = (
     get_returns_what_was_committed,
     versions_count_writes,
@@ -189,4 +229,6 @@ STATE_SUITE: tuple[Callable[[OpenState], None], ...] = (
     a_lower_token_is_fenced,
     a_lost_commit_does_not_move_the_fence,
     concurrent_counting_loses_nothing,
+    changes_recorded_at_once_are_one_chain,
+    a_change_that_is_refused_is_not_recorded,
 )

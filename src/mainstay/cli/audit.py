@@ -1,0 +1,75 @@
+"""`mainstay audit` and `mainstay audit verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainstay.cli.session import Session
+
+if TYPE_CHECKING:
+    from mainstay.core.audit import AuditRecord
+
+
+def audit(
+    ctx: typer.Context,
+    *,
+    what: Annotated[str, typer.Option(help="Only changes whose name begins so: key, model.use, erase.")] = "",
+    by: Annotated[str, typer.Option(help="Only those of whom: a part of user, machine or command.")] = "",
+    object: Annotated[str, typer.Option(help="Only those of a thing: a part of its name.")] = "",
+    since: Annotated[str, typer.Option(help="Only the newest of so long: 7d, 12h.")] = "",
+    limit: Annotated[int, typer.Option(help="At most this many, the newest.", min=1)] = 100,
+) -> None:
+    """List who changed what: API keys, models, the file, quarantine, batches, erasures, backfills, maps, backups.
+
+    Example: mainstay audit --what key --since 30d
+    """
+    from mainstay.app.auditing import Wanted, listed
+    from mainstay.app.place import locate
+    from mainstay.core.clock import SystemClock, iso
+    from mainstay.core.errors import Refused
+    from mainstay.spec.durations import DurationError, parse
+
+    session: Session = ctx.obj
+    try:
+        since_us = SystemClock().now_us() - parse(since) if since else 0
+    except DurationError as error:
+        raise Refused(f"`--since`: wanted {error}, found {since!r}", mend=error.mend) from None
+    wanted = Wanted(what=what, by=by, object=object, since_us=since_us, limit=limit)
+    found = listed(locate(session.find_file(), session.find_home()), wanted)
+    session.out.document({"records": found})
+    if not found:
+        session.out.say("no records")
+        return
+    session.out.table(
+        ["number", "at", "what", "object", "details", "by"],
+        [(str(one.number), iso(one.at_us), one.what, one.object, _details(one), one.by) for one in found],
+    )
+
+
+def _details(one: AuditRecord) -> str:
+    """Each detail that says something; lists of sentences as their number."""
+    told = {name: len(value) if isinstance(value, list) else value for name, value in one.details.items()}
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, ""))[:200]
+
+
+def verify(
+    ctx: typer.Context,
+    *,
+    head: Annotated[str, typer.Option(help="A hash that an earlier verify printed, kept elsewhere.")] = "",
+) -> int:
+    """Compare every record of the audit with its hash and the one before: names the first that is not as written.
+
+    Exits 1 when a record was changed, removed or put in another place.
+
+    Example: mainstay audit verify
+    """
+    from mainstay.app.auditing import verified
+    from mainstay.app.place import locate
+
+    session: Session = ctx.obj
+    checked, finding = verified(locate(session.find_file(), session.find_home()), head)
+    session.out.document({"finding": finding, **{name: getattr(checked, name) for name in checked.__struct_fields__}})
+    session.out.findings([finding])
+    return 1 if checked.fault is not None else 0
