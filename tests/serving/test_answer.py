@@ -11,7 +11,7 @@ import pytest
 
 from mainstay.core.clock import HOUR, MINUTE, SECOND
 from mainstay.core.errors import StoreError
-from mainstay.core.nouns import Field, ModelConfig
+from mainstay.core.nouns import Field, Limits, ModelConfig
 from mainstay.core.ports import Write
 from mainstay.core.verdicts import Verdict
 from mainstay.serving.answer import NotReady
@@ -192,6 +192,44 @@ def test_request_inputs_go_beside_the_key_where_the_file_allows_them(tmp_path: P
             ask(toy, key="A", inputs=inputs)
         assert caught.value.where == where
     toy.close()
+
+
+def test_a_request_input_outside_its_limits_is_refused_by_key_and_by_row(tmp_path: Path) -> None:
+    asked = (
+        Field(name="charges", type="number", required=True, minimum=0, maximum=500),
+        Field(name="contract", type="string", limits=Limits(values=("One year",), shortest=2, longest=9)),
+        Field(name="note", type="string", limits=Limits(pattern="[a-z]+")),
+    )
+    toy = Toy(tmp_path, model=ModelConfig(name="churn", input="customer", request_inputs=asked))
+    fine = {"charges": 500.0, "contract": "One year", "note": "ab"}
+    assert answer(toy, key="A", inputs=fine).output == {"churn": pytest.approx(0.62)}
+    for name, value, wanted in (
+        ("charges", 500.5, "a number of at least 0 and at most 500"),
+        ("charges", "NaN", "a number of at least 0 and at most 500"),
+        ("charges", "-Infinity", "a number of at least 0 and at most 500"),
+        ("contract", "x", "2 characters at least"),
+        ("contract", "Ten years.", "9 characters at most"),
+        ("contract", "Two years", "one of One year"),
+        ("note", "ab\n", "a text that matches"),
+    ):
+        for sent, where in (
+            ({"key": "A", "inputs": {**fine, name: value}}, f"inputs.{name}"),
+            ({"rows": [fine, {**fine, name: value}]}, f"rows[1].{name}"),
+        ):
+            with pytest.raises(BadRequest, match=wanted) as caught:
+                ask(toy, **sent)
+            assert caught.value.where == where
+    with pytest.raises(BadRequest, match=r"`rows\[0\].charges` is missing"):
+        ask(toy, rows=[{"tenure": 3}])
+    toy.close()
+
+
+def test_a_whole_number_may_be_written_with_a_fraction_of_zero(toy: Toy) -> None:
+    said = ask(toy, rows=[{"tenure": 3.0}])
+    assert isinstance(said, Batch)
+    assert said.results[0].output == {"churn": pytest.approx(0.03)}
+    with pytest.raises(BadRequest, match="found a number with a fraction"):
+        ask(toy, rows=[{"tenure": 3.5}])
 
 
 def test_inputs_beside_a_key_are_refused_where_the_file_names_none(toy: Toy) -> None:

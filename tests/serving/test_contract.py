@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from mainstay.core.errors import NotFound, Refused
-from mainstay.core.nouns import Field
+from mainstay.core.nouns import Fallback, Field, Limits, Signature
 from mainstay.serving.contract import ApiContract, breaks, build, path_of, read, write
 from tests.serving.toy import SIGNATURE, Toy, integration
 
@@ -46,6 +47,33 @@ def test_what_breaks_a_caller_is_found(changes: dict[str, object], words: str) -
     new: ApiContract = msgspec.structs.replace(CONTRACT, **changes)
     (finding,) = breaks(CONTRACT, new)
     assert words in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "words"),
+    [
+        ({}, {"minimum": 0}, "the minimum of input `at` becomes narrower"),
+        ({"maximum": 5}, {"maximum": 4}, "the maximum"),
+        ({}, {"limits": Limits(shortest=1)}, "the least length"),
+        ({"limits": Limits(longest=5)}, {"limits": Limits(longest=4)}, "the greatest length"),
+        ({"limits": Limits(pattern="a")}, {"limits": Limits(pattern="b")}, "the pattern"),
+        ({"limits": Limits(values=("a", "b"))}, {"limits": Limits(values=("a",))}, "the list of values"),
+        ({"maximum": 4, "limits": Limits(values=("a",))}, {"maximum": 5, "limits": Limits(values=("b", "a"))}, ""),
+        ({"limits": Limits(pattern="a", shortest=1)}, {}, ""),
+    ],
+)
+def test_a_narrower_input_breaks_callers_and_a_wider_one_does_not(was: Any, now: Any, words: str) -> None:
+    old, new = (
+        msgspec.structs.replace(CONTRACT, inputs=(Field(name="at", type="string", **one),)) for one in (was, now)
+    )
+    assert [words in each.sentence for each in breaks(old, new)] == ([True] if words else [])
+
+
+def test_the_words_of_an_output_are_promised_with_the_fallbacks() -> None:
+    risk = Field(name="risk", type="string", categories=("low", "high"))
+    file = integration(fallback=Fallback(values={"risk": "unknown"}, reason="none"))
+    contract = build(file, (), Signature(inputs=(), outputs=(risk,)))
+    assert contract.outputs[0].categories == ("low", "high", "unknown")
 
 
 def test_key_columns_that_come_and_go_break_callers() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainstay.serving.request import BadRequest, read_decision, read_outcome, read_predict
+from mainstay.serving.request import BadRequest, read_card_token, read_decision, read_outcome, read_predict
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,11 @@ def test_any_json_is_read_or_refused(value: object) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     assert refused_or_read(body) in (200, 400, 422)
+
+
+def test_whole_numbers_are_integers_however_they_are_written() -> None:
+    assert read_predict(b'{"key": 7.0}').key == 7
+    assert read_predict(b'{"keys": [7.0, "a", 8]}').keys == [7, "a", 8]
+    assert read_card_token(b'{"key": "A", "user": "u", "ttl": 60.0}').ttl == 60
+    with pytest.raises(BadRequest, match=r"`key`: wanted .*, found a number with a fraction"):
+        read_predict(b'{"key": 7.5}')

@@ -6,6 +6,8 @@ import pytest
 
 from tests.spec.sample import SAMPLE, problems
 
+REQUESTED = "{discount: {type: number, required: true}}"
+
 FAULTS = [
     # (what stands in the good file, what stands there instead, dotted path, part of what was wanted, part of the mend)
     ("integration: churn", "integraton: churn", "integraton", "a key that is known", "`integration`"),
@@ -433,6 +435,69 @@ FAULTS = [
     ("  input: customer", "  input: []", "model.input", "a feature view, or several", "[first, second]"),
     ("  input: customer", "  input: [7]", "model.input", "a feature view's name, or a list", ""),
     ("  name: churn\n", "", "model.name", "the key `name`", "add `name: churn`"),
+    (
+        REQUESTED,
+        "{discount: {type: number, min: 2, max: 1}}",
+        "model.request_inputs.discount.min",
+        "at most the max of 1",
+        "swap",
+    ),
+    (
+        REQUESTED,
+        '{discount: {type: number, pattern: "a+"}}',
+        "model.request_inputs.discount.pattern",
+        "a pattern for an input of type string",
+        "string",
+    ),
+    (
+        REQUESTED,
+        "{discount: {type: number, length: {max: 3}}}",
+        "model.request_inputs.discount.length",
+        "a length for an input of type string",
+        "string",
+    ),
+    (
+        REQUESTED,
+        "{discount: {type: string, length: {min: 3, max: 2}}}",
+        "model.request_inputs.discount.length.min",
+        "at most the max of 2",
+        "swap",
+    ),
+    (
+        REQUESTED,
+        "{discount: {type: number, values: [a]}}",
+        "model.request_inputs.discount.values[0]",
+        "a value of type number",
+        "change",
+    ),
+    (
+        REQUESTED,
+        "{discount: {type: string, values: [a], example: b}}",
+        "model.request_inputs.discount.example",
+        "one of `values`",
+        "write one",
+    ),
+    (
+        REQUESTED,
+        "{discount: {type: number, max: 1, example: 2}}",
+        "model.request_inputs.discount.example",
+        "inside min and max",
+        "range",
+    ),
+    (
+        REQUESTED,
+        "{discount: {type: string, length: {max: 1}, example: ab}}",
+        "model.request_inputs.discount.example",
+        "a text of this length",
+        "length",
+    ),
+    (
+        REQUESTED,
+        '{discount: {type: string, pattern: "[0-9]+", example: ab}}',
+        "model.request_inputs.discount.example",
+        "matches `pattern`",
+        "pattern",
+    ),
     ("  timeout: 500ms", "  rule: {x: a + b}", "model.rule", "one model", "delete one"),
     (
         "  timeout: 500ms",

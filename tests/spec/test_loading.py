@@ -7,7 +7,7 @@ import pytest
 from mainstay import spec
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 from mainstay.core.errors import FileError
-from mainstay.core.nouns import Cleaning, Deletes, Fallback
+from mainstay.core.nouns import Cleaning, Deletes, Fallback, Limits
 from mainstay.spec import map_files
 from tests.spec.sample import ENV, KINDS, REGIONS, SAMPLE, SQL, load, problems
 
@@ -39,6 +39,7 @@ def test_the_sample_arrives_whole() -> None:
     ]
     assert churn.model.inline.outputs[0].maximum == 1
     assert churn.model.request_inputs[0].required
+    assert churn.model.request_inputs[0].limits is None
     assert churn.model.timeout_us == 500_000
     assert churn.fallback == Fallback(values={"churn_probability": 0.26, "risk": "low"}, reason="base rate")
     assert churn.card.origins == ("https://crm.example.com", "http://[::1]:8080")
@@ -278,3 +279,9 @@ def test_a_url_is_resolved_or_what_is_missing_is_told(tmp_path: Path) -> None:
     assert spec.plainly("x://me:${file:password}@${HOST}", tmp_path, env) == "x://me:geheim@db"
     with pytest.raises(LookupError, match="no variable NOWHERE in the environment"):
         spec.plainly("${NOWHERE}", tmp_path, env)
+
+
+def test_limits_of_request_inputs_arrive() -> None:
+    wide = 'discount: {type: string, values: [a, b], length: {min: 1}, pattern: "[a-z]+", example: b}'
+    (field,) = load(SAMPLE.replace("discount: {type: number, required: true}", wide)).model.request_inputs
+    assert field.limits == Limits(values=("a", "b"), shortest=1, longest=1_000, pattern="[a-z]+", example="b")

@@ -219,6 +219,20 @@ class FeatureView(msgspec.Struct, frozen=True, kw_only=True):
         return key_names(self.key)
 
 
+class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a request-time input must keep to beside its type, minimum and maximum; another value is refused."""
+
+    values: tuple[str | int | float | bool, ...] = ()
+    """The only values allowed; empty: any."""
+    shortest: int | None = None
+    """Characters of a text."""
+    longest: int | None = None
+    pattern: str = ""
+    """What the whole text must match."""
+    example: str | int | float | bool | None = None
+    """A value that fits, for documents."""
+
+
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A named, typed value that goes into or comes out of a model."""
 
@@ -227,11 +241,14 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     required: bool = False
     """Inputs only: a null here is refused."""
     categories: tuple[str, ...] = ()
-    """Inputs: the values seen in training. Empty: not a category, or not known."""
+    """Inputs: the values seen in training; others may come. Outputs: all that are given. Empty: not known."""
     unit: str = ""
     meaning: str = ""
     minimum: float | None = None
+    """Of a request-time input, enforced; else what is to be expected."""
     maximum: float | None = None
+    limits: Limits | None = None
+    """Request-time inputs only."""
 
 
 class Signature(msgspec.Struct, frozen=True, kw_only=True):

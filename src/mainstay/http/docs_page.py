@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from mainstay.core.nouns import Field
-from mainstay.http import openapi
+from mainstay.http import openapi, openapi_fields
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.request import Key
@@ -83,7 +83,7 @@ def _feedback(name: str, base: str, key: Key) -> list[str]:
 
 def _reply(contract: ApiContract) -> dict[str, object]:
     return {
-        "output": {field.name: openapi.sample(field) for field in contract.outputs},
+        "output": {field.name: openapi_fields.sample(field) for field in contract.outputs},
         "receipt": "r...",
         "model_version": 1,
         "as_of": "2026-01-31T12:00:00.000000Z",

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from mainstay.core.nouns import Field
-from mainstay.http import openapi_card
+from mainstay.http import openapi_card, openapi_fields
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
-from mainstay.serving.feedback import DECISIONS
+from mainstay.serving.feedback import TEXT_MOST
+from mainstay.serving.idempotency import NAME_PATTERN
 from mainstay.serving.request import KEYS_MOST, ROWS_MOST, Key
 
 Schema = dict[str, Any]
-
-_TYPES: dict[str, Schema] = {
-    "string": {"type": "string"},
-    "integer": {"type": "integer"},
-    "number": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "date": {"type": "string", "format": "date"},
-    "timestamp": {"type": "string", "format": "date-time"},
-    "json": {"type": "string"},
-    "bytes": {"type": "string", "contentEncoding": "base64"},
-}
-
 
 _ONCE: Schema = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Names the request: sent again within 24 hours, it gets the same answer, and nothing is done twice",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"',
+    "description": "Names the request, by a UUID say: sent again within 24 hours, it gets the same answer, and nothing "
+    "is done twice. Another request wants another name",
+    "schema": {"type": "string", "pattern": NAME_PATTERN},
 }
 
 
@@ -47,12 +36,15 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     output: dict[str, Any] = {}
 
 
-def document(contract: ApiContract, examples: Examples) -> Schema:
-    """The whole OpenAPI document of an integration."""
+def document(contract: ApiContract, examples: Examples, rows: Sequence[Field] = ()) -> Schema:
+    """The whole OpenAPI document of an integration. `rows`: what rows carry, as the answering version takes it."""
     name = contract.integration
+    rows = rows or (*contract.columns, *contract.inputs)
     paths = {
-        f"/v1/{name}/predict": {"post": _predict(contract, examples)},
-        f"/v1/{name}/decisions": {"post": _feedback("decision", _DECISION, "What a person did with an answer")},
+        f"/v1/{name}/predict": {"post": _predict(contract, examples, rows)},
+        f"/v1/{name}/decisions": {
+            "post": _feedback("decision", openapi_card.decision(_DECISION), "What a person did with an answer")
+        },
         f"/v1/{name}/outcomes": {"post": _feedback("outcome", _OUTCOME, "What came true")},
         **openapi_card.paths(contract, _problem_response, _STATUSES),
         "/v1/receipts/{id}": {"get": _receipt()},
@@ -84,44 +76,25 @@ def document(contract: ApiContract, examples: Examples) -> Schema:
     }
 
 
-def field_schema(field: Field) -> Schema:
-    """The JSON Schema of one input or output."""
-    schema = dict(_TYPES[field.type])
-    about = ", ".join(part for part in (field.meaning, f"in {field.unit}" if field.unit else "") if part)
-    if about:
-        schema["description"] = about
-    bounds = {"minimum": field.minimum, "maximum": field.maximum}
-    schema |= {word: bound for word, bound in bounds.items() if bound is not None and math.isfinite(bound)}
-    if not field.required:
-        schema["type"] = [schema["type"], "null"]
-    return schema
-
-
-def _object(fields: tuple[Field, ...], *, exact: bool = True) -> Schema:
-    schema: Schema = {"type": "object", "properties": {field.name: field_schema(field) for field in fields}}
-    required = [field.name for field in fields if field.required]
-    if required:
-        schema["required"] = required
-    if exact:
-        schema["additionalProperties"] = False
-    return schema
-
-
-def _predict(contract: ApiContract, examples: Examples) -> Schema:
+def _predict(contract: ApiContract, examples: Examples, rows: Sequence[Field]) -> Schema:
     key = openapi_card.key_schema(contract)
-    row = _object((*contract.columns, *contract.inputs))
-    sent = {"inputs": _object(contract.inputs)} if contract.inputs else {}
+    row = openapi_fields.inputs(rows)
+    sent = openapi_card.sent(contract)
+    asked = ["inputs"] if any(field.required for field in contract.inputs) else []
     forms: list[Schema] = [
-        {"type": "object", "required": ["key"], "properties": {"key": key, **sent}},
+        {"type": "object", "required": ["key", *asked], "properties": {"key": key, **sent}},
         {
             "type": "object",
-            "required": ["keys"],
+            "required": ["keys", *asked],
             "properties": {"keys": {"type": "array", "minItems": 1, "maxItems": KEYS_MOST, "items": key}, **sent},
         },
         {
             "type": "object",
             "required": ["rows"],
-            "properties": {"rows": {"type": "array", "minItems": 1, "maxItems": ROWS_MOST, "items": row}},
+            "properties": {
+                "rows": {"type": "array", "minItems": 1, "maxItems": ROWS_MOST, "items": row},
+                "inputs": {"type": "null", "description": "Rows carry every input themselves"},
+            },
         },
     ]
     for form in forms:
@@ -133,11 +106,9 @@ def _predict(contract: ApiContract, examples: Examples) -> Schema:
         "properties": {"results": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}}},
     }
     given = {"schema": {"oneOf": [{"$ref": "#/components/schemas/Answer"}, several]}}
-    responses: Schema = {
-        "200": {"description": "An answer, or one item per key", "content": {"application/json": given}}
-    }
-    for status, text in _STATUSES.items():
-        responses[status] = _problem_response(text)
+    answered: Schema = {"description": "An answer, or one item per key", "content": {"application/json": given}}
+    answered["links"] = _LINKS
+    responses: Schema = {"200": answered, **_refusals(*_STATUSES)}
     return {
         "operationId": "predict",
         "summary": "Predict by key, by keys, or on rows",
@@ -147,33 +118,32 @@ def _predict(contract: ApiContract, examples: Examples) -> Schema:
     }
 
 
+_RECEIPT = "$response.body#/receipt"
+_LINKS: Schema = {
+    "receipt": {"operationId": "receipt", "parameters": {"id": _RECEIPT}, "description": "The record of this answer"},
+    "decision": {
+        "operationId": "decision",
+        "requestBody": {"receipt": _RECEIPT, "decision": "accepted"},
+        "description": "What a person did with it",
+    },
+    "outcome": {
+        "operationId": "outcome",
+        "requestBody": {"receipt": _RECEIPT, "outcome": True},
+        "description": "What came true",
+    },
+}
+
+
 def _requests(contract: ApiContract, examples: Examples) -> Schema:
-    inputs = {field.name: sample(field) for field in contract.inputs}
+    inputs = {field.name: openapi_fields.sample(field) for field in contract.inputs}
     sent = {"inputs": inputs} if inputs else {}
     found: Schema = {
         "key": {"summary": "One key", "value": {"key": examples.key, **sent}},
         "keys": {"summary": "Several keys, each judged alone", "value": {"keys": [examples.key], **sent}},
     }
-    row = examples.row or {field.name: sample(field) for field in contract.columns}
+    row = examples.row or {field.name: openapi_fields.sample(field) for field in contract.columns}
     found["rows"] = {"summary": "Rows of your own", "value": {"rows": [row | inputs]}}
     return found
-
-
-def sample(field: Field) -> Any:
-    """A value that the field takes."""
-    if field.categories:
-        return field.categories[0]
-    least = field.minimum if field.minimum is not None else 1
-    values: dict[str, Any] = {
-        "integer": int(least),
-        "number": float(least),
-        "boolean": True,
-        "date": "2026-01-31",
-        "timestamp": "2026-01-31T12:00:00Z",
-        "json": "{}",
-        "bytes": "",
-    }
-    return values.get(field.type, "text")
 
 
 def curl(base: str, path: str, body: object) -> str:
@@ -185,6 +155,7 @@ def curl(base: str, path: str, body: object) -> str:
 _STATUSES = {
     "400": "The body is not JSON",
     "401": "No API key, or one that is not known, revoked or expired",
+    "403": "The API key has no role for this",
     "404": TITLES["on_missing"],
     "408": "The body did not arrive in time",
     "409": "The row is held or carries a warning that the file refuses; the first request of this name still runs",
@@ -195,29 +166,22 @@ _STATUSES = {
     "503": "The data is older than promised, the model did not answer, or no receipt can be written",
 }
 _TEXT: Schema = {"type": "string"}
-_SENT = ("400", "401", "408", "413", "422", "429", "503")
+_SENT = ("400", "401", "403", "408", "413", "422", "429", "503")
 """What any route that takes a body may answer."""
-_DECISION: Schema = {
-    "type": "object",
-    "required": ["receipt", "decision"],
-    "additionalProperties": False,
-    "properties": {
-        "receipt": _TEXT,
-        "decision": {"enum": list(DECISIONS)},
-        "reason": {"type": "string", "description": "Required when overridden"},
-        "by": {"type": "string", "description": "Who decided"},
-        "id": {"type": "string", "description": "Sent again with the same id, it counts once"},
-    },
-}
+_TEXT_SENT: Schema = {"type": "string", "maxLength": TEXT_MOST}
+_DECISION: Schema = {"properties": {"reason": _TEXT, "by": _TEXT, "id": _TEXT}}
 _OUTCOME: Schema = {
     "type": "object",
     "required": ["receipt", "outcome"],
     "additionalProperties": False,
     "properties": {
         "receipt": _TEXT,
-        "outcome": {"type": ["string", "number", "boolean", "null"]},
-        "observed_at": {"type": "string", "format": "date-time"},
-        "id": _TEXT,
+        "outcome": {"anyOf": [_TEXT_SENT, openapi_fields.INTEGERS, {"type": ["number", "boolean", "null"]}]},
+        "observed_at": {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"enum": [""], "description": "Not known"}],
+            "description": "When it came true, with its offset",
+        },
+        "id": {**_TEXT_SENT, "description": "Sent again with the same id, it counts once"},
     },
 }
 
@@ -227,7 +191,7 @@ def _answer(contract: ApiContract) -> Schema:
         "type": "object",
         "required": ["output", "receipt", "model_version", "as_of", "age_seconds", "verdict", "sentence", "degraded"],
         "properties": {
-            "output": _object(contract.outputs),
+            "output": openapi_fields.outputs(contract.outputs),
             "receipt": {"type": ["string", "null"]},
             "model_version": {"type": "integer"},
             "as_of": {"type": ["string", "null"], "format": "date-time"},
@@ -254,7 +218,7 @@ _VERDICT: Schema = {"enum": ["PASS", "WARN", "UNKNOWN", "ERROR", "FAIL"]}
 
 
 def _item(contract: ApiContract) -> Schema:
-    properties: Schema = {"status": {"type": "integer"}, "key": {"type": ["string", "integer"]}}
+    properties: Schema = {"status": {"type": "integer"}, "key": {"type": ["string", "integer", "object"]}}
     properties |= _answer(contract)["properties"]
     properties |= {"mend": _TEXT, "retry_after": {"type": "integer"}}
     return {"type": "object", "required": ["status"], "properties": properties}
@@ -278,9 +242,25 @@ def _problem() -> Schema:
     }
 
 
-def _problem_response(text: str) -> Schema:
+def _problem_response(text: str, status: str = "") -> Schema:
     schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+    found: Schema = {"description": text, "content": {"application/problem+json": {"schema": schema}}}
+    if status in _HEADERS:
+        found["headers"] = _HEADERS[status]
+    return found
+
+
+_LATER: Schema = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
+_HEADERS: dict[str, Schema] = {
+    "401": {"WWW-Authenticate": {"description": "How to send an API key", "required": True, "schema": _TEXT}},
+    "409": _LATER,
+    "429": _LATER,
+    "503": _LATER,
+}
+
+
+def _refusals(*statuses: str) -> Schema:
+    return {status: _problem_response(_STATUSES[status], status) for status in statuses}
 
 
 def _feedback(kind: str, schema: Schema, summary: str) -> Schema:
@@ -293,9 +273,9 @@ def _feedback(kind: str, schema: Schema, summary: str) -> Schema:
         "responses": {
             "200": {"description": "Recorded before", "content": {"application/json": {"schema": recorded}}},
             "201": {"description": "Recorded", "content": {"application/json": {"schema": recorded}}},
-            **{status: _problem_response(_STATUSES[status]) for status in _SENT},
+            **_refusals(*_SENT),
             "404": _problem_response("No such receipt"),
-            "409": _problem_response("The first request of this name still runs"),
+            "409": _problem_response("The first request of this name still runs", "409"),
         },
     }
 
@@ -307,9 +287,8 @@ def _receipt() -> Schema:
         "parameters": [{"name": "id", "in": "path", "required": True, "schema": _TEXT}],
         "responses": {
             "200": {"description": "The receipt", "content": {"application/json": {"schema": {"type": "object"}}}},
-            "401": _problem_response(_STATUSES["401"]),
+            **_refusals("401", "403", "429", "503"),
             "404": _problem_response("No such receipt"),
-            "429": _problem_response(_STATUSES["429"]),
         },
     }
 
@@ -325,8 +304,7 @@ def _open(kind: str, summary: str) -> Schema:
 def _get(kind: str, summary: str, media: str) -> Schema:
     responses = {
         "200": {"description": summary, "content": {media: {"schema": {}}}},
-        "401": _problem_response(_STATUSES["401"]),
-        "429": _problem_response(_STATUSES["429"]),
+        **_refusals("401", "403", "429", "503"),
     }
     if kind == "metrics":
         responses["403"] = _problem_response("The API key lacks the role operate")

@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from mainstay.core.nouns import Field
-from mainstay.serving.card_tokens import TTL_MOST
+from mainstay.http import openapi_fields
+from mainstay.serving.card_tokens import TEXT_MOST, TTL_MOST
 from mainstay.serving.card_words import Reading
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.feedback import DECISIONS, Recorded
+from mainstay.serving.feedback import TEXT_MOST as FEEDBACK_MOST
 from mainstay.serving.request import CardDecision
 
 Schema = dict[str, Any]
@@ -21,6 +23,8 @@ SECURITY: Schema = {"type": "http", "scheme": "bearer", "description": "A card's
 _UNAUTHORIZED = "No card's token, or one that is not ours, is over, or whose API key is"
 _ORIGIN = "The page's origin is not among `card: {origins: [...]}`"
 _TEXT: Schema = {"type": "string"}
+SOME_TEXT: Schema = {"type": "string", "minLength": 1, "pattern": r"[^\s\x1c-\x1f\x85]"}
+"""Not only white space."""
 
 
 def paths(contract: ApiContract, problem: Problem, statuses: dict[str, str]) -> Schema:
@@ -40,21 +44,46 @@ def schemas() -> Schema:
     return dict(found)
 
 
-def key_schema(contract: ApiContract) -> Schema:
-    """The JSON Schema of a business key: its value, or an object with its columns."""
+def key_schema(contract: ApiContract, longest: int | None = None) -> Schema:
+    """The JSON Schema of a business key: its value, or an object with its columns. `longest`: characters of each."""
     columns = contract.key_columns
     given: Schema = {
         "type": "object",
         "required": [field.name for field in columns],
-        "properties": {field.name: _key_column(field) for field in columns},
+        "properties": {field.name: _key_column(field, longest) for field in columns},
         "additionalProperties": False,
     }
-    return given if len(columns) > 1 else {"oneOf": [_key_column(columns[0]), given]}
+    if len(columns) > 1:
+        return given
+    alone = _key_column(columns[0], longest)
+    if columns[0].type == "boolean":
+        alone = alone["anyOf"][0]  # without its column's name, a truth is a text
+    return {"anyOf": [*alone.get("anyOf", [alone]), given]}
 
 
-def _key_column(field: Field) -> Schema:
-    also = field.type if field.type in {"integer", "boolean"} else ""
-    return {"type": ["string", also] if also else "string"}
+def _key_column(field: Field, longest: int | None) -> Schema:
+    text: Schema = {"type": "string"} if longest is None else {"type": "string", "maxLength": longest}
+    match field.type:
+        case "integer":
+            return {"anyOf": [{**text, "pattern": "^-?[0-9]+$"}, {"type": "integer"}]}
+        case "boolean":
+            truth = {**text, "pattern": "^(?:[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"}
+            return {"anyOf": [truth, {"type": "boolean"}]}
+        case "date":
+            return {**text, "format": "date"}
+        case "timestamp":
+            return {"anyOf": [{**text, "format": "date-time"}, openapi_fields.MICROSECONDS]}
+    return text
+
+
+def sent(contract: ApiContract) -> Schema:
+    """The property `inputs` that goes with a key."""
+    if not contract.inputs:
+        return {"inputs": {"type": ["object", "null"], "maxProperties": 0, "description": "There are none here"}}
+    fields = openapi_fields.inputs(contract.inputs)
+    if any(field.required for field in contract.inputs):
+        return {"inputs": fields}
+    return {"inputs": {**fields, "type": ["object", "null"]}}
 
 
 def _json(schema: Schema) -> Schema:
@@ -64,13 +93,13 @@ def _json(schema: Schema) -> Schema:
 def _tokens(contract: ApiContract, problem: Problem, statuses: dict[str, str]) -> Schema:
     wanted: Schema = {
         "type": "object",
-        "required": ["key", "user"],
+        "required": ["key", "user", *(["inputs"] if any(field.required for field in contract.inputs) else [])],
         "additionalProperties": False,
         "properties": {
-            "key": key_schema(contract),
-            "user": {"type": "string", "description": "Whose decisions these will be"},
+            "key": key_schema(contract, TEXT_MOST),
+            "user": {**SOME_TEXT, "maxLength": TEXT_MOST, "description": "Whose decisions these will be"},
             "ttl": {"type": "integer", "minimum": 1, "maximum": TTL_MOST, "description": "Seconds"},
-            "inputs": {"type": ["object", "null"], "description": "Request-time inputs"},
+            **sent(contract),
         },
     }
     given: Schema = {
@@ -89,7 +118,9 @@ def _tokens(contract: ApiContract, problem: Problem, statuses: dict[str, str]) -
         "requestBody": {"required": True, **_json(wanted)},
         "responses": {
             "201": {"description": "The token", **_json(given)},
-            **{status: problem(statuses[status]) for status in ("400", "401", "422")},
+            **{
+                status: problem(statuses[status]) for status in ("400", "401", "403", "408", "413", "422", "429", "503")
+            },
         },
     }
 
@@ -99,8 +130,37 @@ def _script() -> Schema:
     return {"operationId": "card_script", "summary": "The card's script", "security": [], "responses": {"200": given}}
 
 
+def decision(schema: Schema) -> Schema:
+    """What a decision's request may be: a reason is needed where the answer was overridden."""
+    properties: Schema = dict(schema["properties"])
+    for name in ("reason", "by", "id"):
+        if name in properties:
+            properties[name] = {"type": "string", "maxLength": FEEDBACK_MOST, **_ABOUT[name]}
+    properties["receipt"] = {"type": "string", "description": "The `receipt` of the answer"}
+    others = [each for each in DECISIONS if each != "overridden"]
+    why = {**SOME_TEXT, "maxLength": FEEDBACK_MOST, "description": "Why"}
+    base: Schema = {"type": "object", "additionalProperties": False}
+    return {
+        "anyOf": [
+            {**base, "required": ["receipt", "decision"], "properties": {**properties, "decision": {"enum": others}}},
+            {
+                **base,
+                "required": ["receipt", "decision", "reason"],
+                "properties": {**properties, "decision": {"enum": ["overridden"]}, "reason": why},
+            },
+        ]
+    }
+
+
+_ABOUT: dict[str, Schema] = {
+    "reason": {"description": "Why; needed when overridden"},
+    "by": {"description": "Who decided"},
+    "id": {"description": "Sent again with the same id, it counts once"},
+}
+
+
 def _read(problem: Problem, statuses: dict[str, str]) -> Schema:
-    refused = ("404", "409", "410", "503")
+    refused = ("404", "408", "409", "410", "413", "422", "503")
     return {
         "operationId": "card",
         "summary": "An answer for the token's key, in words (the script asks this)",
@@ -116,7 +176,7 @@ def _read(problem: Problem, statuses: dict[str, str]) -> Schema:
 
 def _decide(problem: Problem, statuses: dict[str, str]) -> Schema:
     wanted = msgspec.json.schema_components([CardDecision])[1]["CardDecision"]
-    wanted["properties"]["decision"] = {"enum": list(DECISIONS)}
+    wanted = decision(wanted)
     recorded = _json(msgspec.json.schema_components([Recorded])[1]["Recorded"])
     return {
         "operationId": "card_decision",
@@ -129,6 +189,6 @@ def _decide(problem: Problem, statuses: dict[str, str]) -> Schema:
             "401": problem(_UNAUTHORIZED),
             "403": problem(_ORIGIN),
             "404": problem("This token was given no such answer"),
-            **{status: problem(statuses[status]) for status in ("400", "422", "503")},
+            **{status: problem(statuses[status]) for status in ("400", "408", "413", "422", "503")},
         },
     }

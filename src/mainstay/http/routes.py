@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mainstay.core.clock import iso
 from mainstay.core.errors import NotFound
 from mainstay.core.inputs import ModelInput
+from mainstay.core.nouns import Field
 from mainstay.core.records import ApiKey
-from mainstay.http import docs_page, invocations, metrics, oip, openapi, problems
+from mainstay.http import docs_page, invocations, metrics, oip, openapi, openapi_fields, problems
 from mainstay.http.body import read_body
 from mainstay.http.card import CardDoor, script
 from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Family, Front
@@ -24,9 +25,9 @@ from mainstay.serving import contract, keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
 from mainstay.serving.pairs import an_example
-from mainstay.serving.request import Key, read_card_token, read_decision, read_outcome
+from mainstay.serving.request import CardTokenRequest, Key, read_card_token, read_decision, read_outcome
 from mainstay.serving.view import Snapshot
-from mainstay.serving.view_rows import Keyed
+from mainstay.serving.view_rows import Keyed, key_texts
 
 _encode = msgspec.json.Encoder().encode
 ROUTE = "mainstay.route"
@@ -88,6 +89,7 @@ class _Inner:
         cards = self._desk.cards
         if cards is None:
             raise NotReady("this worker shows no cards")
+        self._fits(asked)
         name = request.path_params["integration"]
         now_us = self._desk.clock.now_us()
         token, grant = cards.mint(asked, integration=name, caller=_caller(request).id, now_us=now_us)
@@ -120,7 +122,7 @@ class _Inner:
     async def _openapi(self, request: Request) -> Response:
         request.scope[ROUTE] = "openapi"
         snap = self._snapshot()
-        return _json(openapi.document(_contract(snap), self._examples(snap)))
+        return _json(openapi.document(_contract(snap), self._examples(snap), _rows(snap)))
 
     async def _docs(self, request: Request) -> Response:
         request.scope[ROUTE] = "docs"
@@ -130,6 +132,14 @@ class _Inner:
         # The page is all in one: no script and nothing from elsewhere may run in it.
         policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
         return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-store"})
+
+    def _fits(self, asked: CardTokenRequest) -> None:
+        """A card that could only be refused is refused now, to the backend that can mend it. Raises BadRequest."""
+        snap = self._snapshot()
+        if snap.key_columns:
+            key_texts(asked.key, snap.key_columns, "key")
+        if snap.plan is not None:
+            snap.plan.check_sent(asked.inputs)
 
     def _snapshot(self) -> Snapshot:
         snap = self._desk.view.now
@@ -166,7 +176,7 @@ class _Inner:
         """The same for a key of several columns, of rows that exist together."""
         found = an_example(self._desk.online, ModelInput(sets=tuple(one.feature_set for one in how.views)))
         if found is None:
-            return openapi.Examples(key={field.name: openapi.sample(field) for field in how.keys})
+            return openapi.Examples(key={field.name: openapi_fields.sample(field) for field in how.keys})
         key: Key = {
             field.name: int(found[0][field.name]) if field.type == "integer" else found[0][field.name]
             for field in how.keys
@@ -184,6 +194,10 @@ def _contract(snap: Snapshot) -> contract.ApiContract:
     if snap.version is None:
         raise NotReady("no model version answers yet")
     return contract.build(snap.integration, snap.columns, snap.version.signature, keys=snap.key_columns)
+
+
+def _rows(snap: Snapshot) -> tuple[Field, ...]:
+    return () if snap.plan is None else snap.plan.row_fields
 
 
 def _json(record: object, status: int = 200) -> Response:

@@ -172,7 +172,8 @@ def _threshold(args: Mapping[str, Any], fields: Mapping[str, Field]) -> Made:
     read = _read(args, fields)
     at, above, below = args["at"], args["above"], args["below"]
     meaning = f"{above} from {at:g} {read.unit or read.name} on, else {below}"
-    made = Field(name=read.name, type=_type_of((above, below)), meaning=meaning)
+    kind = _type_of((above, below))
+    made = Field(name=read.name, type=kind, meaning=meaning, categories=(above, below) if kind == "string" else ())
     if made.type == "number":
         above, below = float(above), float(below)
     return _put(args, fields, read, made), _act(args, read, lambda value: above if value >= at else below)
@@ -190,7 +191,8 @@ def _words(args: Mapping[str, Any], fields: Mapping[str, Field]) -> Made:
             )
         return word
 
-    made = Field(name=read.name, type="string", meaning=f"{read.meaning or read.name}, in words")
+    known = tuple(dict.fromkeys([*words.values(), *([] if other is None else [other])]))
+    made = Field(name=read.name, type="string", meaning=f"{read.meaning or read.name}, in words", categories=known)
     return _put(args, fields, read, made), _act(args, read, compute)
 
 
@@ -211,7 +213,10 @@ def _top(args: Mapping[str, Any], fields: Mapping[str, Field]) -> Made:
     kept = {name: field for name, field in fields.items() if name not in names}
     for place in range(1, take + 1):
         for name, made in (
-            (f"{called}_{place}", Field(name="", type="string", meaning=f"number {place} of {', '.join(names)}")),
+            (
+                f"{called}_{place}",
+                Field(name="", type="string", meaning=f"number {place} of {', '.join(names)}", categories=names),
+            ),
             (
                 f"{called}_{place}_score",
                 Field(name="", type="number", unit=read[0].unit, meaning=f"the value of {called}_{place}"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mainstay.core.errors import NotFound, Refused
-from mainstay.core.nouns import ColumnType, Field, Integration, Signature
+from mainstay.core.nouns import ColumnType, Field, Integration, Limits, Signature
 from mainstay.core.verdicts import Finding, Verdict
 
 
@@ -60,11 +60,15 @@ def build(
         keys=tuple(keys) if len(keys) > 1 else (),
         inputs=integration.model.request_inputs,
         columns=tuple(Field(name=name, type=kind) for name, kind in columns),
-        outputs=tuple(_promised(field) for field in signature.outputs),
+        outputs=tuple(_promised(field, integration) for field in signature.outputs),
     )
 
 
-def _promised(field: Field) -> Field:
+def _promised(field: Field, integration: Integration) -> Field:
+    known = field.categories
+    instead = None if integration.fallback is None else integration.fallback.values.get(field.name)
+    if known and isinstance(instead, str) and instead not in known:
+        known = (*known, instead)
     return Field(
         name=field.name,
         type=field.type,
@@ -72,6 +76,7 @@ def _promised(field: Field) -> Field:
         meaning=field.meaning,
         minimum=field.minimum,
         maximum=field.maximum,
+        categories=known,
     )
 
 
@@ -131,6 +136,7 @@ def _inputs(kind: str, before: Sequence[Field], after: Sequence[Field]) -> list[
             found.append(_break(f"api.{kind}", f"{kind} `{field.name}` was {field.type} and becomes {now.type}"))
         elif now.required and not field.required:
             found.append(_break(f"api.{kind}", f"{kind} `{field.name}` becomes required"))
+        found += [] if now is None else _tighter(kind, field, now)
     names = {field.name for field in before}
     found += [
         _break(f"api.{kind}", f"{kind} `{field.name}` is new and required")
@@ -138,6 +144,32 @@ def _inputs(kind: str, before: Sequence[Field], after: Sequence[Field]) -> list[
         if field.required and field.name not in names
     ]
     return found
+
+
+def _tighter(kind: str, field: Field, now: Field) -> list[Finding]:
+    """Values that were taken and would be refused."""
+    was, will = field.limits or Limits(), now.limits or Limits()
+    said = [
+        ("minimum", _higher(field.minimum, now.minimum)),
+        ("maximum", _lower(field.maximum, now.maximum)),
+        ("least length", _higher(was.shortest, will.shortest)),
+        ("greatest length", _lower(was.longest, will.longest)),
+        ("pattern", bool(will.pattern) and will.pattern != was.pattern),
+        ("list of values", bool(will.values) and (not was.values or not set(was.values) <= set(will.values))),
+    ]
+    return [
+        _break(f"api.{kind}", f"the {what} of {kind} `{field.name}` becomes narrower")
+        for what, narrower in said
+        if narrower
+    ]
+
+
+def _higher(old: float | None, new: float | None) -> bool:
+    return new is not None and (old is None or new > old)
+
+
+def _lower(old: float | None, new: float | None) -> bool:
+    return new is not None and (old is None or new < old)
 
 
 def _outputs(before: Sequence[Field], after: Sequence[Field]) -> list[Finding]:

@@ -18,7 +18,7 @@ from mainstay.serving.request import BadRequest, DecisionRequest, OutcomeRequest
 DECISIONS = ("accepted", "overridden", "ignored")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REMEMBERED = 10_000
-_TEXT_MOST = 2_000
+TEXT_MOST = 2_000
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -94,8 +94,8 @@ class Feedback:
 
 
 def _short(text: str, name: str) -> None:
-    if len(text) > _TEXT_MOST:
-        raise BadRequest(f"`{name}` is longer than {_TEXT_MOST} characters", where=name)
+    if len(text) > TEXT_MOST:
+        raise BadRequest(f"`{name}` is longer than {TEXT_MOST} characters", where=name)
 
 
 def _storable(value: Scalar) -> None:

@@ -24,6 +24,8 @@ TURNS = 11
 """Times that a request may wait for the model: 1,000 keys in parts of 100, and one for luck."""
 KEPT_STATUSES = frozenset((200, 201, 404, 409, 410))
 NAME_MOST = 255
+NAME_PATTERN = r'^(?:"[ -~]{1,255}"|[!#-~](?:[ -~]{0,253}[!-~])?)$'
+"""The header with a name in it: quoted, or bare."""
 _SWEEP_US = MINUTE
 _SWEEP_AFTER = 500
 """Answers after which a worker sweeps, however short ago it did."""

@@ -12,10 +12,13 @@ import msgspec
 
 from mainstay.core.keys import parted_key, stamp_text
 from mainstay.core.nouns import ColumnType, Field, Signature
-from mainstay.serving.request import BadRequest, came, unknown_field
+from mainstay.serving.bounds import bound_of
+from mainstay.serving.request import BadRequest, came, unknown_field, whole
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INSTANTS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""Microseconds since 1970 of the first and the last instant that has a date: years 1 to 9999."""
 _KEY_VALUES: dict[ColumnType, Callable[[str], Any]] = {
     "integer": int, "number": float, "boolean": lambda text: text == "true",
 }  # fmt: skip
@@ -43,6 +46,7 @@ class InputPlan:
     ) -> None:
         self.names = tuple(field.name for field in signature.inputs)
         self.request = {field.name: field for field in request_inputs}
+        self._bounds = {name: bound for name, field in self.request.items() if (bound := bound_of(field)) is not None}
         # Rows may carry whatever the API contract names, also what this version does not eat: models change beneath it.
         self.fields = {name: Field(name=name, type=kind) for name, kind in columns} | self.request
         self.fields |= {field.name: field for field in signature.inputs}
@@ -63,10 +67,25 @@ class InputPlan:
         self._numbers = tuple(place for place, field in enumerate(signature.inputs) if field.type == "number")
         self._required = tuple(place for place, field in enumerate(signature.inputs) if field.required)
         self._as_they_are = {
-            name: _AS_THEY_ARE[one.type] for name, one in self.fields.items() if one.type in _AS_THEY_ARE
+            name: _AS_THEY_ARE[one.type]
+            for name, one in self.fields.items()
+            if one.type in _AS_THEY_ARE and name not in self._bounds
         }
         """Fields whose values of this very type need no further look."""
+        self._wanted = tuple(name for name, field in self.request.items() if field.required)
         self._sent = tuple((place, name) for place, name in enumerate(self.names) if name in self.request)
+
+    @property
+    def row_fields(self) -> tuple[Field, ...]:
+        """What a caller's own row may carry, each with what it must keep to: the file sets limits to its own inputs."""
+        return tuple(
+            msgspec.structs.replace(field, minimum=None, maximum=None, meaning=_expected(field))
+            if (asked := self.request.get(name)) is None
+            else msgspec.structs.replace(
+                asked, type=field.type, required=asked.required or field.required, categories=field.categories
+            )
+            for name, field in self.fields.items()
+        )
 
     def row(self, values: bytes, sent: Mapping[str, Any] | None = None) -> list[Any]:
         """The model's inputs out of an online row's JSON values and the (checked) request-time inputs."""
@@ -105,6 +124,9 @@ class InputPlan:
             if name not in self.request:
                 raise unknown_field(name, self.request, "inputs.")
         checked = {name: typed(value, self.request[name], f"inputs.{name}") for name, value in given.items()}
+        for name, bound in self._bounds.items():
+            if name in checked:
+                bound(checked[name], f"inputs.{name}")
         for name, field in self.request.items():
             if field.required and checked.get(name) is None:
                 raise BadRequest(f"`inputs.{name}` is missing, wanted {WANTED[field.type]}", where=f"inputs.{name}")
@@ -122,12 +144,27 @@ class InputPlan:
             if field is None:
                 raise unknown_field(name, self.fields, f"{where}.")
             fitted[name] = typed(value, field, f"{where}.{name}")
+        for name, bound in self._bounds.items():
+            if name in fitted:
+                bound(fitted[name], f"{where}.{name}")
+        for name in self._wanted:
+            if fitted.get(name) is None:
+                wanted = WANTED[self.request[name].type]
+                raise BadRequest(f"`{where}.{name}` is missing, wanted {wanted}", where=f"{where}.{name}")
         laid_out = [fitted.get(name) for name in self.names]
         absent = self.absent(laid_out)
         if absent:
             wanted = WANTED[self.fields[absent].type]
             raise BadRequest(f"`{where}.{absent}`: wanted {wanted}, found null", where=f"{where}.{absent}")
         return laid_out
+
+
+def _expected(field: Field) -> str:
+    """The meaning with the range, where there is one: it is what is to be expected, and nothing outside is refused."""
+    parts = [
+        f"{word} {bound:g}" for word, bound in (("from", field.minimum), ("to", field.maximum)) if bound is not None
+    ]
+    return ", ".join(part for part in (field.meaning, "usually " + " ".join(parts) if parts else "") if part)
 
 
 def _number(value: Any) -> Any:
@@ -168,6 +205,7 @@ def _fit(value: Any, kind: ColumnType) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     match kind:
         case "integer":
+            value = whole(value)
             return value if isinstance(value, int) and is_number and -(2**63) <= value < 2**63 else None
         case "number":
             return float(value) if is_number else _NON_FINITE[value] if isinstance(value, str) else None
@@ -182,8 +220,9 @@ def _fit(value: Any, kind: ColumnType) -> Any:
 
 
 def _instant(value: Any) -> int | None:
+    value = whole(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return value if INSTANTS[0] <= value <= INSTANTS[1] else None
     if not isinstance(value, str):
         return None
     moment = datetime.fromisoformat(value)

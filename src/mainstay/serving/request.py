@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from mainstay.core.errors import MainstayError
 
+T = TypeVar("T", bound=msgspec.Struct)
 Scalar = str | int | float | bool | None
 Key = str | int | dict[str, Scalar]
 """A business key: its value, or an object with a value for each key column."""
@@ -110,10 +111,7 @@ _card_decision = msgspec.json.Decoder(CardDecision)
 
 def read_predict(body: bytes) -> PredictRequest:
     """The request in `body` (JSON). Raises BadRequest."""
-    try:
-        request = _predict.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise explain(body, PredictRequest, error) from None
+    request = _read(_predict, PredictRequest, body)
     if request.key is not msgspec.UNSET and request.keys is msgspec.UNSET and request.rows is msgspec.UNSET:
         return request
     given = [name for name in ("key", "keys", "rows") if getattr(request, name) is not msgspec.UNSET]
@@ -140,34 +138,48 @@ def _bounded(request: PredictRequest) -> None:
 
 def read_decision(body: bytes) -> DecisionRequest:
     """The request in `body` (JSON). Raises BadRequest."""
-    try:
-        return _decision.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise explain(body, DecisionRequest, error) from None
+    return _read(_decision, DecisionRequest, body)
 
 
 def read_outcome(body: bytes) -> OutcomeRequest:
     """The request in `body` (JSON). Raises BadRequest."""
-    try:
-        return _outcome.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise explain(body, OutcomeRequest, error) from None
+    return _read(_outcome, OutcomeRequest, body)
 
 
 def read_card_token(body: bytes) -> CardTokenRequest:
     """The request in `body` (JSON). Raises BadRequest."""
-    try:
-        return _card_token.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise explain(body, CardTokenRequest, error) from None
+    return _read(_card_token, CardTokenRequest, body)
 
 
 def read_card_decision(body: bytes) -> CardDecision:
     """The request in `body` (JSON). Raises BadRequest."""
+    return _read(_card_decision, CardDecision, body)
+
+
+def _read(decoder: msgspec.json.Decoder[T], kind: type[T], body: bytes) -> T:
+    """The request in `body`. Raises BadRequest, which says what is wrong."""
     try:
-        return _card_decision.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise explain(body, CardDecision, error) from None
+        try:
+            return msgspec.convert(_whole(msgspec.json.decode(body)), kind)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            raise explain(body, kind, error) from None
+
+
+def _whole(raw: Any) -> Any:
+    """The body with whole numbers where it has 7.0: JSON has one kind of number, and schemas call both integers."""
+    if not isinstance(raw, dict):
+        return raw
+    found = {name: whole(value) if name in ("key", "ttl") else value for name, value in raw.items()}
+    if isinstance(keys := raw.get("keys"), list):
+        found["keys"] = [whole(key) for key in keys]
+    return found
+
+
+def whole(value: Any) -> Any:
+    """7 for 7.0; any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def explain(body: bytes, kind: type[msgspec.Struct], error: Exception) -> BadRequest:

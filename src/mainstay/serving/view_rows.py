@@ -20,7 +20,7 @@ from mainstay.core.verdicts import Verdict, worst
 from mainstay.serving.inputs import WANTED, key_text
 from mainstay.serving.judge import Terms, as_of
 from mainstay.serving.judge_views import Seen, view_verdict
-from mainstay.serving.request import BadRequest, Key, came, unknown_field
+from mainstay.serving.request import BadRequest, Key, came, unknown_field, whole
 
 _positions = msgspec.json.Decoder(dict[str, list[int]])
 _filled = msgspec.json.Decoder(dict[str, list[str]])
@@ -87,7 +87,7 @@ def key_texts(given: Any, keys: Sequence[Field], where: str) -> list[str]:
         if name not in names:
             raise unknown_field(name, names, f"{where}.")
     for field in keys:
-        value = given.get(field.name)
+        value = whole(given.get(field.name))
         if isinstance(value, float) or (isinstance(value, bool) and field.type != "boolean"):
             wanted, where = "a string or an integer", f"{where}.{field.name}"
             raise BadRequest(f"`{where}`: wanted {wanted}, found {came(value)}", where=where)
@@ -97,7 +97,7 @@ def key_texts(given: Any, keys: Sequence[Field], where: str) -> list[str]:
                 f"`{where}.{field.name}` {found}, wanted {WANTED[field.type]}",
                 where=f"{where}.{field.name}",
             )
-    return [key_text(given[field.name], field.type, f"{where}.{field.name}") for field in keys]
+    return [key_text(whole(given[field.name]), field.type, f"{where}.{field.name}") for field in keys]
 
 
 def shown_key(given: Key) -> str | int:

@@ -14,6 +14,9 @@ from mainstay.core.verdicts import OnFail
 from mainstay.spec import currency, durations, map_files, shape, shape_steps, wider
 from mainstay.spec.crosschecks import is_path, sql_path
 
+MATCHED_MOST = 1_000
+"""Characters of a request-time input with a pattern, where the file gives no length: a match takes time."""
+
 
 def integration(
     file: shape.FilePart, *, options: Mapping[str, dict[str, Any]], files: Mapping[str, str], digest: str, folder: str
@@ -269,6 +272,22 @@ def _field(name: str, part: shape.FieldPart, kind: ColumnType, *, required: bool
     )
 
 
+def _request_input(name: str, part: shape.RequestInput) -> nouns.Field:
+    field = _field(name, part, part.type, required=part.required)
+    length = part.length or shape.LengthPart()
+    longest = length.maximum
+    if part.pattern and longest is None:
+        longest = MATCHED_MOST
+    limits = nouns.Limits(
+        values=tuple(part.values or ()),
+        shortest=length.minimum,
+        longest=longest,
+        pattern=part.pattern or "",
+        example=part.example,
+    )
+    return field if limits == nouns.Limits() else msgspec.structs.replace(field, limits=limits)
+
+
 def _model(part: shape.ModelPart) -> nouns.ModelConfig:
     inputs = part.request_inputs.items()
     return nouns.ModelConfig(
@@ -276,7 +295,7 @@ def _model(part: shape.ModelPart) -> nouns.ModelConfig:
         input=part.views[0],
         also=tuple(part.views[1:]),
         inline=_inline(part),
-        request_inputs=tuple(_field(name, each, each.type, required=each.required) for name, each in inputs),
+        request_inputs=tuple(_request_input(name, each) for name, each in inputs),
         timeout_us=part.timeout,
         queue_us=part.queue,
         batching=part.batching,

@@ -23,6 +23,7 @@ from mainstay.spec.post_faults import cross_check_post
 from mainstay.spec.pre_faults import cross_check_pre
 from mainstay.spec.profile_files import cross_check_profiles
 from mainstay.spec.reference_faults import cross_check_references
+from mainstay.spec.request_faults import cross_check_requests
 
 _POLICIES = ("on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error")
 
@@ -154,6 +155,7 @@ def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> N
         faults.at(("model", "rule"), "one model", "a constant and a rule", "delete one of the two", key=True)
     cross_check_pre(("model", "pre"), sequence(model.get("pre")), model, faults)
     cross_check_post(("model", "post"), sequence(model.get("post")), faults)
+    cross_check_requests(("model", "request_inputs"), mapping(model.get("request_inputs")), faults)
     values = mapping(model.get("constant"))
     names = inline_outputs(model)
     for name, field in mapping(model.get("outputs")).items():

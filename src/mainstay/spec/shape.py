@@ -348,6 +348,10 @@ class FieldPart(Part):
 class RequestInput(FieldPart):
     type: ColumnType = Field(examples=["number"])
     required: bool = Field(default=False, description="A request without it is refused.")
+    values: list[Scalar] | None = Field(default=None, min_length=1, description="The only values allowed.")
+    length: LengthPart | None = Field(default=None, description="How long the text may be.", examples=["{max: 40}"])
+    pattern: Regex | None = Field(default=None, description="The whole text must match.")
+    example: Scalar | None = Field(default=None, description="A value that fits, for documents.")
 
 
 class ModelPart(Part):
