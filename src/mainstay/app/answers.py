@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mainstay.app.answer_rates import with_rates
+from mainstay.app.model_secrets import secrets_of
 from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.stores import has_state, open_journal, open_state
 from mainstay.app.worker import open_worker
@@ -117,7 +118,10 @@ def verify(found: Readers, id: str) -> Finding:
             sentence="the fallback was given because the model failed; whether it would fail again cannot be told",
         )
     version = ShelfReader(found.state, "model", ModelVersion).get(f"{one.version:06d}")
-    return reproduce(one, version, lambda it: load(it, found.artifacts, found.place.home.sockets, start=True))
+    secrets = secrets_of(found.state, os.environ)
+    return reproduce(
+        one, version, lambda it: load(it, found.artifacts, found.place.home.sockets, start=True, secrets=secrets)
+    )
 
 
 def _verify_policy(one: Receipt) -> Finding:

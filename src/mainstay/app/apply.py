@@ -310,9 +310,9 @@ _PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
 
 
 def _draft(new: Integration, wanted: ModelInput, at_us: int, by: str) -> ModelVersion:
-    """The file's constant or rule as a version."""
+    """The file's own model as a version."""
     if new.model.inline is None:
-        raise NotFound("the file has neither a constant nor a rule", mend="mainstay model add FILE")
+        raise NotFound("the file has no model of its own", mend="mainstay model add FILE")
     return inline_draft(
         new.model.inline,
         name=new.model.name,
@@ -323,6 +323,7 @@ def _draft(new: Integration, wanted: ModelInput, at_us: int, by: str) -> ModelVe
         by=by,
         pre=new.model.pre,
         post=new.model.post,
+        beside=(*new.model.request_inputs, *wanted.keys),
     )
 
 
@@ -344,8 +345,8 @@ def _reposted(works: Works, new: Integration) -> ModelVersion | None:
 def inline_signature(new: Integration, wanted: ModelInput) -> Signature:
     """The signature of a constant (no inputs) or a rule (every feature column that it may use), after `model.post`."""
     inline = new.model.inline
-    if inline is None:
-        raise NotFound("the file has neither a constant nor a rule", mend="mainstay model add FILE")
+    if inline is None or inline.kind == "http":
+        return _draft(new, wanted, 0, "").signature
     inputs = () if inline.kind == "constant" else _inline_inputs(wanted)
     return Signature(inputs=inputs, outputs=Post(new.model.post, inline.outputs).outputs)
 
@@ -423,7 +424,7 @@ def _model_steps(works: Works, new: Integration, wanted: ModelInput) -> tuple[li
         posted = [Step(kind="new_post", name=new.model.name, sentence=sentence)]
     if new.model.inline is None:
         return posted, []
-    kind = new.model.inline.kind
+    kind = "model served elsewhere" if new.model.inline.kind == "http" else new.model.inline.kind
     draft = _draft(new, wanted, 0, "")
     same = [
         one.number
@@ -440,7 +441,7 @@ def _model_steps(works: Works, new: Integration, wanted: ModelInput) -> tuple[li
         used = []
     elif works.registry.get(answering.version).origin != "file":
         used, later = [], f"; version {answering.version} still answers"
-    elif kind == "rule" and not _ready(works, wanted):
+    elif kind != "constant" and not _ready(works, wanted):
         used, later = [], f"; version {answering.version} answers until its features are there: then apply again"
     else:
         used = [use]

@@ -5,13 +5,16 @@ Pure, but for trying a rule on the sample's rows.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from mainstay.app.check_http import try_http
 from mainstay.app.check_pre import eaten, judge_pre
+from mainstay.app.model_secrets import secrets_in
 from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
@@ -68,13 +71,18 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
                 by="",
                 pre=facts.integration.model.pre,
                 post=facts.integration.model.post,
+                beside=(*facts.integration.model.request_inputs, *facts.features.keys),
             )
         except ModelError as error:
             found.append(_finding(f"model.{inline.kind}", Verdict.FAIL, error.sentence, error.mend))
         else:
             candidate = Candidate(draft.signature, f"the {inline.kind} of the file", imported=False)
             found.append(_finding(f"model.{inline.kind}", Verdict.PASS, f"the {inline.kind} loads"))
-            found.extend(try_inline(draft, facts.rows))
+            if inline.kind == "http":
+                secrets = secrets_in(facts.integration.folder, os.environ)
+                found.extend(try_http(draft, [name for name, _ in columns], facts.rows, secrets))
+            else:
+                found.extend(try_inline(draft, facts.rows))
     version = facts.answering
     if version is not None and (version.origin == "imported" or inline is None):
         candidate = Candidate(version.signature, f"version {version.number} of {version.name}", imported=True)

@@ -427,6 +427,13 @@ def _model_findings(facts: Facts) -> list[Finding]:
                 mend="mainstay model add FILE, then mainstay model use N",
             )
         ]  # fmt: skip
+    if facts.counts.left_alone:
+        sentence = (
+            f"{facts.version.runtime} version {facts.version.number}: workers that leave its server alone for a while, "
+            f"because it failed several times in a row: {facts.counts.left_alone}"
+        )
+        mend = "see to that server; its failures are in mainstay why RECEIPT, and `on_error` says what is answered"
+        return [Finding(check="model.http", verdict=Verdict.WARN, sentence=sentence, mend=mend)]
     warns = [one.warn for one in facts.feature_sets if one.digest in facts.version.feature_sets and one.warn]
     if warns:
         return [

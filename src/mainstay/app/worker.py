@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from mainstay.app.model_secrets import secrets_of
 from mainstay.app.place import read_applied
 from mainstay.app.stores import home_at, open_journal, open_online, open_repeats, open_state, ships_journal
 from mainstay.core.clock import SECOND, Clock
@@ -126,7 +127,7 @@ def _view(home: Home, state: State, ring: KeyRing, clock: Clock, env: Mapping[st
     artifacts = LocalArtifacts(home.artifacts)
     view = WorkerView(
         state,
-        lambda version: load(version, artifacts, home.sockets, clock=clock),
+        lambda version: load(version, artifacts, home.sockets, clock=clock, secrets=secrets_of(state, env)),
         lambda applied: read_applied(applied, env),
         clock,
         name_of=partial(keyed_hash, home.secret()),

@@ -279,14 +279,16 @@ class PreStep(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InlineModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A constant or a rule that stands in the file."""
+    """A constant, a rule, or where a model is served, that stands in the file."""
 
-    kind: Literal["constant", "rule"]
+    kind: Literal["constant", "rule", "http"]
     outputs: tuple[Field, ...]
     values: dict[str, Any] = {}
     """For a constant: output -> value."""
     rules: dict[str, str] = {}
     """For a rule: output -> SQL expression over the feature row's columns."""
+    options: dict[str, Any] = {}
+    """For http: what the file says under `model.http`, placeholders as they stand; its `inputs` are what is sent."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):

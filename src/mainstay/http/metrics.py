@@ -43,7 +43,7 @@ class _Collected:
 
 
 def _counters(counts: Counts) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
     yield _labelled("mainstay_requests", "Requests by route and status.", ("route", "status"), counts.requests)
     yield _labelled(
@@ -58,6 +58,18 @@ def _counters(counts: Counts) -> Iterator[Metric]:
     yield CounterMetricFamily("mainstay_shed", "Requests refused because too many were waiting.", value=counts.shed)
     yield CounterMetricFamily("mainstay_model_calls", "Calls of models in other processes.", value=counts.calls)
     yield CounterMetricFamily("mainstay_model_rows", "Rows in these calls.", value=counts.rows)
+    if counts.outgoing:
+        yield _labelled(
+            "mainstay_model_requests",
+            "Requests to a model that is served elsewhere, by what became of them.",
+            ("end",),
+            counts.outgoing,
+        )
+        yield GaugeMetricFamily(
+            "mainstay_model_left_alone",
+            "Workers that do not ask the model that is served elsewhere, because it failed several times in a row.",
+            value=counts.left_alone,
+        )
     latency = HistogramMetricFamily("mainstay_predict_seconds", "Predict requests by time spent in the worker.")
     total, buckets = 0, []
     for bound, count in zip((*(str(edge / 1_000_000) for edge in BUCKETS_US), "+Inf"), counts.buckets, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import msgspec
 
 from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock, SystemClock
-from mainstay.core.errors import Conflict, NotFound, Refused
+from mainstay.core.errors import Conflict, ModelRefused, NotFound, Refused
 from mainstay.core.ids import digest_bytes
 from mainstay.core.nouns import Field, InlineModel, PostStep, PreStep, Signature
 from mainstay.core.ports import Artifacts, LoadedModel, State, StateReader, Versioned, Write
@@ -23,8 +23,10 @@ from mainstay.store import audit
 
 SPACE = "model"
 ANSWERING = ("answering", "champion")
-WITHOUT_ARTIFACT = frozenset({"constant", "rule"})
+WITHOUT_ARTIFACT = frozenset({"constant", "rule", "http"})
 
+Secrets = Callable[[str], str]
+"""A text with placeholders -> the same with their values. Raises ModelAway where one has none."""
 Hindrance = Callable[[ModelVersion], str]
 """Why a version cannot answer yet (its feature set is not complete or not fresh); empty when it can."""
 
@@ -175,14 +177,24 @@ def inline_draft(
     pre: tuple[PreStep, ...] = (),
     also: tuple[str, ...] = (),
     post: tuple[PostStep, ...] = (),
+    beside: Sequence[Field] = (),
 ) -> ModelVersion:
-    """A constant or rule as a version, loaded once to see that it works. A constant reads no features.
+    """A model that stands in the file as a version, loaded once to see that it works. A constant reads no features.
 
-    `inputs`: the feature columns; a rule sees them after the steps of `pre`.
+    `inputs`: the feature columns; a rule sees them after the steps of `pre`. `beside`: what else a request gives; one
+    that is served elsewhere may be sent that too, and is sent what it names alone.
     """
     constant = inline.kind == "constant"
-    options: dict[str, Any] = {"values": dict(inline.values)} if constant else {"rules": dict(inline.rules)}
+    if inline.kind == "http":
+        inputs = (*inputs, *(field for field in beside if field.name not in {one.name for one in inputs}))
+    options: dict[str, Any] = {
+        "constant": {"values": dict(inline.values)},
+        "rule": {"rules": dict(inline.rules)},
+        "http": dict(inline.options),
+    }[inline.kind]
     after = Pre(pre, inputs).outputs
+    if inline.kind == "http":
+        after = _sent(options.get("inputs", ()), after)
     signature = Signature(inputs=() if constant else after, outputs=inline.outputs)
     loaded = runtime_of(inline.kind).load(None, signature, options)
     try:
@@ -204,6 +216,14 @@ def inline_draft(
         build=build,
     )
     return with_post(with_pre(plain, pre, inputs), post)
+
+
+def _sent(names: Sequence[str], columns: Sequence[Field]) -> tuple[Field, ...]:
+    known = {field.name: field for field in columns}
+    for name in names:
+        if name not in known:
+            raise ModelRefused(f"`http.inputs` names {name}, which nothing gives", mend=f"there is: {', '.join(known)}")
+    return tuple(known[name] for name in names)
 
 
 def options_digest(
@@ -230,14 +250,16 @@ def load(
     *,
     start: bool = False,
     clock: Clock | None = None,
+    secrets: Secrets | None = None,
 ) -> LoadedModel:
     """The version ready to answer. Raises Corrupt for a wrong digest, NotFound for a lost artifact, ModelRefused.
 
     What it eats is after `pre`, what it gives before `post`. A python version connects to the host that `up` keeps for
-    it; `start`: begins one of its own where there is none.
+    it; `start`: begins one of its own where there is none. `secrets`: for a model that is served elsewhere.
     """
     if version.runtime in WITHOUT_ARTIFACT:
-        return runtime_of(version.runtime).load(None, version.given, version.options)
+        given = {"secrets": secrets} if version.runtime == "http" and secrets is not None else {}
+        return runtime_of(version.runtime).load(None, version.given, {**version.options, **given})
     artifact = artifacts.path(version.digest)
     options: dict[str, Any] = {**version.options, "build": version.build, "digest": version.digest}
     if version.runtime == "python":

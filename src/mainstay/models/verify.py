@@ -98,11 +98,14 @@ def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[
         worst = max(worst, _apart(_value(recorded[field.name], field.type), value))
     if worst == 0.0 and same_build:
         return _finding(Verdict.PASS, f"same inputs, same output to the last bit, by {build}")
-    if same_build and receipt.batch == 1:
+    if same_build and receipt.batch == 1 and version.runtime != "http":
         return _finding(Verdict.FAIL, f"same inputs and same build ({build}), and the output is off by {worst:.3g}")
     builds = f"recorded by {receipt.build or 'an unnamed build'}, run by {build}"
     if same_build:
         builds = f"answered by {build} among {receipt.batch} rows at once, run alone"
+    if version.runtime == "http" and worst > 0.0:
+        sentence = f"the model is served elsewhere, and answers otherwise now (off by {worst:.3g}): {builds}"
+        return _finding(Verdict.UNKNOWN, sentence)
     if worst <= TOLERANCE:
         how = "to the last bit" if worst == 0.0 else f"within {TOLERANCE:g} (off by {worst:.1e})"
         return _finding(Verdict.PASS, f"same inputs, same output {how}; {builds}")

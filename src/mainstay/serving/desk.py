@@ -16,7 +16,7 @@ from mainstay.core.keys import joined_key
 from mainstay.core.ports import Journal, OnlineReader, Repeats
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
 from mainstay.core.trace import Trace
-from mainstay.serving import keys
+from mainstay.serving import keys, outgoing
 from mainstay.serving.answer import Answering
 from mainstay.serving.answer_traced import TracedAnswering
 from mainstay.serving.callers import NOTHING_APPLIED, UNKNOWN_KEY, Callers
@@ -166,6 +166,7 @@ class Desk:
     def save(self) -> None:
         """Writes this worker's counters where every worker finds them, and reads what others took of rates."""
         self.meter.used(self.callers.used())
+        outgoing.count(self.view.now.model if self.view.now is not None else None, self.meter.counts)
         self.meter.save(self.clock.now_us())
         if self.meters is not None:
             self.rates.look(self.meters)

@@ -40,6 +40,10 @@ class Counts(msgspec.Struct, kw_only=True):
     """Rows in them: of several requests where they are asked together."""
     policy: int = 0
     """Predict requests that ended with 503 because a policy on data refused, e.g. `on_stale`: no error of ours."""
+    outgoing: dict[str, int] = {}
+    """Requests to a model that is served elsewhere, by what became of them."""
+    left_alone: int = 0
+    """1 while this worker does not ask that model, because it failed several times in a row."""
     rated: dict[str, int] = {}
     """API key's id -> requests taken of its rate; read by the other workers."""
     used: dict[str, int] = {}
@@ -119,7 +123,11 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None)
         if counts is not None:
             parts.append(counts)
     for part in parts:
-        for table, into in ((part.requests, whole.requests), (part.judged, whole.judged)):
+        for table, into in (
+            (part.requests, whole.requests),
+            (part.judged, whole.judged),
+            (part.outgoing, whole.outgoing),
+        ):
             for name, count in table.items():
                 into[name] = into.get(name, 0) + count
         whole.buckets = [old + new for old, new in zip(whole.buckets, part.buckets, strict=True)]
@@ -128,6 +136,7 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None)
         whole.calls += part.calls
         whole.rows += part.rows
         whole.policy += part.policy
+        whole.left_alone += part.left_alone
         for name, at_us in part.used.items():
             whole.used[name] = max(at_us, whole.used.get(name, 0))
         whole.at_us = max(whole.at_us, part.at_us)

@@ -328,6 +328,10 @@ def _inline(part: shape.ModelPart) -> nouns.InlineModel | None:
     if part.rule is not None:
         outputs = tuple(_field(name, part.outputs.get(name, shape.FieldPart()), "number") for name in part.rule)
         return nouns.InlineModel(kind="rule", outputs=outputs, rules=part.rule)
+    if part.http is not None:
+        outputs = tuple(_field(name, field, "number") for name, field in part.outputs.items())
+        said: dict[str, Any] = {"read_timeout": part.timeout, **part.http.model_dump(exclude_defaults=True)}
+        return nouns.InlineModel(kind="http", outputs=outputs, options=said)
     return None
 
 

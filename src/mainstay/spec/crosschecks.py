@@ -16,6 +16,7 @@ from mainstay.spec import durations
 from mainstay.spec.column_faults import cross_check_columns, cross_check_fill, cross_check_list
 from mainstay.spec.currency import cross_check_currency
 from mainstay.spec.faults import Faults, Path, close, shown
+from mainstay.spec.http_faults import cross_check_http
 from mainstay.spec.key_faults import cross_check_key, cross_check_mapping
 from mainstay.spec.map_files import cross_check_map_files
 from mainstay.spec.plain import fits, key_of, mapping, sequence, text, type_of
@@ -151,8 +152,10 @@ def sql_path(sql: str) -> str:
 
 def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> None:
     _input(model.get("input"), features, faults)
-    if "constant" in model and "rule" in model:
-        faults.at(("model", "rule"), "one model", "a constant and a rule", "delete one of the two", key=True)
+    kinds = [kind for kind in ("constant", "rule", "http") if kind in model]
+    for kind in kinds[1:]:
+        faults.at(("model", kind), "one model", f"a {' and a '.join(kinds)}", "delete one of them", key=True)
+    cross_check_http(("model", "http"), model, faults)
     cross_check_pre(("model", "pre"), sequence(model.get("pre")), model, faults)
     cross_check_post(("model", "post"), sequence(model.get("post")), faults)
     cross_check_requests(("model", "request_inputs"), mapping(model.get("request_inputs")), faults)
@@ -162,12 +165,13 @@ def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> N
         where = ("model", "outputs", name)
         if not names:
             mend = "delete it: a trained model's outputs are told at `mainstay model add`"
-            faults.at(("model", "outputs"), "`constant` or `rule` beside it", "neither", mend, key=True)
+            faults.at(("model", "outputs"), "`constant`, `rule` or `http` beside it", "none of them", mend, key=True)
         elif name not in names:
             faults.at(where, "an output of the model", shown(name), close(name, names), key=True)
         _output(mapping(field), name, values, faults)
     if "reason" in names:
-        where = ("model", "constant" if "reason" in values else "rule", "reason")
+        of = "constant" if "reason" in values else "rule" if "rule" in model else "outputs"
+        where = ("model", of, "reason")
         faults.at(where, "another name: `reason` says why in `fallback:`", "'reason'", "rename it", key=True)
 
 
@@ -194,8 +198,9 @@ def _output(field: dict[str, Any], name: str, values: dict[str, Any], faults: Fa
 
 
 def inline_outputs(model: dict[str, Any]) -> tuple[str, ...]:
-    """Names of the outputs of a constant or rule, in order; empty when the model is neither."""
-    return tuple(mapping(model.get("constant")) or mapping(model.get("rule")))
+    """Names of the outputs of a model that stands in the file, in order; empty when none does."""
+    told = mapping(model.get("outputs")) if "http" in model else {}
+    return tuple(mapping(model.get("constant")) or mapping(model.get("rule")) or told)
 
 
 def _answer(tree: dict[str, Any], faults: Faults) -> None:

@@ -89,6 +89,8 @@ def load_files(
     }
     if "stores" in tree:  # What cannot be resolved is told with the rest; nothing of it is kept.
         found.resolved(tree["stores"], ("stores",))
+    for path in secrets.MODEL:  # The same; the process that asks the model resolves them again.
+        found.resolved(mapping(mapping(tree.get("model")).get("http")).get(path[-1]), path)
     secrets.refuse_outside(tree, (), faults)
     _join(tree, common, faults)
     file = validated(tree, faults, FilePart)

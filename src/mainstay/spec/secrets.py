@@ -1,4 +1,6 @@
-"""`${VAR}` and `${file:path}`: the only ways to give a secret, and only under `sources:` and `stores:`.
+"""`${VAR}` and `${file:path}`: the only ways to give a secret, and only where a system is addressed.
+
+That is under `sources:`, under `stores:`, and in the headers and the certificates of `model.http`.
 
 A resolved value is never shown: faults tell the placeholder and where it was looked for.
 """
@@ -18,7 +20,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INLINE_PASSWORD = re.compile(r"://[^/@\s:]*:(?!\$\{|\d+/)\S+@")
 _PASSWORD_ARGUMENT = re.compile(r"(?i)(password|passwd|pwd)=(?!\$\{)[^\s&;]+")
 _SECRET_KEY = re.compile(r"(?i)(^|_)(password|passwd|pwd|secret|token|api_?key|private_key)$")
-_MAY_HOLD = {("sources",), ("stores",)}
+MODEL = (("model", "http", "headers"), ("model", "http", "ca"))
+_MAY_HOLD = {("sources",), ("stores",), *MODEL}
 _MEANT_LITERALLY = {"sql", "pattern", "regex", "rule"}
 
 
@@ -96,7 +99,7 @@ class Secrets:
 
 
 def refuse_outside(value: Any, path: Path, faults: Faults) -> None:
-    """Tells of each placeholder that stands outside `sources:` and `stores:`, where none is replaced."""
+    """Tells of each placeholder that stands where none is replaced."""
     if isinstance(value, dict):
         for name, each in value.items():
             if name not in _MEANT_LITERALLY and (*path, name) not in _MAY_HOLD:

@@ -14,6 +14,7 @@ from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
 from mainstay.spec.drift_shape import SchemaDriftPart
 from mainstay.spec.part import Part
+from mainstay.spec.shape_http import HttpPart
 from mainstay.spec.shape_steps import PostStepPart, PreStepPart
 from mainstay.spec.values import (
     Country,
@@ -361,7 +362,8 @@ class ModelPart(Part):
     )
     constant: dict[Identifier, Scalar] | None = Field(default=None, min_length=1, description="Output -> value.")
     rule: dict[Identifier, str] | None = Field(default=None, min_length=1, description="Output -> SQL expression.")
-    outputs: dict[Identifier, FieldPart] = Field(default={}, description="What a constant's or rule's outputs are.")
+    http: HttpPart | None = Field(default=None, description="A model that is served elsewhere.")
+    outputs: dict[Identifier, FieldPart] = Field(default={}, description="What the outputs of a model of the file are.")
     request_inputs: dict[Identifier, RequestInput] = Field(default={}, description="Inputs that the caller may send.")
     timeout: Span = Field(default=2_000_000, examples=["2s"])
     queue: Span | None = Field(

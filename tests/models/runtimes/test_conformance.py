@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from mainstay.models.runtimes import BUILT_IN, runtime_names, runtime_of
 from mainstay.models.runtimes.python_process import PythonHost
 from mainstay.testing.runtime_suite import RUNTIME_SUITE, RuntimeCase
 from tests.models.conftest import CATEGORIES, Trained
+from tests.models.runtimes import elsewhere
+from tests.models.runtimes.elsewhere import Elsewhere
 from tests.models.trees import COLUMNS, lightgbm_file, xgboost_file
 
 INPUTS = (
@@ -39,6 +41,12 @@ def graph(churn: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("onnx") / "churn.onnx"
     file.write_bytes(made.SerializeToString())
     return file
+
+
+@pytest.fixture
+def server() -> Iterator[Elsewhere]:
+    with elsewhere.elsewhere() as made:
+        yield made
 
 
 def constant(request: pytest.FixtureRequest) -> RuntimeCase:
@@ -122,6 +130,18 @@ def lightgbm(request: pytest.FixtureRequest) -> RuntimeCase:
     return trees(lightgbm_file(folder / "a.txt", "binary", objective="binary"))
 
 
+def http(request: pytest.FixtureRequest) -> RuntimeCase:
+    server: Elsewhere = request.getfixturevalue("server")
+    signature = elsewhere.SIGNATURE
+    options = {"url": server.url(), "protocol": "json", "inputs": elsewhere.INPUTS}
+    return RuntimeCase(
+        load=lambda: runtime_of("http").load(None, signature, options),
+        signature=signature,
+        rows=elsewhere.ROWS,
+        refused=((None, 1.0, "One year"), (12, "many", "One year")),
+    )
+
+
 CASES: dict[str, Callable[[pytest.FixtureRequest], RuntimeCase]] = {
     "constant": constant,
     "rule": rule,
@@ -129,6 +149,7 @@ CASES: dict[str, Callable[[pytest.FixtureRequest], RuntimeCase]] = {
     "xgboost": xgboost,
     "lightgbm": lightgbm,
     "python": python,
+    "http": http,
 }
 
 
@@ -144,5 +165,5 @@ def test_runtime(check: Callable[[RuntimeCase], None], name: str, request: pytes
 
 
 def test_an_unknown_runtime_is_told_with_the_known_ones() -> None:
-    with pytest.raises(NotFound, match="constant, rule, onnx, xgboost, lightgbm, python"):
+    with pytest.raises(NotFound, match="constant, rule, onnx, xgboost, lightgbm, python, http"):
         runtime_of("fortran")

@@ -21,6 +21,7 @@ BUILT_IN: dict[str, str] = {
     "xgboost": "mainstay.models.runtimes.xgboost:XgboostRuntime",
     "lightgbm": "mainstay.models.runtimes.lightgbm:LightgbmRuntime",
     "python": "mainstay.models.runtimes.python:PythonRuntime",
+    "http": "mainstay.models.runtimes.http:HttpRuntime",
 }
 
 
