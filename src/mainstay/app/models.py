@@ -119,6 +119,7 @@ def _draft(at: Shop, integration: Integration, wanted: ModelInput, *, wish: Wish
         paths=wish.paths,
         home=at.place.home.folder,
         kind=given.kind,
+        images=integration.model.images,
         clock=at.clock,
     )
     kept, read = before(pre, columns, examined.signature.inputs)

@@ -258,6 +258,31 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Field, ...]
 
 
+class ImageInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a picture that comes with a request becomes the numbers that a model eats, and which pictures are taken."""
+
+    width: int
+    height: int
+    mode: Literal["RGB", "L"] = "RGB"
+    layout: Literal["chw", "hwc"] = "chw"
+    """Channels, rows, columns; or rows, columns, channels."""
+    fit: Literal["stretch", "crop"] = "stretch"
+    """`crop`: scaled until it covers the size, then cut in the middle."""
+    resample: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    scale: float = 255.0
+    """What each value of 0 to 255 is divided by; then `mean` is taken off and `std` divides, one for each channel."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    formats: tuple[Literal["png", "jpeg", "webp"], ...] = ("png", "jpeg", "webp")
+    max_bytes: int = 750_000
+    max_pixels: int = 16_000_000
+
+    @property
+    def channels(self) -> int:
+        """3 for colours, 1 for greys."""
+        return 3 if self.mode == "RGB" else 1
+
+
 class PostStep(msgspec.Struct, frozen=True, kw_only=True):
     """One step from what a model gives to what the business is given. Steps run in the order written."""
 
@@ -302,6 +327,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
     inline: InlineModel | None = None
     request_inputs: tuple[Field, ...] = ()
     """Inputs that the caller may send beside the key."""
+    images: dict[str, ImageInput] = {}
+    """Of the request-time inputs those that are pictures; of every version that is made from now on."""
     timeout_us: int = 2_000_000
     queue_us: int | None = None
     """How long a request may wait for a model in another process; None: as overload allows."""

@@ -16,7 +16,7 @@ import msgspec
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import ModelRefused, NotFound
 from mainstay.core.ids import digest_bytes
-from mainstay.core.nouns import ColumnType, Field, Signature
+from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
 from mainstay.models.importing_folder import described_outputs
 from mainstay.models.outputs import Output, parse_outputs
 from mainstay.models.runtimes.python import PythonModel, PythonRuntime
@@ -65,12 +65,14 @@ def examine(
     home: Path | None = None,
     load_timeout_us: int = 60 * SECOND,
     kind: str | None = None,
+    images: Mapping[str, ImageInput] | None = None,
     clock: Clock | None = None,
 ) -> Examined:
     """Raises ModelRefused with the line to type for what neither the file, the example nor the feature set says.
 
     `kind` is said where the file's ending does not say it: `class` and `mlflow` are zips of folders. `home` is where a
-    side folder for the interpreter may be made; without it the lab's environment must have pyarrow.
+    side folder for the interpreter may be made; without it the lab's environment must have pyarrow. `images`: inputs
+    that are pictures.
     """
     if not file.is_file():
         raise NotFound(f"there is no file {file}", mend="check the path")
@@ -80,7 +82,8 @@ def examine(
     asked = parse_outputs(outputs)
     digest = digest_bytes(file.read_bytes())
     if kind in DATA:
-        return Examined(digest=digest, runtime=kind, **_data(file, kind, asked, feature_columns, example))
+        found = _data(file, kind, asked, feature_columns, example=example, images=images or {})
+        return Examined(digest=digest, runtime=kind, **found)
     if python is None:
         raise ModelRefused(
             f"a model of kind {kind} can only be opened by the libraries it was made with",
@@ -107,13 +110,15 @@ def _data(
     kind: str,
     asked: tuple[Output, ...],
     feature_columns: tuple[tuple[str, ColumnType], ...],
+    *,
     example: Path | None,
+    images: Mapping[str, ImageInput],
 ) -> dict[str, Any]:
     """What a file that is data says; its reader is imported only here, with its library."""
     if kind == "onnx":
         from mainstay.models.importing_onnx import examine_onnx
 
-        return {"kind": kind, **examine_onnx(file, asked, feature_columns)}
+        return {"kind": kind, **examine_onnx(file, asked, feature_columns, images)}
     from mainstay.models.importing_trees import examine_trees
 
     return examine_trees(file, kind, asked, feature_columns, example)

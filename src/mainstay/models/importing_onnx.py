@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mainstay.core.errors import ModelRefused
-from mainstay.core.nouns import ColumnType, Field, Signature
+from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
+from mainstay.models.images import told
 from mainstay.models.outputs import Output
 from mainstay.models.runtimes.onnx import ELEMENTS, OnnxRuntime
 
@@ -24,9 +26,12 @@ _TYPES: dict[str, ColumnType] = {
 
 
 def examine_onnx(
-    file: Path, asked: tuple[Output, ...], feature_columns: tuple[tuple[str, ColumnType], ...]
+    file: Path,
+    asked: tuple[Output, ...],
+    feature_columns: tuple[tuple[str, ColumnType], ...],
+    images: Mapping[str, ImageInput] | None = None,
 ) -> dict[str, Any]:
-    """`options`, `signature` and `build` of the graph in `file`."""
+    """`options`, `signature` and `build` of the graph in `file`. `images`: inputs of the request that are pictures."""
     import onnxruntime
 
     try:
@@ -34,9 +39,11 @@ def examine_onnx(
     except Exception as error:  # onnxruntime's errors share no base class
         mend = "export it again, and load it with onnxruntime where it was exported; is it whole?"
         raise ModelRefused(f"onnxruntime cannot load {file.name}: {str(error)[:300]}", mend=mend) from error
-    inputs, feed = _inputs(session, feature_columns)
+    inputs, feed, pictures = _inputs(session, feature_columns, images or {})
     fields, plan = _outputs(session, asked)
-    options = {"inputs": feed, "outputs": plan}
+    options: dict[str, Any] = {"inputs": feed, "outputs": plan}
+    if pictures:
+        options["images"] = told(pictures)
     signature = Signature(inputs=inputs, outputs=fields)
     model = OnnxRuntime().load(file, signature, options)
     try:
@@ -46,12 +53,28 @@ def examine_onnx(
 
 
 def _inputs(
-    session: Any, feature_columns: tuple[tuple[str, ColumnType], ...]
-) -> tuple[tuple[Field, ...], list[dict[str, Any]]]:
-    """Each tensor is a column by its name; a single matrix takes the feature set's columns, if they are as many."""
+    session: Any, feature_columns: tuple[tuple[str, ColumnType], ...], images: Mapping[str, ImageInput]
+) -> tuple[tuple[Field, ...], list[dict[str, Any]], dict[str, ImageInput]]:
+    """Each tensor is a column by its name; a single matrix takes the feature set's columns, if they are as many.
+
+    A tensor of pictures takes the declared picture of its name, or the only one where there is one of each.
+    """
     fields: list[Field] = []
     feed: list[dict[str, Any]] = []
+    pictures: dict[str, ImageInput] = {}
+    of_pictures = [node.name for node in session.get_inputs() if len(node.shape) == 4]
     for node in session.get_inputs():
+        if node.name in of_pictures:
+            name = next(iter(images)) if len(images) == len(of_pictures) == 1 else node.name
+            if name not in images:
+                raise ModelRefused(
+                    f"the input {node.name} takes pictures {node.shape}, and the file does not say how to decode them",
+                    mend=f"model: {{request_inputs: {{{name}: {{type: bytes, image: {{size: [WIDTH, HEIGHT]}}}}}}}}",
+                )
+            pictures[name] = images[name]
+            fields.append(Field(name=name, type="bytes", required=True))
+            feed.append({"name": node.name, "columns": [name], "type": ELEMENTS.get(node.type, "")})
+            continue
         element = ELEMENTS.get(node.type)
         if element is None:
             raise ModelRefused(f"the input {node.name} is a {node.type}, which no feature row can give")
@@ -70,7 +93,7 @@ def _inputs(
             )
         fields.extend(Field(name=name, type=kind, required=whole) for name in names)
         feed.append({"name": node.name, "columns": names, "type": element})
-    return tuple(fields), feed
+    return tuple(fields), feed, pictures
 
 
 def _choices(session: Any) -> list[str]:

@@ -14,6 +14,7 @@ from mainstay.core.errors import Corrupt, ModelError, NotFound
 from mainstay.core.ports import LoadedModel
 from mainstay.core.records import ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.images import images_of
 from mainstay.models.parity import TOLERANCE
 from mainstay.models.post import post_of
 from mainstay.models.pre import pre_of
@@ -70,6 +71,8 @@ def _hindrance(receipt: Receipt, version: ModelVersion | None) -> str:
         return f"model version {receipt.version} is not in the registry"
     if version.retired_us is not None:
         return f"model version {version.number} is retired"
+    if images_of(version):
+        return f"the receipt holds the digest of {', '.join(images_of(version))}, not the picture"
     if receipt.artifact and receipt.artifact != version.digest:
         return f"version {version.number} has another artifact than the receipt names"
     return ""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from mainstay.core.nouns import ColumnType, Field
 from mainstay.core.verdicts import worst
+from mainstay.serving.blobs import picture_texts
 from mainstay.serving.reply import Answer
 from mainstay.serving.request import KEYS_MOST, ROWS_MOST, BadRequest, Key, Scalar, Together, unknown_field
 from mainstay.serving.tensors import Tensor
@@ -116,7 +117,8 @@ def asked_columns(snap: Snapshot, columns: Mapping[str, list[Any]]) -> Together:
         if len(values) != count:
             sentence = f"`{name[:60]}` has {len(values)} rows, the first column has {count}"
             raise BadRequest(sentence, where=name[:60])
-    known = kinds(snap)
+    known, pictures = kinds(snap), snap.plan.images if snap.plan else {}
+    columns = {name: picture_texts(values) if name in pictures else values for name, values in columns.items()}
     plain = {name: [_in(one, name, known.get(name)) for one in values] for name, values in columns.items()}
     return _by_key(snap, plain) or Together(rows=_bounded(_rows(plain), ROWS_MOST), where="row")
 

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from mainstay.core.keys import parted_key, stamp_text
-from mainstay.core.nouns import ColumnType, Field, Signature
+from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
+from mainstay.serving import blobs
 from mainstay.serving.bounds import bound_of
 from mainstay.serving.request import BadRequest, came, unknown_field, whole
 
@@ -23,7 +24,7 @@ _KEY_VALUES: dict[ColumnType, Callable[[str], Any]] = {
     "integer": int, "number": float, "boolean": lambda text: text == "true",
 }  # fmt: skip
 """How a model is given a key's text; every other type is the text."""
-_AS_THEY_ARE: dict[ColumnType, type] = {"number": float, "boolean": bool, "string": str, "json": str, "bytes": str}
+_AS_THEY_ARE: dict[ColumnType, type] = {"number": float, "boolean": bool, "string": str, "json": str}
 _values = msgspec.json.Decoder(list[Any])
 
 
@@ -35,6 +36,7 @@ class InputPlan:
         columns: The feature set's columns in SQL order.
         request_inputs: What the file lets a caller send beside the key.
         keys: The key columns, which a model may take as inputs too.
+        images: Inputs that are pictures.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class InputPlan:
         columns: Sequence[tuple[str, ColumnType]],
         request_inputs: Sequence[Field] = (),
         keys: Sequence[Field] = (),
+        images: Mapping[str, ImageInput] | None = None,
     ) -> None:
+        self.images = images or {}
         self.names = tuple(field.name for field in signature.inputs)
         self.request = {field.name: field for field in request_inputs}
         self._bounds = {name: bound for name, field in self.request.items() if (bound := bound_of(field)) is not None}
@@ -123,7 +127,7 @@ class InputPlan:
         for name in given:
             if name not in self.request:
                 raise unknown_field(name, self.request, "inputs.")
-        checked = {name: typed(value, self.request[name], f"inputs.{name}") for name, value in given.items()}
+        checked = {name: self._typed(value, self.request[name], f"inputs.{name}") for name, value in given.items()}
         for name, bound in self._bounds.items():
             if name in checked:
                 bound(checked[name], f"inputs.{name}")
@@ -143,7 +147,7 @@ class InputPlan:
             field = self.fields.get(name)
             if field is None:
                 raise unknown_field(name, self.fields, f"{where}.")
-            fitted[name] = typed(value, field, f"{where}.{name}")
+            fitted[name] = self._typed(value, field, f"{where}.{name}")
         for name, bound in self._bounds.items():
             if name in fitted:
                 bound(fitted[name], f"{where}.{name}")
@@ -157,6 +161,18 @@ class InputPlan:
             wanted = WANTED[self.fields[absent].type]
             raise BadRequest(f"`{where}.{absent}`: wanted {wanted}, found null", where=f"{where}.{absent}")
         return laid_out
+
+    def _typed(self, value: Any, field: Field, where: str) -> Any:
+        fitted = typed(value, field, where)
+        if field.type == "bytes" and fitted is not None:
+            blobs.check(fitted, self.images.get(field.name), where)
+        return fitted
+
+    def recorded(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The model's inputs as a receipt holds them."""
+        if self.images:
+            return blobs.recorded(self.images, self.names, values)
+        return dict(zip(self.names, values, strict=True))
 
 
 def _expected(field: Field) -> str:

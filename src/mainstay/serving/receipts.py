@@ -12,6 +12,7 @@ import msgspec
 
 from mainstay.core.records import Receipt, ReceiptOutcome
 from mainstay.serving import judge as judging
+from mainstay.serving.blobs import recorded
 from mainstay.serving.judge import Terms
 from mainstay.serving.judge_views import view_facts
 from mainstay.serving.view import Snapshot
@@ -80,7 +81,7 @@ def receipt_of(given: str, snap: Snapshot, work: Work, call: Call, latency_us: i
         reason=judged.reason,
         verdict=judged.verdict,
         sentence=judged.sentence,
-        inputs=dict(zip(plan.names, work.inputs, strict=True)) if plan and work.inputs is not None else None,
+        inputs=plan.recorded(work.inputs) if plan and work.inputs is not None else None,
         fed=_fed(snap, work),
         imputed=work.fed.imputed if work.fed else {},
         filled=filled_of(row),
@@ -124,7 +125,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             judged.verdict,
             judged.reason,
             judged.sentence,
-            dict(zip(plan.names, work.inputs, strict=True)),
+            plan.recorded(work.inputs),
             row.plan,
             _positions.decode(row.positions),
             judged.as_of_us,
@@ -151,7 +152,9 @@ def _raw(snap: Snapshot, work: Work) -> dict[str, Any] | None:
 
 
 def _fed(snap: Snapshot, work: Work) -> dict[str, Any] | None:
-    return None if work.fed is None else dict(zip(snap.fed, work.fed.row, strict=True))
+    if work.fed is None:
+        return None
+    return recorded(snap.plan.images if snap.plan else {}, snap.fed, work.fed.row)
 
 
 def _facts(snap: Snapshot, work: Work) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mainstay.core.records import (
     FeatureSetState,
     ModelVersion,
 )
+from mainstay.models.images import images_of
 from mainstay.models.post import Post, post_of
 from mainstay.models.pre import Pre, pre_of
 from mainstay.serving import judge
@@ -289,7 +290,9 @@ class WorkerView:
         signature = None
         if version is not None:
             signature = version.signature
-            plan = InputPlan(signature, given_by.columns, integration.model.request_inputs, given_by.keys)
+            plan = InputPlan(
+                signature, given_by.columns, integration.model.request_inputs, given_by.keys, images_of(version)
+            )
         outputs = signature.outputs if signature else ()
         given = version.given.outputs if version else ()
         quick = model is not None and not model.capabilities.blocking and several is None

@@ -11,7 +11,7 @@ from mainstay.core import nouns
 from mainstay.core.keys import key_names
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
-from mainstay.spec import currency, durations, map_files, shape, shape_steps, wider
+from mainstay.spec import currency, durations, map_files, shape, shape_image, shape_steps, wider
 from mainstay.spec.crosschecks import is_path, sql_path
 
 MATCHED_MOST = 1_000
@@ -296,12 +296,19 @@ def _model(part: shape.ModelPart) -> nouns.ModelConfig:
         also=tuple(part.views[1:]),
         inline=_inline(part),
         request_inputs=tuple(_request_input(name, each) for name, each in inputs),
+        images={name: _image(each.image) for name, each in inputs if each.image is not None},
         timeout_us=part.timeout,
         queue_us=part.queue,
         batching=part.batching,
         pre=tuple(step for each in part.pre for step in _pre(each)),
         post=tuple(_post(step) for step in part.post),
     )
+
+
+def _image(part: shape_image.ImagePart) -> nouns.ImageInput:
+    said = part.model_dump()
+    width, height = said.pop("size")
+    return msgspec.convert({"width": width, "height": height, **said}, nouns.ImageInput)
 
 
 def _pre(step: shape_steps.PreStepPart) -> Iterator[nouns.PreStep]:

@@ -17,6 +17,7 @@ from mainstay.spec.column_faults import cross_check_columns, cross_check_fill, c
 from mainstay.spec.currency import cross_check_currency
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.http_faults import cross_check_http
+from mainstay.spec.image_faults import cross_check_images
 from mainstay.spec.key_faults import cross_check_key, cross_check_mapping
 from mainstay.spec.map_files import cross_check_map_files
 from mainstay.spec.plain import fits, key_of, mapping, sequence, text, type_of
@@ -156,6 +157,7 @@ def _model(model: dict[str, Any], features: dict[str, Any], faults: Faults) -> N
     for kind in kinds[1:]:
         faults.at(("model", kind), "one model", f"a {' and a '.join(kinds)}", "delete one of them", key=True)
     cross_check_http(("model", "http"), model, faults)
+    cross_check_images(("model", "request_inputs"), mapping(model.get("request_inputs")), faults)
     cross_check_pre(("model", "pre"), sequence(model.get("pre")), model, faults)
     cross_check_post(("model", "post"), sequence(model.get("post")), faults)
     cross_check_requests(("model", "request_inputs"), mapping(model.get("request_inputs")), faults)

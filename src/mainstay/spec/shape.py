@@ -15,6 +15,7 @@ from mainstay.core.verdicts import OnFail
 from mainstay.spec.drift_shape import SchemaDriftPart
 from mainstay.spec.part import Part
 from mainstay.spec.shape_http import HttpPart
+from mainstay.spec.shape_image import ImagePart
 from mainstay.spec.shape_steps import PostStepPart, PreStepPart
 from mainstay.spec.values import (
     Country,
@@ -353,6 +354,7 @@ class RequestInput(FieldPart):
     length: LengthPart | None = Field(default=None, description="How long the text may be.", examples=["{max: 40}"])
     pattern: Regex | None = Field(default=None, description="The whole text must match.")
     example: Scalar | None = Field(default=None, description="A value that fits, for documents.")
+    image: ImagePart | None = Field(default=None, description="It is a picture, and how it is decoded.")
 
 
 class ModelPart(Part):

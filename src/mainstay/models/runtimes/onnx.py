@@ -4,6 +4,7 @@ Options, all of which `model add` fills in; a plain graph needs none but `output
 
     inputs       [{"name": tensor, "columns": [signature inputs], "type": string|float|double|int64|bool}]
     outputs      [{"name": signature output, "tensor": graph output, "column": index or None}], in signature order
+    images       {signature input: how its pictures are decoded, the fields of core.nouns.ImageInput}
     null_string  what stands for a null in a string tensor (default "")
     required     inputs whose null the original refuses, so that this one must not answer either
     closed       inputs whose unknown categories the original refuses
@@ -14,7 +15,7 @@ Null numbers become NaN; integer and boolean tensors have no room for a null, so
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from mainstay.core.errors import ModelRefused, ModelTimeout
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row, RuntimeCapabilities
 from mainstay.models.inputs import check_rows, columns_of, required_of, wrong_type
+from mainstay.models.runtimes.onnx_images import pictures_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +46,7 @@ _AS_IS: dict[str, frozenset[type]] = {
     "int32": frozenset({int}),
     "bool": frozenset({bool}),
 }
+_DECODED_AT_ONCE = 4
 _NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 
 
@@ -97,8 +100,6 @@ class _Tensor:
 
 
 class _Onnx:
-    capabilities = RuntimeCapabilities(blocking=False)
-
     def __init__(
         self, session: Any, signature: Signature, options: Mapping[str, Any], build: str, clock: Clock
     ) -> None:
@@ -110,7 +111,11 @@ class _Onnx:
         self._required = required_of(signature, options.get("required", ()))
         self._null_string = str(options.get("null_string", ""))
         self._closed = _closed(signature, options.get("closed", ()))
-        self._tensors = tuple(_tensors(session, signature, options))
+        self._pictures = pictures_of(session, signature, options)
+        # Decoding takes milliseconds, and so do the graphs that eat pictures.
+        self.capabilities = RuntimeCapabilities(blocking=bool(self._pictures), at_once=_DECODED_AT_ONCE)
+        self._alone = any(one.alone for one in self._pictures)
+        self._tensors = tuple(_tensors(session, signature, options, {one.name for one in self._pictures}))
         self._fetch, self._pick = _outputs(session, signature, options)
         self._local = threading.local()
         self._one_row = [
@@ -132,7 +137,11 @@ class _Onnx:
             return []
         if deadline_us is not None and self._clock.monotonic_us() > deadline_us:
             raise ModelTimeout("the deadline had passed before the model was asked")
+        if self._alone and len(rows) > 1:
+            return [self.predict([row], deadline_us=deadline_us)[0] for row in rows]
         feed = self._feed_one(rows[0]) if len(rows) == 1 else self._feed_many(rows)
+        if self._pictures:
+            feed = {**feed, **{one.name: one.batch(rows, self._signature) for one in self._pictures}}
         try:
             results = session.run(self._fetch, feed)
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
@@ -210,9 +219,11 @@ def _closed(signature: Signature, names: Sequence[str]) -> tuple[tuple[int, str,
     )
 
 
-def _tensors(session: Any, signature: Signature, options: Mapping[str, Any]) -> list[_Tensor]:
+def _tensors(
+    session: Any, signature: Signature, options: Mapping[str, Any], pictures: Collection[str] = ()
+) -> list[_Tensor]:
     """Which signature input feeds which tensor: as the options say, else by name, else one matrix for all."""
-    graph = {node.name: node for node in session.get_inputs()}
+    graph = {node.name: node for node in session.get_inputs() if node.name not in pictures}
     places = {field.name: place for place, field in enumerate(signature.inputs)}
     plan = options.get("inputs")
     if plan is None and set(graph) <= set(places):
@@ -228,6 +239,8 @@ def _tensors(session: Any, signature: Signature, options: Mapping[str, Any]) -> 
     made = []
     for entry in plan:
         name, columns = entry["name"], tuple(entry["columns"])
+        if name in pictures:
+            continue
         node = graph.get(name)
         if node is None or any(column not in places for column in columns):
             raise ModelRefused(f"the options feed {name}, which the graph or the signature does not have")
