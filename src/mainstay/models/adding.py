@@ -60,7 +60,7 @@ def draft(
     )
     if examined.runtime != "python":
         return _native(Draft(version=version, told=tuple(told)), file, examined, rows, clock)
-    if not allow_conversion:
+    if not allow_conversion or examined.options.get("format") == "torch":
         return Draft(version=_probed(file, examined, version, rows, clock), told=tuple(told))
     made = convert(file, examined, rows, home=home, clock=clock)
     told.append(made.reason)

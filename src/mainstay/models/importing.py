@@ -28,6 +28,7 @@ FORMATS = {
     ".pkl": "pickle",
     ".pickle": "pickle",
     ".skops": "skops",
+    ".pt2": "torch",
     ".json": "xgboost",
     ".ubj": "xgboost",
     ".txt": "lightgbm",

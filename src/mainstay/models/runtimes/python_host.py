@@ -44,6 +44,7 @@ HEAD = struct.Struct(">II")
 MOST_HEADER = 64 << 20
 MOST_BODY = 1 << 30
 LIBRARIES = (
+    "torch",
     "scikit-learn",
     "numpy",
     "scipy",
@@ -212,6 +213,8 @@ def unpack(data: bytes, config: dict[str, Any]) -> Any:
         return skops.io.loads(data, trusted=list(config.get("trusted", ())))
     if config["format"] in ("class", "mlflow"):
         return beside("python_folder").opened(data, config["folder"], config["format"])
+    if config["format"] == "torch":
+        return beside("python_torch").opened(data)
     if config["format"] == "joblib":
         import joblib
 
@@ -236,6 +239,8 @@ def rebuild(table: Any, frame: dict[str, Any]) -> Any:
 
         arrays = [table.column(spec["name"]).to_numpy() for spec in columns]
         return numpy.column_stack(arrays) if arrays else numpy.empty((table.num_rows, 0))
+    if frame["container"] == "columns":
+        return {spec["name"]: table.column(spec["name"]).to_numpy() for spec in columns}
     import pandas
 
     data = {spec["name"]: series(table.column(spec["name"]), spec, pandas) for spec in columns}

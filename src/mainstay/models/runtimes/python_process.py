@@ -36,7 +36,7 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     python: str
     """The lab's interpreter, as given: resolving a virtual environment's link would lose the environment."""
-    format: Literal["joblib", "pickle", "skops", "class", "mlflow"]
+    format: Literal["joblib", "pickle", "skops", "torch", "class", "mlflow"]
     trusted: tuple[str, ...] = ()
     side: str = ""
     """Folder with what the lab's environment lacks; last on sys.path."""
