@@ -158,7 +158,7 @@ def test_the_same_commands_speak_to_people(world: Shop, capsys: Capsys) -> None:
         ("why", receipt), ("receipt", "show", receipt), ("receipt", "verify", receipt), ("quarantine", "list"),
         ("quarantine", "show", row), ("quarantine", "replay"), ("batch", "list"),
         ("batch", "show", "customers/2"), ("model", "list"), ("model", "show", "1"), ("model", "use", "1"),
-        ("key", "create", "crm", "--days", "3"), ("key", "list"), ("schema",),
+        ("key", "create", "crm", "--days", "3"), ("key", "list"), ("callers",), ("schema",),
         ("quarantine", "discard", row, "--reason", "a test"),
         ("erase", "--key", "person-0002", "--reason", "asked", "--yes"),
     ):  # fmt: skip
@@ -186,6 +186,17 @@ def test_a_blocked_batch_is_released_or_discarded_with_a_reason(world: Shop, cap
     assert told(capsys, "run")[0] == 1
     code, said = told(capsys, "batch", "discard", "customers/3", "--reason", "not ours")
     assert (code, said.strip()) == (0, "customers/3 is discarded")
+
+
+def test_callers_says_what_the_applied_file_says_of_the_api(world: Shop, capsys: Capsys) -> None:
+    going = "retired: {on: 2026-12-01, sunset: 2027-03-01, successor: /v1/churn-2/predict}\n"
+    world.file.write_text(going + world.file.read_text())
+    document(capsys, "apply", "--yes")
+    code, said = told(capsys, "callers")
+    assert code == 0
+    assert "nobody called yet" in said
+    assert "retired from 2026-12-01 on, and ends on 2027-03-01; next: /v1/churn-2/predict" in said
+    assert document(capsys, "callers", "--since", "30", code=3)["error"]["mend"]
 
 
 def test_whoever_owns_the_integration_is_named_on_time_out(world: Shop, capsys: Capsys) -> None:
@@ -235,6 +246,11 @@ def test_up_answers_over_http_takes_requests_and_ends_on_sigterm(world: Shop, ca
     drain.join()
     process.stderr.close()
     assert code == 0
+    (called,) = document(capsys, "callers", "--since", "1h")["callers"]
+    assert (called["caller"], called["api"], called["door"], called["model_version"]) == ("crm", 1, "v1", 1)
+    assert called["requests"] >= 1
+    assert document(capsys, "callers", "--api", "2") == {"callers": [], "retired": None}
+    assert "api 1" in told(capsys, "callers")[1]
     held = [path for path in world.home.rglob("*") if path.is_file() and b"person-0001" in path.read_bytes()]
     assert held == []
 

@@ -498,6 +498,20 @@ FAULTS = [
         "matches `pattern`",
         "pattern",
     ),
+    (
+        "integration: churn",
+        "retired: {on: 2026-12-01, sunset: 2026-11-30, successor: /v1/x}\nintegration: churn",
+        "retired.sunset",
+        "a day not before `on`, 2026-12-01",
+        "a later day",
+    ),
+    (
+        "integration: churn",
+        "retired: {on: 2026-12-01, successor: churn two}\nintegration: churn",
+        "retired.successor",
+        "an address",
+        "write it whole",
+    ),
     ("  timeout: 500ms", "  rule: {x: a + b}", "model.rule", "one model", "delete one"),
     (
         "  timeout: 500ms",

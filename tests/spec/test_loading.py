@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mainstay import spec
-from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
+from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, iso
 from mainstay.core.errors import FileError
 from mainstay.core.nouns import Cleaning, Deletes, Fallback, Limits
 from mainstay.spec import map_files
@@ -285,3 +285,15 @@ def test_limits_of_request_inputs_arrive() -> None:
     wide = 'discount: {type: string, values: [a, b], length: {min: 1}, pattern: "[a-z]+", example: b}'
     (field,) = load(SAMPLE.replace("discount: {type: number, required: true}", wide)).model.request_inputs
     assert field.limits == Limits(values=("a", "b"), shortest=1, longest=1_000, pattern="[a-z]+", example="b")
+
+
+def test_a_retirement_arrives_as_midnights_of_utc() -> None:
+    said = "retired: {on: 2026-12-01, sunset: 2027-03-01, successor: 'https://api.example.com/v1/churn-2'}\n"
+    found = load(said + SAMPLE).retired
+    assert found is not None
+    assert (iso(found.on_us), found.successor, found.link) == (
+        "2026-12-01T00:00:00.000000Z", "https://api.example.com/v1/churn-2", ""
+    )  # fmt: skip
+    assert found.sunset_us is not None
+    assert iso(found.sunset_us) == "2027-03-01T00:00:00.000000Z"
+    assert load().retired is None

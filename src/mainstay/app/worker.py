@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mainstay.app.model_secrets import secrets_of
 from mainstay.app.place import read_applied
 from mainstay.app.stores import home_at, open_journal, open_online, open_repeats, open_state, ships_journal
 from mainstay.core.clock import SECOND, Clock
+from mainstay.core.errors import StoreError
 from mainstay.core.ids import keyed_hash
 from mainstay.core.ports import Journal, State
 from mainstay.core.records import DiskSample, Seal
@@ -21,6 +23,7 @@ from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.meter import Meter
+from mainstay.serving.tally import Tally
 from mainstay.serving.view import BLIND_US, WorkerView
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.home import Home
@@ -115,12 +118,10 @@ def open_worker(
         waits=ships_journal(home),
         repeats=lambda: open_repeats(home),
     )
-
-    def look() -> None:
-        sealer.look()
-        disk.look()
-
-    return Worker(desk, lambda: _close(journal, online.close, state.close, key_state.close), durability, look)
+    tally = desk.answering.tally
+    looks = (sealer.look, disk.look, lambda: tally.look(state))
+    closes = (lambda: _left(tally, state), online.close, state.close, key_state.close)
+    return Worker(desk, lambda: _close(journal, *closes), durability, lambda: _each(looks))
 
 
 def _view(home: Home, state: State, ring: KeyRing, clock: Clock, env: Mapping[str, str]) -> WorkerView:
@@ -188,6 +189,16 @@ def _history_of(home: Home, journal: Journal) -> Archive:
 
     history = DeltaHistory(home.history)
     return lambda name: read_receipt(name, journal, history)
+
+
+def _left(tally: Tally, state: State) -> None:
+    with suppress(StoreError):  # whoever called in the last seconds is not counted
+        tally.flush(state)
+
+
+def _each(acts: Iterable[Callable[[], None]]) -> None:
+    for act in acts:
+        act()
 
 
 def _close(journal: Journal, *others: Callable[[], None]) -> None:

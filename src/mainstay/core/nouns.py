@@ -441,6 +441,19 @@ class Cors(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: none; browsers then keep answers from every page that is not of the API's own address."""
 
 
+class Retired(msgspec.Struct, frozen=True, kw_only=True):
+    """The API version of the file goes."""
+
+    on_us: int
+    """From when on nothing new should be built on it."""
+    sunset_us: int | None = None
+    """From when on it answers no more; never before `on_us`."""
+    successor: str
+    """Where the next version answers: a URL or a path."""
+    link: str = ""
+    """A page about it."""
+
+
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """One use case: the whole of one mainstay.yaml."""
 
@@ -456,6 +469,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings = Settings()
     card: Card = Card()
     cors: Cors = Cors()
+    retired: Retired | None = None
     digest: str = ""
     """Over the file's text and every file it names, before secrets are resolved."""
     folder: str = ""

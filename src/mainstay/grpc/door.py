@@ -24,6 +24,7 @@ from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault, fault_of, unforeseen
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
+from mainstay.serving.retirement import told as told_of
 from mainstay.serving.work import Call
 
 OIP = "inference.GRPCInferenceService"
@@ -134,6 +135,7 @@ class GrpcDoor:
         """The call, whose failures become gRPC statuses."""
 
         async def call(request: Any, context: Any) -> Any:
+            context.set_trailing_metadata(self._going())
             try:
                 return await act(request, context)
             except MainstayError as error:
@@ -149,8 +151,15 @@ class GrpcDoor:
 
         return call
 
-    @staticmethod
-    async def _refuse(context: Any, fault: Fault, metadata: Metadata = ()) -> None:
+    def _going(self) -> Metadata:
+        """What is told beside each answer where the API version is retired."""
+        snap = self._desk.view.now
+        return () if snap is None or snap.integration.retired is None else told_of(snap.integration.retired)
+
+    async def _refuse(self, context: Any, fault: Fault, metadata: Metadata = ()) -> None:
+        metadata = (*metadata, *self._going())
+        if fault.successor:
+            metadata = (*metadata, ("mainstay-successor", fault.successor))
         text = "; ".join(part for part in (fault.detail, fault.mend) if part)
         if fault.retry_after is not None:
             metadata = (*metadata, ("retry-after", str(fault.retry_after)))
@@ -198,6 +207,7 @@ class GrpcDoor:
     async def _stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Each request of a stream is answered in turn; one that fails is told in its place and ends nothing."""
         told = kind("ModelStreamInferResponse")
+        context.set_trailing_metadata(self._going())
         async for request in requests:
             try:
                 reply = await self._answered(request, context)
@@ -216,7 +226,8 @@ class GrpcDoor:
         left_s = context.time_remaining()
         deadline_us = None if left_s is None else began_us + int(left_s * SECOND)
         request_id = f"{self._boot}-{next(self._numbers):x}"
-        call = Call(_caller(desk, context.invocation_metadata()), request_id, began_us, deadline_us=deadline_us)
+        caller = _caller(desk, context.invocation_metadata())
+        call = Call(caller, request_id, began_us, deadline_us=deadline_us, door="grpc")
         status, reason = 500, ""
         try:
             snap = await addressing.addressed(desk, request.model_name, request.model_version)

@@ -16,7 +16,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from mainstay.core.errors import NotFound
-from mainstay.http import problems
+from mainstay.http import problems, retiring
 from mainstay.http.body import Gone, read_body
 from mainstay.http.front import REQUEST, respond
 from mainstay.http.problems import PROBLEM, Told, problem_of
@@ -95,7 +95,8 @@ class CardDoor:
         if answer.status == 401:
             opened += (_CHALLENGE,)
         if kind is not _SCRIPT:
-            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *opened))
+            going = retiring.lines(self._desk.view.now)
+            answer = msgspec.structs.replace(answer, headers=(*answer.headers, *opened, *going))
         if self._desk.draining:
             answer = msgspec.structs.replace(answer, headers=(*answer.headers, (b"connection", b"close")))
         self._desk.meter.request("card", answer.status)
@@ -144,7 +145,7 @@ class CardDoor:
         desk = self._desk
         if snap.version is None:
             raise NotReady("no model version answers yet")
-        call = Call(grant.caller, f"{grant.id}.{call.request}", call.began_us)
+        call = Call(grant.caller, f"{grant.id}.{call.request}", call.began_us, door="card")
         asked = PredictRequest(key=grant.key, inputs=grant.inputs)
         reply = await desk.answering.predict(snap, asked, call)
         reason = reply.reason if isinstance(reply, Refusal) else ""

@@ -13,7 +13,7 @@ from mainstay.serving.view import Snapshot
 
 Lines = tuple[tuple[bytes, bytes], ...]
 
-_EXPOSED = b"retry-after, x-request-id, ratelimit, ratelimit-policy, idempotent-replayed"
+_EXPOSED = b"retry-after, x-request-id, ratelimit, ratelimit-policy, idempotent-replayed, deprecation, sunset, link"
 _PREFLIGHT: Lines = (
     (b"access-control-allow-methods", b"GET, POST"),
     (

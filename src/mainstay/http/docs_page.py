@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from html import escape
 
-from mainstay.core.nouns import Field
+from mainstay.core.nouns import Field, Retired
 from mainstay.http import openapi, openapi_fields
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.request import Key
+from mainstay.serving.retirement import sentence
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5d6b7e; --line: #dfe4ea; --paper: #fff; --tint: #f5f7f9;
@@ -31,7 +32,7 @@ th, td { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); ve
 """
 
 
-def page(contract: ApiContract, examples: openapi.Examples, base: str) -> str:
+def page(contract: ApiContract, examples: openapi.Examples, base: str, retired: Retired | None = None) -> str:
     """The page. `base` is the address under which the caller reached us."""
     name = contract.integration
     predict = f"/v1/{name}/predict"
@@ -40,6 +41,7 @@ def page(contract: ApiContract, examples: openapi.Examples, base: str) -> str:
     parts = [
         f"<h1>{escape(name)}</h1>",
         f'<p class=soft>API contract {contract.api}. Also as <a href="/openapi.json">OpenAPI</a>.</p>',
+        *_retired(retired),
         "<p>Every request carries an API key. Put it where your shell finds it:</p>",
         _code("export MAINSTAY_KEY=msk_..."),
         _route("POST", predict, "An answer for a key, for up to 1,000 keys, or for rows of your own."),
@@ -62,6 +64,13 @@ def page(contract: ApiContract, examples: openapi.Examples, base: str) -> str:
         f'content="width=device-width, initial-scale=1"><title>{escape(name)}: API</title><style>{_STYLE}</style>'
         f"<main>{''.join(parts)}</main></html>"
     )
+
+
+def _retired(retired: Retired | None) -> list[str]:
+    if retired is None:
+        return []
+    more = f' <a href="{escape(retired.link)}">Why, and how to go on</a>.' if retired.link else ""
+    return [f"<p id=retired><strong>{escape(sentence(retired))}.</strong>{more}</p>"]
 
 
 def _feedback(name: str, base: str, key: Key) -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainstay.core.records import ApiKey
-from mainstay.http import auth, cors, limits, problems
+from mainstay.http import auth, cors, limits, problems, retiring
 from mainstay.http.body import Body, Gone, read_body, while_there
 from mainstay.http.naming import Naming
 from mainstay.http.once import asks, once
@@ -49,6 +49,8 @@ _encode = msgspec.json.Encoder().encode
 class Family(NamedTuple):
     """A protocol other than our own: which paths are its, what answers them, and how its clients read an error."""
 
+    name: str
+    """As `mainstay callers` has it."""
     speaks: Callable[[str], bool]
     door: Callable[[Scope, Receive, Call], Awaitable[Told | Refusal]]
     dressed: Callable[[Told], Told]
@@ -140,6 +142,9 @@ class Front:
                 await respond(send, limits.refused(taken, request), request)
                 return
             send = limits.telling(send, taken)
+        going = retiring.lines(self._desk.view.now)
+        if going:
+            send = retiring.telling(send, going)
         scope[CALLER] = caller
         scope[REQUEST] = request
         scope[NAMED] = named
@@ -223,7 +228,7 @@ class Front:
             if taken is not None and not taken.allowed:
                 reply: Told | Refusal = family.dressed(limits.refused(taken, request))
             else:
-                call = Call(caller.id, request, began_us, named.trace, named.deadline_us(began_us))
+                call = Call(caller.id, request, began_us, named.trace, named.deadline_us(began_us), family.name)
                 reply = await self._by(family, scope, receive, call)
         except Gone:
             return
@@ -234,6 +239,7 @@ class Front:
             reply = family.dressed(problems.refused(reply, request))
         desk.meter.predicted(reply.status, desk.clock.monotonic_us() - began_us, reason=reason)
         more = () if taken is None or not taken.allowed else limits.lines(taken)
+        more += retiring.lines(desk.view.now)
         closing = (_CLOSE,) if desk.draining else ()
         told = msgspec.structs.replace(reply, headers=(*reply.headers, *more, *closing))
         await respond(send, told, request, kind=None)

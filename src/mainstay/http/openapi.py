@@ -8,13 +8,14 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core.nouns import Field
+from mainstay.core.nouns import Field, Retired
 from mainstay.http import openapi_card, openapi_fields
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.feedback import TEXT_MOST
 from mainstay.serving.idempotency import NAME_PATTERN
 from mainstay.serving.request import KEYS_MOST, ROWS_MOST, Key
+from mainstay.serving.retirement import sentence
 
 Schema = dict[str, Any]
 
@@ -36,7 +37,9 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
     output: dict[str, Any] = {}
 
 
-def document(contract: ApiContract, examples: Examples, rows: Sequence[Field] = ()) -> Schema:
+def document(
+    contract: ApiContract, examples: Examples, rows: Sequence[Field] = (), retired: Retired | None = None
+) -> Schema:
     """The whole OpenAPI document of an integration. `rows`: what rows carry, as the answering version takes it."""
     name = contract.integration
     rows = rows or (*contract.columns, *contract.inputs)
@@ -54,9 +57,13 @@ def document(contract: ApiContract, examples: Examples, rows: Sequence[Field] = 
         "/openapi.json": {"get": _get("openapi", "This document", "application/json")},
         "/docs": {"get": _get("docs", "This document as a page", "text/html")},
     }
+    info = {"title": f"{name}: predictions", "version": str(contract.api)}
+    if retired is not None:
+        info["description"] = sentence(retired)
+        paths = {path: {act: {**one, "deprecated": True} for act, one in at.items()} for path, at in paths.items()}
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"{name}: predictions", "version": str(contract.api)},
+        "info": info,
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"header": []}],
         "paths": paths,
@@ -159,7 +166,7 @@ _STATUSES = {
     "404": TITLES["on_missing"],
     "408": "The body did not arrive in time",
     "409": "The row is held or carries a warning that the file refuses; the first request of this name still runs",
-    "410": TITLES["on_deleted"],
+    "410": f"{TITLES['on_deleted']}; this version of the API has ended (`successor`)",
     "413": "The body is larger than 1 MiB",
     "422": "The body does not fit, or the Idempotency-Key names another request",
     "429": "The rate of this API key is used up",
@@ -232,13 +239,14 @@ def _problem() -> Schema:
         "as_of": {"type": ["string", "null"]},
         "age_seconds": {"type": ["number", "null"]},
     }
+    going = {"successor": {"type": "string", "description": "With 410 of an API version that ended: the next one"}}
     rated = {
         "violated-policies": {"type": "array", "items": _TEXT, "description": "With 429: the rate that is used up"}
     }
     return {
         "type": "object",
         "required": ["type", "title", "status", "detail"],
-        "properties": {**words, **more, **judged, **rated},
+        "properties": {**words, **more, **judged, **rated, **going},
     }
 
 

@@ -21,6 +21,7 @@ TITLES: dict[str, str] = {
     "on_held": "The row is held",
     "on_missing": "No row with this key",
     "on_deleted": "The row was deleted",
+    "api_retired": "This version of the API has ended",
     "on_stale": "The data is older than promised",
     "on_error": "The model did not answer",
     "no_receipt": "No receipt can be written",
@@ -64,6 +65,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     verdict: str = ""
     as_of: str | None = None
     age_seconds: float | None = None
+    successor: str = ""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ def refused(refusal: Refusal, request: str) -> Told:
 def failed(error: MainstayError, request: str) -> Told:
     """Any of our errors."""
     fault = fault_of(error)
-    more = {"mend": fault.mend, "where": fault.where, "request": request}
+    more = {"mend": fault.mend, "where": fault.where, "request": request, "successor": fault.successor}
     return told(fault.code, fault.status, fault.detail, retry_after=fault.retry_after, **more)
 
 

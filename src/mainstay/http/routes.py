@@ -26,6 +26,7 @@ from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
 from mainstay.serving.pairs import an_example
 from mainstay.serving.request import CardTokenRequest, Key, read_card_token, read_decision, read_outcome
+from mainstay.serving.retirement import still_open
 from mainstay.serving.view import Snapshot
 from mainstay.serving.view_rows import Keyed, key_texts
 
@@ -36,8 +37,8 @@ ROUTE = "mainstay.route"
 def application(desk: Desk, waiting: Any = lambda: 0, most: int = WAITING_MOST) -> ASGIApp:
     """The whole ASGI application of a worker. `waiting` tells how many requests it has begun or queued."""
     families = (
-        Family(lambda path: path == "/v2" or path.startswith("/v2/"), OipDoor(desk), oip.dressed),
-        Family(lambda path: path in invocations.PATHS, InvocationsDoor(desk), invocations.dressed),
+        Family("oip", lambda path: path == "/v2" or path.startswith("/v2/"), OipDoor(desk), oip.dressed),
+        Family("mlflow", lambda path: path in invocations.PATHS, InvocationsDoor(desk), invocations.dressed),
     )
     return Front(desk, _Inner(desk), waiting, most, card=CardDoor(desk), families=families)
 
@@ -122,13 +123,13 @@ class _Inner:
     async def _openapi(self, request: Request) -> Response:
         request.scope[ROUTE] = "openapi"
         snap = self._snapshot()
-        return _json(openapi.document(_contract(snap), self._examples(snap), _rows(snap)))
+        return _json(openapi.document(_contract(snap), self._examples(snap), _rows(snap), snap.integration.retired))
 
     async def _docs(self, request: Request) -> Response:
         request.scope[ROUTE] = "docs"
         snap = self._snapshot()
         base = f"{request.url.scheme}://{request.headers.get('host') or request.url.netloc}"
-        page = docs_page.page(_contract(snap), self._examples(snap), base)
+        page = docs_page.page(_contract(snap), self._examples(snap), base, snap.integration.retired)
         # The page is all in one: no script and nothing from elsewhere may run in it.
         policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
         return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-store"})
@@ -136,6 +137,7 @@ class _Inner:
     def _fits(self, asked: CardTokenRequest) -> None:
         """A card that could only be refused is refused now, to the backend that can mend it. Raises BadRequest."""
         snap = self._snapshot()
+        still_open(snap.integration, self._desk.clock.now_us())
         if snap.key_columns:
             key_texts(asked.key, snap.key_columns, "key")
         if snap.plan is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from mainstay.http import auth, limits, problems
+from mainstay.http import auth, limits, problems, retiring
 from mainstay.http.naming import Naming
 from mainstay.http.problems import Told, problem_of
 from mainstay.serving import keys
@@ -88,6 +88,9 @@ class Turns:
             if not taken.allowed:
                 return False
             answered = _with(limits.lines(taken), answered)
+        going = retiring.lines(desk.view.now)
+        if going:
+            answered = _with(going, answered)
         self._turn.append((asked, Call(caller.id, named.request, began_us, named.trace, deadline_us), answered))
         if len(self._turn) == 1:
             asyncio.get_running_loop().call_soon(self.answer)

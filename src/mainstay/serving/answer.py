@@ -27,6 +27,7 @@ from mainstay.serving.model_queue import Ask, Costs, ModelQueue, Overloaded, Too
 from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
 from mainstay.serving.request import Key, PredictRequest, Scalar, Together
+from mainstay.serving.tally import Tally
 from mainstay.serving.view import Snapshot
 from mainstay.serving.view_rows import as_one, filled_of, key_texts, named, seen_of
 from mainstay.serving.work import Call, Work
@@ -63,6 +64,7 @@ class Answering:
         self._meter = meter
         self._threads: ThreadPoolExecutor | None = None
         self._queues: dict[int, tuple[Snapshot, ModelQueue]] = {}
+        self.tally = Tally(clock)
         self.journal_problem = ""
         """Why the last receipt could not be written; empty while they can."""
 
@@ -93,6 +95,7 @@ class Answering:
         works: list[Work | Exception] = []
         for request, call in asked:
             try:
+                self.tally.let_in(snap, call)
                 if call.deadline_us is not None:
                     self._in_time(call)
                 if request.rows is _UNSET:
@@ -119,6 +122,7 @@ class Answering:
     async def predict(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
         """The same as `predict_now`, leaving the event loop to others while the model works elsewhere."""
         plan, model = _usable(snap)
+        self.tally.let_in(snap, call)
         blocking = model.capabilities.blocking
         if snap.integration.settings.durability == "power" and not blocking:
             # Each receipt waits for the disk; requests that wait in threads share one fdatasync.
@@ -149,6 +153,7 @@ class Answering:
         Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
         """
         plan, model = _usable(snap)
+        self.tally.let_in(snap, call)
         self._in_time(call)
         works = self._laid_out(snap, plan, asked)
         for start in range(0, len(works), CHUNK):

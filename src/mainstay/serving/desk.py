@@ -161,7 +161,9 @@ class Desk:
 
     def tell_of(self, trace: Trace) -> None:
         """Spans for each stage of an answer from now on. For the time before the first request."""
+        tally = self.answering.tally
         self.answering = TracedAnswering(self.online, self._journal, self.clock, self.meter, trace)
+        self.answering.tally = tally
 
     def save(self) -> None:
         """Writes this worker's counters where every worker finds them, and reads what others took of rates."""

@@ -11,6 +11,7 @@ from mainstay.serving.answer import NotReady
 from mainstay.serving.card_tokens import BadToken
 from mainstay.serving.model_queue import Overloaded, TooLate
 from mainstay.serving.request import BadRequest
+from mainstay.serving.retirement import ApiRetired
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
     retry_after: int | None = None
     """Seconds."""
+    successor: str = ""
+    """With 410 of a retired API version: where the next one is."""
 
 
 CODES = {400: "bad_request", 405: "method", 415: "media_type", 501: "not_supported"}
@@ -38,6 +41,10 @@ def fault_of(error: MainstayError) -> Fault:
         case BadToken():
             code = "card_expired" if error.expired else "card_token"
             return Fault(code=code, status=401, detail=error.sentence, mend=error.mend)
+        case ApiRetired():
+            return Fault(
+                code="api_retired", status=410, detail=error.sentence, mend=error.mend, successor=error.successor
+            )
         case NotFound():
             return Fault(code="not_found", status=404, detail=error.sentence, mend=error.mend)
         case Overloaded():

@@ -24,6 +24,8 @@ class Call(msgspec.Struct, frozen=True):
     """The trace id out of the caller's `traceparent`; empty where there is none."""
     deadline_us: int | None = None
     """When the caller waits no longer, on the monotonic clock; None: it has not said."""
+    door: str = "v1"
+    """Through which door it came: `v1`, `card`, `oip`, `mlflow` or `grpc`."""
 
 
 class Work:

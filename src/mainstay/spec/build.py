@@ -11,7 +11,7 @@ from mainstay.core import nouns
 from mainstay.core.keys import key_names
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
-from mainstay.spec import currency, durations, map_files, shape, shape_image, shape_steps, wider
+from mainstay.spec import currency, durations, map_files, retired, shape, shape_image, shape_steps, wider
 from mainstay.spec.crosschecks import is_path, sql_path
 
 MATCHED_MOST = 1_000
@@ -35,6 +35,7 @@ def integration(
         settings=_settings(file),
         card=nouns.Card(origins=tuple(file.card.origins)),
         cors=nouns.Cors(origins=tuple(file.cors.origins)),
+        retired=retired.built(file.retired),
         digest=digest,
         folder=folder,
     )

@@ -26,6 +26,7 @@ from mainstay.spec.pre_faults import cross_check_pre
 from mainstay.spec.profile_files import cross_check_profiles
 from mainstay.spec.reference_faults import cross_check_references
 from mainstay.spec.request_faults import cross_check_requests
+from mainstay.spec.retired import cross_check_retired
 
 _POLICIES = ("on_warn", "on_stale", "on_held", "on_missing", "on_deleted", "on_error")
 
@@ -45,6 +46,7 @@ def cross_check(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) 
         _same_but_case((part,), mapping(tree.get(part)), faults)
     _model(mapping(tree.get("model")), features, faults)
     _answer(tree, faults)
+    cross_check_retired(mapping(tree.get("retired")), faults)
 
 
 def _dataset(path: Path, dataset: dict[str, Any], sources: dict[str, Any], faults: Faults) -> None:

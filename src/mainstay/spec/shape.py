@@ -14,6 +14,7 @@ from mainstay.core.nouns import ColumnType, Policy
 from mainstay.core.verdicts import OnFail
 from mainstay.spec.drift_shape import SchemaDriftPart
 from mainstay.spec.part import Part
+from mainstay.spec.retired import RetiredPart
 from mainstay.spec.shape_http import HttpPart
 from mainstay.spec.shape_image import ImagePart
 from mainstay.spec.shape_steps import PostStepPart, PreStepPart
@@ -473,6 +474,7 @@ class FilePart(Part):
     settings: SettingsPart = SettingsPart()
     card: CardPart = CardPart()
     cors: CorsPart = CorsPart()
+    retired: RetiredPart | None = Field(default=None, description="This version of the API goes.")
     retention: RetentionPart = RetentionPart()
     stores: StoresPart | None = Field(default=None, description="Stores of an integration that machines share.")
 

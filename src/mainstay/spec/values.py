@@ -22,6 +22,7 @@ IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9]) (\S+)")
+_LINK = re.compile(r"(?:https?:/)?/[!#-;=?-\[\]-~]+")
 _ORIGIN = re.compile(r"(https?)://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _FREE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?(%|MB|GB|TB)")
 _BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -217,6 +218,14 @@ def _origin(value: object) -> str:
     return found[0].removesuffix(usual)
 
 
+def _link(value: object) -> str:
+    wanted = "an address, such as https://api.example.com/v1/churn-2/predict or /v1/churn-2/predict"
+    found = _LINK.fullmatch(_text(value, wanted))
+    if found is None:
+        raise fault(wanted, "write it whole, or from its first /, without spaces and quotes")
+    return found[0]
+
+
 def _free_disk(value: object) -> tuple[float | None, int]:
     wanted = "what must stay free: a share such as 5%, or an amount such as 20GB"
     found = _FREE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -325,6 +334,9 @@ Zone = Annotated[str, BeforeValidator(_zone), _schema("string", examples=["Europ
 Hours = Annotated[str, BeforeValidator(_hours), _schema("string", examples=["20:00-06:00 Europe/Berlin"])]
 IsoDate = Annotated[str, BeforeValidator(_iso_date), _schema("string", format="date", examples=["2026-11-01"])]
 Origin = Annotated[str, BeforeValidator(_origin), _schema("string", examples=["https://crm.example.com"])]
+Link = Annotated[
+    str, BeforeValidator(_link), _schema("string", examples=["https://api.example.com/v1/churn-2/predict"])
+]
 Scalar = Annotated[Any, BeforeValidator(_scalar), _schema(["string", "number", "boolean"])]
 Word = Annotated[str, BeforeValidator(_word), _schema(["string", "integer", "boolean"])]
 WordOrNull = Annotated[str | None, BeforeValidator(_word_or_null), _schema(["string", "integer", "boolean", "null"])]
