@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "key": Entry("mainstay.cli.key:app", "Create, list and revoke API keys."),
     "audit": Entry("mainstay.cli.audit:audit", "List who changed what."),
     "audit verify": Entry("mainstay.cli.audit:verify", "Find the first audit record that is not as it was written."),
+    "client": Entry("mainstay.cli.client:app", "Write a typed client of the API, in Python or TypeScript."),
     "callers": Entry("mainstay.cli.callers:callers", "Show who still calls which version, and through which door."),
     "erase": Entry("mainstay.cli.erase:erase", "Erase a person from every store, and verify it."),
     "backup": Entry("mainstay.cli.backup:backup", "Back the whole home up into one file, while it is at work."),
