@@ -171,6 +171,7 @@ _STATUSES = {
     "422": "The body does not fit, or the Idempotency-Key names another request",
     "429": "The rate of this API key is used up",
     "503": "The data is older than promised, the model did not answer, or no receipt can be written",
+    "504": "The answer could not be there in the time of `X-Request-Timeout-Ms`",
 }
 _TEXT: Schema = {"type": "string"}
 _SENT = ("400", "401", "403", "408", "413", "422", "429", "503")
