@@ -79,11 +79,12 @@ def of_calls(model: Ticking) -> int:
 
 def test_rows_are_asked_together_where_that_costs_less_and_does_not_take_long() -> None:
     assert of_calls(Ticking(FakeClock(), row_us=0)) == 32
-    assert of_calls(Ticking(FakeClock(), row_us=100)) == 32, "half price, within 10 ms"
+    assert of_calls(Ticking(FakeClock(), row_us=100)) == 32, "half price, within 5 ms"
+    assert of_calls(Ticking(FakeClock(), row_us=200)) == 16, "and two thirds"
     assert of_calls(Ticking(FakeClock(), row_us=900)) == 1, "nine tenths are in each row"
-    slow = (Cost(rows=1, us=100_000), Cost(rows=4, us=270_000), Cost(rows=16, us=900_000))
+    slow = (Cost(rows=1, us=100_000), Cost(rows=4, us=180_000), Cost(rows=16, us=500_000))
     model = Ticking(FakeClock())
-    assert together(model, [(1.0,)], slow, model.clock) == 4, "a call for 16 takes nine times as long as one for a row"
+    assert together(model, [(1.0,)], slow, model.clock) == 4, "a call for 16 takes five times as long as one for a row"
 
 
 def test_rows_are_never_asked_together_where_that_changes_a_bit() -> None:

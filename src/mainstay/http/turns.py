@@ -23,7 +23,7 @@ from mainstay.serving.request import BadRequest, PredictRequest, read_predict
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
-WAITED_MOST_US = 50_000
+WAITED_MOST_US = 25_000
 """How long a plain predict request may wait for those of the same turn of the event loop before it."""
 TOGETHER = 32
 """Plain predict requests that go through the stages together, so that the first need not wait for all."""

@@ -27,9 +27,9 @@ _PATIENCE_US = 60 * SECOND
 _TOGETHER_MOST = 32
 _PAYS = 0.7
 """Above this share of what a row costs alone, asking together is not worth the wait."""
-_AS_LONG = 4
+_AS_LONG = 2
 """How much longer than one row a call for several may take; or TOGETHER_US, if that is longer."""
-_TOGETHER_US = SECOND // 100
+_TOGETHER_US = SECOND // 200
 
 
 def curve(model: LoadedModel, rows: Sequence[Row], clock: Clock) -> tuple[Cost, ...]:

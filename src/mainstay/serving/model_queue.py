@@ -191,13 +191,13 @@ class ModelQueue:
         """How long may be waited, by estimate. Weighs the request that asks, whether it is taken or not."""
         if self._patience_us is not None:
             return self._patience_us
-        one_us = self._costs.us(1)
-        window_us = max(WINDOW_US, 20 * one_us)
-        each_us = self._costs.us(self._together) / self._together
+        call_us = self._costs.us(self._together)
+        window_us = max(WINDOW_US, 20 * call_us)
+        each_us = call_us / self._together
         self._load *= math.exp((self._load_at_us - now_us) / window_us)
         self._load_at_us = now_us
         self._load += rows * each_us / self._at_once / window_us
-        return max(OVERLOAD_US, one_us) if self._load > 1 else max(BURST_US, 4 * one_us)
+        return max(OVERLOAD_US, call_us) if self._load > 1 else max(BURST_US, 4 * call_us)
 
     def _wait_us(self, caller: str, weight: int, now_us: int) -> int:
         """How long a request of the caller would wait: for calls on their way, and for those whose turn comes before.
