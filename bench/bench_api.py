@@ -15,8 +15,6 @@ import json
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -25,12 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from api import servers, world
+from api import own, servers, world
 from api.servers import Server
 from beside import NotHere
 from load import Target, load
-
-from mainstay.app.supervisor import listen
 
 SERVER_CORE, LOAD_CORE = [0], [1]
 
@@ -45,42 +41,28 @@ class Run(NamedTuple):
     wrong: int
 
 
-def free_port() -> int:
-    with listen("127.0.0.1", 0) as listening:
-        return int(listening.getsockname()[1])
-
-
-def mainstay(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "mainstay", *words], cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"mainstay {' '.join(words)}: {done.stdout[-1000:]}{done.stderr[-2000:]}")
-    return done.stdout
-
-
 def ours(folder: Path, model: str) -> tuple[Server, Server]:
     """`mainstay up` on a copy of the world, asked by key and on rows."""
-    home = folder / f"mainstay-{model}"
-    home.mkdir()
-    for name in ("crm.sqlite", "mainstay.yaml", "model.txt", "hgb.onnx"):
-        shutil.copy(folder / name, home)
-    shutil.copytree(folder / "features", home / "features")
-    mainstay(home, "apply", "--yes")
-    mainstay(home, "run")
     file, output = ("model.txt", "p=predict_proba[1]") if model == "lightgbm" else ("hgb.onnx", "p=probabilities[1]")
-    mainstay(home, "model", "add", file, "--output", f"{output}:probability")
-    mainstay(home, "model", "use", "2")
-    token = json.loads(mainstay(home, "--json", "key", "create", "bench"))["key"]
-    port = free_port()
-    started = servers.start([sys.executable, "-m", "mainstay", "up", "--port", str(port)], home, "up")
-    path = "/v1/churn/predict"
+    one = own.up(folder, f"mainstay-{model}", file, "--output", f"{output}:probability")
     what = "LightGBM" if model == "lightgbm" else "ONNX Runtime"
     return (
-        Server(f"Mainstay by key, {what}", model, port, path, lambda key, _row: {"key": key},
-               lambda said: said["output"]["p"], token, started),
-        Server(f"Mainstay on rows, {what}", model, port, path, lambda _key, row: {"rows": [servers.row_of("", row)]},
-               lambda said: said["results"][0]["output"]["p"], token, started),
+        Server(f"Mainstay by key, {what}", model, one.port, own.PATH, lambda key, _row: {"key": key},
+               lambda said: said["output"]["p"], one.token, one.process),
+        Server(f"Mainstay on rows, {what}", model, one.port, own.PATH,
+               lambda _key, row: {"rows": [servers.row_of("", row)]},
+               lambda said: said["results"][0]["output"]["p"], one.token, one.process),
+    )  # fmt: skip
+
+
+def original(folder: Path, batching: str) -> tuple[Server]:
+    """The scikit-learn model as it was handed over, in its own process, which has the worker's core or another."""
+    words = ["hgb.joblib", "--no-convert", "--example", "example.csv", "--output", "p=predict_proba[1]:probability"]
+    one = own.up(folder, f"original-{batching}", *words, batching=batching)
+    name = f"Mainstay, original, batching {batching}"
+    return (
+        Server(name, "hgb", one.port, own.PATH, lambda key, _row: {"key": key}, lambda said: said["output"]["p"],
+               one.token, one.process, whole=True),
     )  # fmt: skip
 
 
@@ -98,6 +80,8 @@ def settled(server: Server, seconds: float = 90) -> None:
             time.sleep(0.2)
     for one in server.tree():
         with contextlib.suppress(psutil.Error):
+            if server.whole:
+                continue
             one.cpu_affinity(LOAD_CORE if "mainstay.app.loop_process" in one.cmdline() else SERVER_CORE)
 
 
@@ -132,7 +116,7 @@ def measure(server: Server, made: world.World, clients: int, seconds: float) -> 
 def _counted(process: psutil.Process) -> bool:
     """Of ours the worker alone; of every other server all it runs."""
     line = process.cmdline()
-    return "mainstay" not in " ".join(line[:4]) or "mainstay.http.serve" in line
+    return "mainstay" not in " ".join(line[:4]) or "mainstay.http.serve" in line or "python_host" in " ".join(line[:4])
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -161,17 +145,21 @@ def wanted(folder: Path, only: list[str]) -> list[Callable[[], tuple[Server, ...
     makers: dict[str, Callable[[], tuple[Server, ...]]] = {
         "mainstay": lambda: ours(folder, "lightgbm"),
         "mainstay-onnx": lambda: ours(folder, "hgb"),
-        "floor": lambda: (servers.floor(folder, free_port()),),
-        "fastapi": lambda: (servers.fast(folder, free_port(), "lightgbm"), servers.fast(folder, free_port(), "hgb")),
+        "mainstay-original": lambda: (*original(folder, "auto"), *original(folder, "off")),
+        "floor": lambda: (servers.floor(folder, own.free_port()),),
+        "fastapi": lambda: (
+            servers.fast(folder, own.free_port(), "lightgbm"),
+            servers.fast(folder, own.free_port(), "hgb"),
+        ),
         "mlserver": lambda: (
             servers.mlserver(folder, 21_080, workers=0, batch=False),
             servers.mlserver(folder, 21_082, workers=1, batch=False),
             servers.mlserver(folder, 21_084, workers=0, batch=True),
         ),
-        "litserve": lambda: (servers.scripted(folder, free_port(), "litserve", "LitServe"),),
-        "bentoml": lambda: (servers.scripted(folder, free_port(), "bentoml", "BentoML"),),
-        "mlflow": lambda: (servers.scripted(folder, free_port(), "mlflow", "MLflow serve"),),
-        "ray": lambda: (servers.scripted(folder, free_port(), "ray", "Ray Serve"),),
+        "litserve": lambda: (servers.scripted(folder, own.free_port(), "litserve", "LitServe"),),
+        "bentoml": lambda: (servers.scripted(folder, own.free_port(), "bentoml", "BentoML"),),
+        "mlflow": lambda: (servers.scripted(folder, own.free_port(), "mlflow", "MLflow serve"),),
+        "ray": lambda: (servers.scripted(folder, own.free_port(), "ray", "Ray Serve"),),
     }
     unknown = sorted(set(only) - set(makers))
     if unknown:
@@ -191,36 +179,46 @@ def main() -> None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
     if given.small:
         given.rounds, given.seconds, given.only = 1, 1, ["mainstay", "floor"]
-    running: list[Server] = []
     found: dict[tuple[str, int], list[Run]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-api-") as name:
         folder = Path(name)
         made = world.make(folder)
-        try:
-            for make in wanted(folder, given.only):
-                try:
-                    running += make()
-                except NotHere as why:
-                    print(why)
-            for server in running:
-                settled(server)
-                checked(server, made)
-            for server in running:
-                _signal(server, signal.SIGSTOP)
+        with started(folder, given.only, made) as running:
+            allowed = world.alone_us(folder, made)
             for _ in range(given.rounds):
                 for clients in given.clients:
                     for server in running:
                         with awake(server):
                             run = measure(server, made, clients, given.seconds)
                         found.setdefault((server.name, clients), []).append(run)
-        finally:
-            for server in running:
-                _signal(server, signal.SIGCONT)
-                for one in reversed(server.tree()):
-                    with contextlib.suppress(psutil.Error):
-                        one.terminate()
-            psutil.wait_procs([one.process for one in running], 20)
     say(running, given.clients, found)
+    if any(server.whole for server in running):
+        print(f"the original takes {allowed:,.0f} us for a row: its cost allows {1e6 / allowed:,.0f} rows/s one by one")
+
+
+@contextlib.contextmanager
+def started(folder: Path, only: list[str], made: world.World) -> Iterator[list[Server]]:
+    """All that are wanted and to be had; each has answered as the model does, and is stopped. Ended at the end."""
+    running: list[Server] = []
+    try:
+        for make in wanted(folder, only):
+            try:
+                running += make()
+            except NotHere as why:
+                print(why)
+        for server in running:
+            settled(server)
+            checked(server, made)
+        for server in running:
+            _signal(server, signal.SIGSTOP)
+        yield running
+    finally:
+        for server in running:
+            _signal(server, signal.SIGCONT)
+            for one in reversed(server.tree()):
+                with contextlib.suppress(psutil.Error):
+                    one.terminate()
+        psutil.wait_procs([one.process for one in running], 20)
 
 
 def say(running: list[Server], clients: list[int], found: dict[tuple[str, int], list[Run]]) -> None:

@@ -96,7 +96,64 @@ async def _generate(target: Target, clients: int, seconds: float) -> Load:
     return Load(len(took) / seconds, took[len(took) // 2] * 1000, took[len(took) * 99 // 100] * 1000, wrong)
 
 
+class Reply(NamedTuple):
+    at_s: float
+    """When it was due, since the begin."""
+    took_ms: float
+    """Since it was due: a generator that is late makes no answer look faster."""
+    status: int
+    """0: no answer."""
+    retry_after: bool
+
+
+def open_loop(target: Target, per_second: float, seconds: float) -> list[Reply]:
+    """So many requests in each second, in even steps, whether those before are answered or not."""
+    port, path, bodies, token = target
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "bodies")
+        file.write_text("\n".join(bodies) + "\n")
+        asked = [sys.executable, __file__, "open", str(port), path, str(file), token, str(per_second), str(seconds)]
+        out = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    return [Reply(*one) for one in json.loads(out)]
+
+
+async def _open(target: Target, per_second: float, seconds: float) -> list[Reply]:
+    head = f"{'GET' if not target.bodies[0] else 'POST'} {target.path} HTTP/1.1\r\nHost: x\r\n"
+    head += f"Authorization: Bearer {target.token}\r\n"
+    requests = [f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode() for body in target.bodies]
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    found: list[Reply] = []
+    began = time.perf_counter()
+
+    async def one(number: int, due: float) -> None:
+        status, later = 0, False
+        try:
+            reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", target.port)
+            writer.write(requests[number % len(requests)])
+            async with asyncio.timeout(30):
+                answer = await reader.readuntil(b"\r\n\r\n")
+                length = re.search(rb"content-length: (\d+)", answer)
+                await reader.readexactly(int(length[1]) if length else 0)
+            status, later = int(answer[9:12]), b"\r\nretry-after:" in answer
+            idle.append((reader, writer))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        found.append(Reply(due, (time.perf_counter() - began - due) * 1000, status, later))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(per_second * seconds)):
+            due = number / per_second
+            await asyncio.sleep(max(0.0, began + due - time.perf_counter()))
+            group.create_task(one(number, due))
+    return found
+
+
 if __name__ == "__main__":
-    port, path, file, token, clients, seconds = sys.argv[1:]
-    lines = Path(file).read_text().splitlines()
-    print(json.dumps(asyncio.run(_generate(Target(int(port), path, lines, token), int(clients), float(seconds)))))
+    if sys.argv[1] == "open":
+        port, path, file, token, rate, seconds = sys.argv[2:]
+        lines = Path(file).read_text().splitlines()
+        print(json.dumps(asyncio.run(_open(Target(int(port), path, lines, token), float(rate), float(seconds)))))
+    else:
+        port, path, file, token, clients, seconds = sys.argv[1:]
+        lines = Path(file).read_text().splitlines()
+        print(json.dumps(asyncio.run(_generate(Target(int(port), path, lines, token), int(clients), float(seconds)))))

@@ -41,6 +41,8 @@ class Server(NamedTuple):
     """A reply's JSON -> the probability."""
     token: str
     process: psutil.Process
+    whole: bool = False
+    """Whether its processes may have both cores."""
 
     def tree(self) -> list[psutil.Process]:
         """Its processes, children included."""
