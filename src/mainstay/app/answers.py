@@ -23,7 +23,7 @@ from mainstay.core.errors import MainstayError, NotFound
 from mainstay.core.keys import shown_key
 from mainstay.core.ports import JournalReader, State
 from mainstay.core.receipt import UsedRow
-from mainstay.core.records import BatchRecord, Event, ModelVersion, Receipt
+from mainstay.core.records import BatchRecord, Event, FeatureSetState, ModelVersion, Receipt
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.registry import load
 from mainstay.models.verify import reproduce
@@ -31,6 +31,7 @@ from mainstay.pipelines import archive, stage
 from mainstay.pipelines.currency import conversions
 from mainstay.pipelines.desk import batch_name
 from mainstay.serving import judge, judge_views
+from mainstay.serving.personal import MASK, Personal
 from mainstay.serving.reply import Answer, Batch, Refusal
 from mainstay.serving.request import PredictRequest
 from mainstay.serving.work import Call
@@ -58,11 +59,16 @@ class Readers:
     history: DeltaHistory
     landing: LocalLanding
     artifacts: LocalArtifacts
+    personal: Personal
+    """What of it is shown."""
 
 
 @contextmanager
-def readers(place: Place) -> Iterator[Readers]:
-    """Opens what is there. Raises NotFound when nothing was ever applied here."""
+def readers(place: Place, *, whole: bool = True) -> Iterator[Readers]:
+    """Opens what is there. Raises NotFound when nothing was ever applied here.
+
+    `whole`: show values of columns marked `pii` too.
+    """
     home = place.home
     if not has_state(home):
         raise NotFound("nothing has been applied here yet", where=str(home.folder), mend="mainstay apply")
@@ -76,10 +82,20 @@ def readers(place: Place) -> Iterator[Readers]:
             DeltaHistory(home.history),
             LocalLanding(home.landing),
             LocalArtifacts(home.artifacts),
+            _personal(state, whole=whole),
         )
     finally:
         journal.close()
         state.close()
+
+
+def _personal(state: State, *, whole: bool) -> Personal:
+    applied = None if whole else applied_record(state)
+    try:
+        integration = None if applied is None else read_applied(applied)
+    except MainstayError:  # a secret of the file that this process does not have: nothing is known to be plain
+        integration = None
+    return Personal(integration, ShelfReader(state, "feature_set", FeatureSetState).all().values(), whole=whole)
 
 
 def predict(place: Place, request: PredictRequest) -> Answer | Refusal | Batch:
@@ -104,6 +120,12 @@ def receipt(found: Readers, id: str) -> Receipt:
             f"receipt {id} is past its retention", mend="raise `retention: {journal: ...}` for the next ones"
         )
     return one
+
+
+def receipt_shown(found: Readers, id: str) -> Receipt | dict[str, Any]:
+    """The same, without the values that are not shown."""
+    one = receipt(found, id)
+    return one if found.personal.whole else found.personal.receipt(one)
 
 
 def verify(found: Readers, id: str) -> Finding:
@@ -155,13 +177,13 @@ def why(found: Readers, id: str) -> tuple[Link, ...]:
     one = receipt(found, id)
     links: list[Link] = []
     for view in one.views:
-        links.append(_view_link(view))
+        links.append(_view_link(view, found.personal))
         links.extend(_source_links(found, one, view.positions))
     if not one.views:
         links.extend(_source_links(found, one, one.positions))
     if not one.positions and not any(view.positions for view in one.views):
         links.append(_no_row(one))
-    links.append(_features_link(one))
+    links.append(_features_link(one, found.personal))
     links.append(_model_link(found, one))
     links.append(_answer_link(one))
     events = archive.events_for(id, found.journal, found.history)
@@ -174,11 +196,12 @@ def _source_links(found: Readers, one: Receipt, positions: Mapping[str, Sequence
         yield from _row_links(found, one, dataset, batch, ordinal)
 
 
-def _view_link(one: UsedRow) -> Link:
+def _view_link(one: UsedRow, personal: Personal) -> Link:
     """The row of one feature view, before the source rows that it came from."""
     row = f"publish plan {one.plan}" if one.plan else "no row was found for the key"
     seen = f"; as of {iso(one.as_of_us)}" if one.as_of_us is not None else ""
     key = "erased" if one.key is None else shown_key(one.columns or ("key",), one.key)
+    key = key if personal.key_shown(one.columns) else MASK
     return Link(
         what="view",
         sentence=f"{one.view}: {row}{seen}; {one.verdict}" + (f": {one.sentence}" if one.sentence else ""),
@@ -204,6 +227,8 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
         yield from _history_links(found, dataset, number, ordinal)
         return
     raw, cleaned = _row(found, dataset, number, ordinal)
+    changed = [(name, dict(raw).get(name, ""), text) for name, text in cleaned if dict(raw).get(name) != text]
+    raw = tuple((name, text if found.personal.raw_shown(dataset, name) else MASK) for name, text in raw)
     if not raw:
         where += " (the row is no longer in landing: erased)"
     yield Link(
@@ -212,13 +237,14 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
         details=(("digest", batch.digest), *_came_from(batch, ordinal), *raw),
     )
     if cleaned:
-        changed = tuple((name, text) for name, text in cleaned if dict(raw).get(name) != text)
         yield Link(
             what="cleaning",
             sentence=f"{dataset}: {len(changed)} of {len(cleaned)} values changed by cleaning"
             if changed
             else f"{dataset}: nothing to clean",
-            details=tuple((name, _changed(dict(raw).get(name, ""), text)) for name, text in changed),
+            details=tuple(
+                (name, _changed(was, text) if found.personal.shown(name) else MASK) for name, was, text in changed
+            ),
         )
     bad = [one for one in batch.findings if one.verdict is not Verdict.PASS]
     yield Link(
@@ -258,7 +284,7 @@ def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> I
     yield Link(
         what="source",
         sentence=f"{where}: landed {iso(kept['known_us'])}, past the retention of landing; as history keeps it",
-        details=tuple(raw.items()),
+        details=tuple((name, text if found.personal.raw_shown(dataset, name) else MASK) for name, text in raw.items()),
     )
     cleaned = {name.removeprefix("c_"): value for name, value in kept.items() if name.startswith("c_")}
     filled = (kept.get("filled") or "").split(", ")
@@ -267,10 +293,7 @@ def _history_links(found: Readers, dataset: str, number: int, ordinal: int) -> I
         what="cleaning",
         sentence=f"{dataset}: cleaned by {kept['cleaning']}",
         details=(
-            *(
-                (name, ("" if value is None else str(value)) + (_FILLED if name in filled else ""))
-                for name, value in cleaned.items()
-            ),
+            *((name, text + (_FILLED if name in filled else "")) for name, text in _named(cleaned, found.personal)),
             *rates,
         ),
     )
@@ -340,7 +363,7 @@ def _pick(reader: pa.RecordBatchReader, ordinal: int) -> pa.Table | None:
     return None
 
 
-def _features_link(one: Receipt) -> Link:
+def _features_link(one: Receipt, personal: Personal) -> Link:
     if one.erased_us is not None and one.inputs is None:
         return Link(what="features", sentence=f"erased on {iso(one.erased_us)}")
     if one.inputs is None:
@@ -352,21 +375,29 @@ def _features_link(one: Receipt) -> Link:
     )
     if one.views:
         sets = ", ".join(f"{row.view} {row.feature_set.removeprefix('sha256:')[:12]}" for row in one.views)
-        return Link(what="features", sentence=f"feature sets {sets}; {seen}", details=_fed_by(one, one.inputs))
+        return Link(
+            what="features", sentence=f"feature sets {sets}; {seen}", details=_fed_by(one, one.inputs, personal)
+        )
     return Link(
         what="features",
         sentence=f"feature set {one.feature_set.removeprefix('sha256:')[:12]}, publish plan {one.plan}; {seen}",
-        details=_fed_by(one, one.inputs),
+        details=_fed_by(one, one.inputs, personal),
     )
 
 
-def _fed_by(one: Receipt, inputs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _fed_by(one: Receipt, inputs: Mapping[str, Any], personal: Personal) -> tuple[tuple[str, str], ...]:
     """The inputs, then which columns behind them were filled."""
-    return (*_named(inputs), *((f"filled in {name}", ", ".join(columns)) for name, columns in one.filled.items()))
+    return (
+        *_named(inputs, personal),
+        *((f"filled in {name}", ", ".join(columns)) for name, columns in one.filled.items()),
+    )
 
 
-def _named(inputs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, "" if value is None else str(value)) for name, value in inputs.items())
+def _named(inputs: Mapping[str, Any], personal: Personal) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (name, ("" if value is None else str(value)) if personal.shown(name) else MASK)
+        for name, value in inputs.items()
+    )
 
 
 def _model_link(found: Readers, one: Receipt) -> Link:
@@ -380,8 +411,8 @@ def _model_link(found: Readers, one: Receipt) -> Link:
         details=(
             ("artifact", one.artifact),
             ("build", one.build),
-            *((name, f"{value} (imputed: it was null)") for name, value in one.imputed.items()),
-            *((f"ate {name}", str(value)) for name, value in (one.fed or {}).items()),
+            *((name, f"{value} (imputed: it was null)") for name, value in _named(one.imputed, found.personal)),
+            *((f"ate {name}", value) for name, value in _named(one.fed or {}, found.personal)),
         ),
     )
 

@@ -22,7 +22,7 @@ from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelV
 from mainstay.core.verdicts import Finding
 from mainstay.models.post import Post, with_post
 from mainstay.models.registry import content, inline_draft
-from mainstay.pipelines import sets
+from mainstay.pipelines import feature_personal, sets
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.fit import known_names
 from mainstay.pipelines.rebuild import reclean
@@ -182,6 +182,7 @@ def perform(works: Works, new: Integration, planned: Plan) -> list[str]:
         raise
     for dataset in new.datasets.values():  # a first version is no news: it is recorded without a step
         _record(works, before, new, dataset)
+    feature_personal.mark(works.desk)
     forget = [Write(space="not_applied", name="file", body=None)] if works.state.get("not_applied", "file") else []
     if stored or not done:
         works.state.commit(forget, token=works.lease.token)

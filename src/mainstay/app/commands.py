@@ -32,6 +32,7 @@ from mainstay.pipelines import archive, archive_erase, erase, history, quarantin
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
 from mainstay.pipelines.suppression import typed_person
+from mainstay.serving.personal import MASK, Personal
 from mainstay.store import snapshot
 from mainstay.store.shelf import Shelf
 
@@ -88,11 +89,25 @@ def _quarantine_list(works: Works, args: Body) -> Body:
         before=(int(args["before"][0]), int(args["before"][1])) if args.get("before") else None,
         limit=int(args.get("limit", 100)),
     )
-    return {"rows": msgspec.to_builtins(rows)}
+    return {"rows": [_shown(works, one, args) for one in rows]}
 
 
 def _quarantine_show(works: Works, args: Body) -> Body:
-    return {"row": msgspec.to_builtins(quarantine.row(works.desk, args["id"]))}
+    return {"row": _shown(works, quarantine.row(works.desk, args["id"]), args)}
+
+
+def _shown(works: Works, row: quarantine.QuarantinedRow, args: Body) -> Body:
+    """The row; where `args` ask for it, without the values of columns marked `pii`."""
+    told: Body = msgspec.to_builtins(row)
+    if not args.get("masked"):
+        return told
+    personal = Personal(works.desk.integration)
+    hidden = [name for name in row.raw if not personal.raw_shown(row.dataset, name)]
+    told["raw"] |= dict.fromkeys(hidden)
+    if not personal.key_shown(works.desk.integration.datasets[row.dataset].key_names):
+        told["key"] = None
+        hidden.append("key")
+    return told | ({MASK: sorted(hidden)} if hidden else {})
 
 
 def _quarantine_replay(works: Works, args: Body) -> Body:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mainstay.cli.session import Session
+from mainstay.cli.session import Personal, Session
 
 app = typer.Typer(help="List, show, replay and discard rejected rows.", no_args_is_help=True)
 
@@ -31,6 +31,7 @@ def list_(
         bool, typer.Option("--all", help="Also rows that were replayed, superseded or discarded.")
     ] = False,
     limit: Annotated[int, typer.Option(help="At most this many, newest first.")] = 50,
+    personal: Personal = False,
 ) -> None:
     """List quarantined rows, newest first, with every check that each failed.
 
@@ -38,6 +39,7 @@ def list_(
     """
     session: Session = ctx.obj
     args = {"dataset": dataset, "key": key, "limit": limit, "state": None if every else "quarantined"}
+    args |= {"masked": not personal}
     rows = _ask(session, "quarantine.list", args)["rows"]
     session.out.document({"rows": rows})
     if not rows:
@@ -45,24 +47,46 @@ def list_(
         return
     session.out.table(
         ["id", "key", "failed checks", "state", "landed", "note"],
-        [(one["id"], one["key"], one["reasons"], one["state"], one["landed"], one["note"]) for one in rows],
+        [
+            (
+                one["id"],
+                "masked" if "key" in one.get("masked", ()) else one["key"],
+                one["reasons"],
+                one["state"],
+                one["landed"],
+                one["note"],
+            )
+            for one in rows
+        ],
     )
 
 
 @app.command()
 def show(
-    ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="dataset/batch/ordinal, from the list.")]
+    ctx: typer.Context,
+    *,
+    id: Annotated[str, typer.Argument(help="dataset/batch/ordinal, from the list.")],
+    personal: Personal = False,
 ) -> None:
-    """Show one quarantined row whole: its raw values and every failed check.
+    """Show one quarantined row: its raw values and every failed check.
+
+    Values of columns marked `pii`, and of columns that the dataset contract does not name, are left out unless asked
+    for.
 
     Example: mainstay quarantine show customers/12/3
     """
     session: Session = ctx.obj
-    row = _ask(session, "quarantine.show", {"id": id})["row"]
+    row = _ask(session, "quarantine.show", {"id": id, "masked": not personal})["row"]
+    masked = set(row.get("masked", ()))
     session.out.document(row)
     for name in ("id", "key", "state", "reasons", "landed", "note"):
-        session.out.say(f"{name:<9} {row[name]}")
-    session.out.table(["raw column", "value"], [(name, value) for name, value in row["raw"].items()])
+        session.out.say(f"{name:<9} {'masked' if name in masked else row[name]}")
+    shown = [(name, "masked" if name in masked else value) for name, value in row["raw"].items()]
+    session.out.table(["raw column", "value"], shown)
+    if masked:
+        session.out.say(
+            "masked: columns marked `pii`, and those that the contract does not name; --personal shows them"
+        )
 
 
 @app.command()

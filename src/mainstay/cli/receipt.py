@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mainstay.cli.session import Session
+from mainstay.cli.session import Personal, Session
 
 app = typer.Typer(help="Show or verify the record of an answer.", no_args_is_help=True)
 
@@ -14,19 +14,19 @@ Id = Annotated[str, typer.Argument(help="The receipt of an answer.")]
 
 
 @app.command()
-def show(ctx: typer.Context, *, id: Id) -> None:
-    """Show the record of one answer, whole.
+def show(ctx: typer.Context, *, id: Id, personal: Personal = False) -> None:
+    """Show the record of one answer. Values of columns marked `pii` are left out, unless asked for.
 
     Example: mainstay receipt show rAEb3...
     """
     import msgspec
 
-    from mainstay.app.answers import readers, receipt
+    from mainstay.app.answers import readers, receipt_shown
     from mainstay.app.place import locate
 
     session: Session = ctx.obj
-    with readers(locate(session.find_file(), session.find_home())) as found:
-        one = receipt(found, id)
+    with readers(locate(session.find_file(), session.find_home()), whole=personal) as found:
+        one = receipt_shown(found, id)
     session.out.document(one)
     session.out.table(["field", "value"], [(name, value) for name, value in msgspec.to_builtins(one).items()])
 

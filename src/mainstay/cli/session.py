@@ -33,6 +33,8 @@ File = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from.", rich_help_panel=_PANEL)]
 
+Personal = Annotated[bool, typer.Option("--personal", help="Show values of columns marked `pii` too.")]
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

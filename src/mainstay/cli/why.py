@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mainstay.cli.session import Session
+from mainstay.cli.session import Personal, Session
 
 if TYPE_CHECKING:
     from mainstay.app.answers import Link
@@ -22,6 +22,7 @@ def why(
     ctx: typer.Context,
     *,
     id: Annotated[str, typer.Argument(help="The receipt of an answer.")],
+    personal: Personal = False,
     all: Annotated[bool, typer.Option("--all", help="A line for each value, and each check that passed.")] = False,
 ) -> None:
     """Lead one answer back to its rows and forward to what the person did: one screen.
@@ -33,7 +34,7 @@ def why(
     from mainstay.app.place import locate
 
     session: Session = ctx.obj
-    with readers(locate(session.find_file(), session.find_home())) as found:
+    with readers(locate(session.find_file(), session.find_home()), whole=personal) as found:
         links = chain(found, id)
     session.out.document({"receipt": id, "links": links})
     if session.json:

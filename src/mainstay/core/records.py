@@ -270,6 +270,8 @@ class FeatureSetState(msgspec.Struct, frozen=True, kw_only=True):
     mapping: dict[str, str]
     columns: tuple[tuple[str, ColumnType], ...]
     """Feature columns in SQL order, the key left out."""
+    personal: tuple[str, ...] = ()
+    """Outputs of the SQL made of columns marked `pii`, in lower case: by the applied file, not part of the digest."""
     uses_as_of: bool = False
     refresh_us: int | None = None
     complete: bool = False

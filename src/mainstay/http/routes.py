@@ -105,7 +105,7 @@ class _Inner:
     async def _receipt(self, request: Request) -> Response:
         request.scope[ROUTE] = "receipts"
         wanted, caller = request.path_params["id"], _caller(request)
-        return _json(await self._desk.looked_up(lambda: self._desk.receipt(wanted, caller)))
+        return _json(await self._desk.looked_up(lambda: self._desk.receipt_shown(wanted, caller)))
 
     async def _metrics(self, request: Request) -> Response:
         request.scope[ROUTE] = "metrics"
@@ -157,7 +157,21 @@ class _Inner:
             raise NotFound("this worker serves another integration", mend=f"use /v1/{name}/{route}")
 
     def _examples(self, snap: Snapshot) -> openapi.Examples:
-        """A key that exists and its row, so that the examples work when pasted."""
+        """A key that exists and its row, so that the examples work when pasted; but nothing personal."""
+        found, personal = self._existing(snap), snap.personal
+        fields = {name: Field(name=name, type=kind) for name, kind in snap.columns}
+        if snap.version is not None:
+            fields |= {field.name: field for field in snap.version.signature.inputs}
+        row = {
+            name: value if personal.shown(name) else openapi_fields.sample(fields[name])
+            for name, value in found.row.items()
+        }
+        if personal.key_shown([field.name for field in snap.key_columns]):
+            return openapi.Examples(key=found.key, row=row)
+        made = {field.name: openapi_fields.sample(field) for field in snap.key_columns}
+        return openapi.Examples(key=made if len(made) > 1 else next(iter(made.values())), row=row)
+
+    def _existing(self, snap: Snapshot) -> openapi.Examples:
         if snap.feature_set is None or snap.plan is None:
             return openapi.Examples()
         if snap.keyed is not None:

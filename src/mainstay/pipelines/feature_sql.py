@@ -300,21 +300,23 @@ def bound_sql(view: FeatureView) -> str:
     return view.sql[:end].rstrip() + "\n"
 
 
-def read_columns(view: FeatureView, datasets: Mapping[str, Dataset]) -> dict[str, tuple[tuple[str, ColumnType], ...]]:
-    """The columns that the SQL reads, per dataset in the dataset's order. `SELECT *` reads them all.
-
-    Raises:
-        Refused: the SQL cannot be analysed; `analyse` says why in full.
-    """
-    from sqlglot import exp
-    from sqlglot.optimizer.scope import traverse_scope
-
+def resolved(view: FeatureView, datasets: Mapping[str, Dataset]) -> tuple[exp.Query, tuple[str, ...]]:
+    """The query with every column carrying its table, and what it reads. Raises Refused; `analyse` says why in full."""
     problems: list[Finding] = []
     tree = _parse(view, problems)
     tables = _tables(view, tree, datasets, problems) if tree is not None else ()
     qualified = _qualified(view, tree, datasets, problems) if tree is not None and not problems else None
     if qualified is None:
         raise Refused(problems[0].sentence, mend=problems[0].mend, where=view.path or f"features.{view.name}")
+    return qualified, tables
+
+
+def read_columns(view: FeatureView, datasets: Mapping[str, Dataset]) -> dict[str, tuple[tuple[str, ColumnType], ...]]:
+    """The columns that the SQL reads, per dataset in the dataset's order. `SELECT *` reads them all. Raises Refused."""
+    from sqlglot import exp
+    from sqlglot.optimizer.scope import traverse_scope
+
+    qualified, tables = resolved(view, datasets)
     known = {name.lower(): name for name in tables}
     read: dict[str, set[str]] = {name: set() for name in tables}
     for scope in traverse_scope(qualified):

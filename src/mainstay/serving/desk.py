@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from mainstay.serving.faults import Fault
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.idempotency import Repeating, nowhere
 from mainstay.serving.meter import Meter
+from mainstay.serving.personal import Personal
 from mainstay.serving.rates import Rates, Taken
 from mainstay.serving.request import BadRequest, Key
 from mainstay.serving.view import WorkerView
@@ -134,6 +135,14 @@ class Desk:
         if found is None or not (found.caller == caller.id or keys.allows(caller, "operate")):
             raise NotFound("there is no receipt with this id", mend="use the `receipt` of an answer")
         return found
+
+    def receipt_shown(self, id: str, caller: ApiKey) -> Receipt | dict[str, Any]:
+        """The receipt as the caller may see it: without values of columns marked `pii`, but for role admin."""
+        found = self.receipt(id, caller)
+        if keys.allows(caller, "admin"):
+            return found
+        snap = self.view.now
+        return (Personal(None) if snap is None else snap.personal).receipt(found)
 
     def card_receipt(self, id: str, grant: Grant) -> Receipt:
         """The receipt of an answer that was given to this very token. Raises NotFound, also for any other."""

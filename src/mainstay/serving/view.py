@@ -32,6 +32,7 @@ from mainstay.serving import judge
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.judge_views import joint_terms, joint_unread
 from mainstay.serving.key_ring import KeyRing
+from mainstay.serving.personal import Personal
 from mainstay.serving.view_rows import Keyed, keyed
 
 REFRESH_US = 200_000
@@ -89,6 +90,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The model's own inputs, where `model.pre` makes them of others."""
     pre: Pre | None = None
     post: Post | None = None
+    personal: Personal = Personal(None)
+    """What receipts show to those who may not see who somebody is."""
     erased: Callable[[str, FeatureSetState | None], bool] = _nobody
     """Whether a key of a feature set is on the suppression list: receipts about it do not name it."""
 
@@ -319,6 +322,9 @@ class WorkerView:
             fed=tuple(field.name for field in version.fed) if version else (),
             pre=pre_of(version) if version else None,
             post=post_of(version) if version else None,
+            personal=Personal(
+                integration, [self._cached(item, FeatureSetState) for item in self._state.scan("feature_set")]
+            ),
             erased=self._suppression(),
             numbers=_numbers(outputs),
         )
