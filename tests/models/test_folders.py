@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import stat
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +23,7 @@ from mainstay.models.importing import Examined, examine
 from mainstay.models.importing_folder import handed, pack
 from mainstay.models.proving import prove
 from mainstay.models.registry import Registry, load
-from mainstay.models.runtimes import runtime_of
+from mainstay.models.runtimes import python_folder, runtime_of
 from mainstay.models.runtimes.python_process import PythonHost
 from mainstay.models.template import write_template
 from mainstay.store.artifacts_local import LocalArtifacts
@@ -113,6 +116,41 @@ def test_a_link_out_of_the_folder_is_refused(own: Path, tmp_path: Path) -> None:
     (tmp_path / "m" / "data").symlink_to(tmp_path / "secret")
     with pytest.raises(ModelRefused, match="data is a link out of the folder"):
         pack(tmp_path / "m", tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("how", ["path", "link", "code", "example"])
+def test_an_mlmodel_that_names_what_is_outside_of_its_folder_is_refused(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (tmp_path / "secret.json").write_text('{"columns": ["a"], "data": [[1]]}')
+    (tmp_path / "secret.onnx").write_bytes(b"x")
+    (folder / "model.onnx").symlink_to(tmp_path / "secret.onnx")
+    data = {"path": "../secret.onnx", "link": "model.onnx"}.get(how, "")
+    flavours = {"onnx": {"data": data}} if data else {"python_function": {"loader_module": "x", "code": "../code"}}
+    told: dict[str, object] = {"flavors": flavours}
+    if how == "example":
+        (folder / "it.onnx").write_bytes(b"x")
+        told = {
+            "flavors": {"onnx": {"data": "it.onnx"}},
+            "saved_input_example_info": {"type": "dataframe", "artifact_path": "../secret.json"},
+            "signature": {"inputs": '[{"name": "a", "type": "double"}]'},
+        }
+    (folder / "MLmodel").write_text(json.dumps(told))  # JSON is YAML
+    with pytest.raises(ModelRefused, match="leads out of its folder"), handed(folder, None):
+        pytest.fail("it was taken")
+
+
+@pytest.mark.parametrize("name", ["../x.py", "/x.py", "a/../../x.py", "link"])
+def test_an_artifact_that_would_be_unpacked_elsewhere_is_not_opened(tmp_path: Path, name: str) -> None:
+    packed = io.BytesIO()
+    member = zipfile.ZipInfo(name)
+    member.external_attr = (stat.S_IFLNK if name == "link" else stat.S_IFREG) << 16
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("model.py", "class Model: ...")
+        archive.writestr(member, "x")
+    with pytest.raises(ValueError, match="a link in it, or a path that leads out"):
+        python_folder.opened(packed.getvalue(), str(tmp_path), "class")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_template_overwrites_nothing(own: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,23 @@ def test_a_zip_of_several_files_is_refused(drops: Drops) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a.csv", "id\n1\n")
-        archive.writestr("../../b.csv", "id\n1\n")
+        archive.writestr("b.csv", "id\n1\n")
     drops.drop("a.zip", packed.getvalue())
     with pytest.raises(SourceRefused, match="2 files"):
+        drops.read("id")
+    assert sorted(path.name for path in drops.folder.parent.iterdir()) == ["drops"]
+
+
+@pytest.mark.parametrize("name", ["../../a.csv", "/etc/a.csv", "in/../../a.csv", "..\\a.csv", "a.csv"])
+def test_a_zip_with_a_link_or_a_path_that_leads_out_is_refused(drops: Drops, name: str) -> None:
+    packed = io.BytesIO()
+    member = zipfile.ZipInfo(name)
+    kind = stat.S_IFLNK if name == "a.csv" else stat.S_IFREG
+    member.external_attr = (kind | 0o644) << 16
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(member, "id\n1\n")
+    drops.drop("a.zip", packed.getvalue())
+    with pytest.raises(SourceRefused, match="is a link, or its path leads out of the archive"):
         drops.read("id")
     assert sorted(path.name for path in drops.folder.parent.iterdir()) == ["drops"]
 

@@ -139,8 +139,7 @@ def _mlflow(folder: Path, place: Path, example: Path | None) -> Handed:
         if said is None or (flavour == "sklearn" and pyfunc.get("code")):
             continue
         kind = _PICKLES.get(said.get("serialization_format", "pickle")) if flavour == "sklearn" else flavour
-        file = folder / str(said.get(key, ""))
-        if kind is None or not file.is_file():
+        if kind is None or (file := _inside(folder, said.get(key), f"flavors.{flavour}.{key}")) is None:
             continue
         shown = example or (_example(folder, told, inputs, place / "example.parquet") if inputs else None)
         return Handed(file=file, kind=kind, example=shown, notes=(f"the {flavour} flavour of an MLflow model",))
@@ -150,6 +149,8 @@ def _mlflow(folder: Path, place: Path, example: Path | None) -> Handed:
             mend="log it with python_function, or one of " + ", ".join(_FILES),
         )
     code = pyfunc.get("code")
+    for named in (pyfunc.get("data"), *([code] if isinstance(code, str) else code or ())):
+        _inside(folder, named, "flavors.python_function")
     note = {
         "loader": str(pyfunc["loader_module"]),
         "data": str(pyfunc.get("data") or ""),
@@ -164,6 +165,14 @@ def _mlflow(folder: Path, place: Path, example: Path | None) -> Handed:
         example=example,
         notes=("the python_function flavour of an MLflow model",),
     )
+
+
+def _inside(folder: Path, named: object, where: str) -> Path | None:
+    """The file that an MLmodel names; None where it is not there. Raises ModelRefused for one outside of the folder."""
+    path = folder / str(named or "")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelRefused(f"`{where}` of the MLmodel leads out of its folder", mend="put the file itself there")
+    return path if path.is_file() else None
 
 
 def _mlmodel(folder: Path) -> dict[str, Any]:
@@ -239,8 +248,8 @@ def _other(kind: str) -> Any:
 def _example_rows(folder: Path, told: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of a DataFrame that was logged as the example; none for every other kind of example."""
     about = told.get("saved_input_example_info") or {}
-    file = folder / str(about.get("artifact_path", ""))
-    if about.get("type") != "dataframe" or not file.is_file():
+    file = _inside(folder, about.get("artifact_path"), "saved_input_example_info.artifact_path")
+    if about.get("type") != "dataframe" or file is None:
         return []
     try:
         said = json.loads(file.read_text("utf-8"))

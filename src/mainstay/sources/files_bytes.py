@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -132,9 +133,18 @@ def archive(drop: Drop, stream: BinaryIO, most: int) -> Iterator[zipfile.ZipFile
         if sum(member.file_size for member in found.infolist()) > most:  # zipfile reads no more of a member than that
             mend = "raise `unpacked_most_mb` if it is meant to be so large, or move it away"
             raise refused(drop, f"it unpacks to more than {most // 2**20:,} MB", mend=mend)
+        if any(_leads_out(member) for member in found.infolist()):
+            mend = "have the file packed by its bare name"
+            raise refused(drop, "a member of it is a link, or its path leads out of the archive", mend=mend)
         if any(member.flag_bits & 1 for member in found.infolist()):
             raise refused(drop, "it is encrypted", mend="have it sent without a password")
         yield found
+
+
+def _leads_out(member: zipfile.ZipInfo) -> bool:
+    """Nothing is unpacked to a path of the archive's; whoever writes such a one means nothing good all the same."""
+    name = member.filename.replace("\\", "/")
+    return name.startswith("/") or ".." in name.split("/") or stat.S_ISLNK(member.external_attr >> 16)
 
 
 def _only(drop: Drop, found: zipfile.ZipFile) -> zipfile.ZipInfo:

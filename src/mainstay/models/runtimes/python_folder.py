@@ -13,6 +13,7 @@ import importlib.util
 import io
 import json
 import os
+import stat
 import sys
 import zipfile
 from typing import Any
@@ -32,7 +33,11 @@ def opened(data: bytes, folder: str, kind: str) -> Any:
     """The model in the zip. Raises ValueError with a sentence for what is not as it must be."""
     place = os.path.join(folder, "artifact")
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
-        packed.extractall(place)  # it keeps within the folder
+        for one in packed.infolist():
+            parts = one.filename.split("/")
+            if one.filename.startswith("/") or ".." in parts or stat.S_ISLNK(one.external_attr >> 16):
+                raise ValueError("the artifact has a link in it, or a path that leads out")
+        packed.extractall(place)
     return mlflow_model(place) if kind == "mlflow" else own_class(place)
 
 
