@@ -45,7 +45,8 @@ bench: .venv/.ready  ## the figures, as ratios measured side by side in one run
 bench-api: .venv/.ready  ## the prediction API beside its peers, each with one core; needs wrk
 	@PYTHONPATH=. $(PY) bench/bench_api.py $(ARGS)
 
-soak: .venv/.ready  ## the long tests: processes killed at every point, 200 rounds
+soak: .venv/.ready  ## the long tests: processes killed at every point, 200 rounds, parsers fuzzed
+	@$(UV) sync --frozen --quiet --group fuzz || echo "atheris is not to be had here: fuzzing is left out"
 	@$(PY) -m pytest -m soak --timeout=7200 --durations=0 --durations-min=1 $(ARGS)
 
 clean:  ## remove everything that was built or set up in here

@@ -28,6 +28,8 @@ _BINARY = (b"content-type", b"application/octet-stream")
 _COMPRESSED_FROM = 1024
 """Shorter replies gain nothing."""
 _TENSORS_MOST = 2_000
+_DIGITS = 12
+"""Of a length; Python itself refuses to read a number of thousands of digits."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 _encode = msgspec.json.Encoder().encode
@@ -67,7 +69,7 @@ def read(body: bytes, header: bytes | None, snap: Snapshot) -> Asked:
     """The request in a body. Raises BadRequest."""
     if header is None:
         return _asked(read_json(body), memoryview(b""))
-    if not header.isdigit() or int(header) > len(body):
+    if not header.isdigit() or len(header) > _DIGITS or int(header) > len(body):
         raise BadRequest("Inference-Header-Content-Length is no length within the body", status=400)
     length = int(header)
     if length == 0:
@@ -113,7 +115,8 @@ def read_json(body: bytes) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         try:
             found = json.loads(body)
-        except (ValueError, RecursionError):
+            _encode(found)  # half a character, or a number of a thousand digits, is taken by json and by nothing behind
+        except (ValueError, OverflowError, RecursionError):
             raise BadRequest(f"the body is not JSON: {error}", mend="send a JSON object", status=400) from None
     except RecursionError:
         raise BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400) from None

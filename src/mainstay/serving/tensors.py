@@ -57,7 +57,7 @@ class Tensor(msgspec.Struct, frozen=True):
 
 def size_of(datatype: object, shape: object, where: str) -> int:
     """How many elements a tensor has. Raises BadRequest for a data type or shape that nobody can serve."""
-    if datatype not in KINDS:
+    if not isinstance(datatype, str) or datatype not in KINDS:
         wanted = ", ".join(KINDS)
         shown = str(datatype)[:20] if isinstance(datatype, str) else came(datatype)
         raise BadRequest(
