@@ -40,3 +40,13 @@ def test_every_verb_that_a_page_names_is_in_the_makefile() -> None:
     for page in PAGES:
         named = set(re.findall(r"(?:^|`)make ([a-z]+)", (ROOT / page).read_text("utf-8"), re.MULTILINE))
         assert not named - verbs, f"{page} names verbs that are not there: {sorted(named - verbs)}"
+
+
+def test_every_defence_that_the_threat_model_names_has_a_test_that_is_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    named = set(re.findall(r"`(tests/[\w./]+)`", text))
+    assert len(named) > 10
+    assert not [one for one in sorted(named) if not (ROOT / one).exists()]
+    tables = text.partition("## Who attacks")[2].partition("## What is not defended")[0]
+    rows = [line for line in tables.splitlines() if line.startswith("| ") and not line.startswith("| attack")]
+    assert not [row for row in rows if "`tests/" not in row.rpartition(" | ")[2]], "a defence without its test"
