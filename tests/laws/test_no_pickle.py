@@ -24,6 +24,7 @@ CALLS = {
 """Functions that run what they are given, or write where an archive says."""
 
 ALLOWED = {
+    ("models/runtimes/python_torch.py", "torch"): "in that process, after every member of the archive was judged",
     ("models/runtimes/python_host.py", "pickle"): "the lab's model, its digest compared, in a process of its own",
     ("models/runtimes/python_host.py", "joblib"): "the same",
     ("models/runtimes/python_host.py", "skops"): "the same; only types that a person trusted",
