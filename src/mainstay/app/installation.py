@@ -14,7 +14,7 @@ from mainstay.core.nouns import Integration
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.store.lease import sole
 
-GRACE_US = 40 * SECOND
+GRACE_US = 55 * SECOND
 """How long an integration has to drain and end: longer than its own processes have."""
 
 

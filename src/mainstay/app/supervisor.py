@@ -28,6 +28,8 @@ PARENT = "MAINSTAY_SUPERVISOR"
 RESTARTS = "MAINSTAY_RESTARTS"
 """Environment variable that tells a child how often it was restarted."""
 
+GRACE_US = 20 * SECOND
+"""How long a child has to end: longer than a worker's `DRAIN_SECONDS`."""
 STEADY_US = 10 * SECOND
 """A child that lived this long is restarted at once."""
 _FIRST_US = SECOND // 4
@@ -93,7 +95,7 @@ class Supervisor:
         *,
         state: State | None = None,
         clock: Clock | None = None,
-        grace_us: int = 20 * SECOND,
+        grace_us: int = GRACE_US,
         say: Callable[[str], None] | None = None,
         suffix: str = "",
     ) -> None:
@@ -106,10 +108,11 @@ class Supervisor:
         self._stop = threading.Event()
         self._said_us = -_SAY_US
 
-    def run(self, each: Callable[[], None] | None = None) -> int:
+    def run(self, each: Callable[[], None] | None = None, *, ending: Callable[[], None] | None = None) -> int:
         """Runs until SIGTERM, SIGINT or `stop`. Returns 0, or 1 when a child had to be killed.
 
-        `each` is called between looks, for whoever wants to add and remove children. Must be called in the main thread.
+        `each` is called between looks, for whoever wants to add and remove children; `ending` once, before the children
+        are told to end. Must be called in the main thread.
         """
         before = {number: signal.signal(number, self._told) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
@@ -119,6 +122,8 @@ class Supervisor:
                     each()
                 self._stop.wait(_POLL_S)
         finally:
+            if ending is not None:
+                ending()
             killed = self.end()
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,11 +15,12 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app import apply as applying
+from mainstay.app.closing import LEAD_S, keep_out
 from mainstay.app.commands import erase_again
 from mainstay.app.doors import need, reserve
 from mainstay.app.place import Place, applied_record, read_applied, whoami
 from mainstay.app.stores import open_state, ships_journal
-from mainstay.app.supervisor import Child, PortTaken, Supervisor, listen, orphaned
+from mainstay.app.supervisor import GRACE_US, Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
@@ -114,7 +116,8 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         ]
         hosts = ModelHosts(place, state, clock)
         machine = "" if place.home.stores is None else f"@{socket.gethostname()}"
-        supervisor = Supervisor(children, state=state, clock=clock, say=say, suffix=machine)
+        grace = GRACE_US + settings.stop_after_us
+        supervisor = Supervisor(children, state=state, clock=clock, grace_us=grace, say=say, suffix=machine)
         say(f"API on http://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
 
         def look() -> None:
@@ -122,16 +125,41 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
             if orphaned(os.environ):  # the `up` of the whole installation is gone
                 supervisor.stop()
 
+        door = _Door(listener, settings.stop_after_us / SECOND)
         try:
-            return supervisor.run(look)
+            return supervisor.run(look, ending=door.ending)
         finally:
             hosts.close()
-            listener.close()
+            door.close()
             for held in (looking, calls):
                 if held is not None:
                     held.close()
     finally:
         state.close()
+
+
+class _Door:
+    """The API's listening socket, as the supervisor holds it.
+
+    It must not be the last to hold it: what the system had accepted by then would be answered by nobody.
+    """
+
+    def __init__(self, listener: socket.socket, stop_after_s: float) -> None:
+        self._listener = listener
+        self._timer = threading.Timer(max(0.0, stop_after_s - LEAD_S), self._shut)
+        self._timer.daemon = True
+
+    def ending(self) -> None:
+        """The workers are about to be told to end: they answer on for `stop_after`, then take no new connection."""
+        self._timer.start()
+
+    def _shut(self) -> None:
+        keep_out(self._listener)
+        self._listener.close()
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._listener.close()
 
 
 def _listener_of(said: Listener | None, port: int | None) -> Listener | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mainstay.core.clock import SECOND
 from mainstay.core.keys import key_names
 from mainstay.core.rate import Rate
 from mainstay.core.verdicts import OnFail
@@ -419,6 +420,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """None: it is not served."""
     grpc: Listener | None = None
     """None: nothing is answered over gRPC."""
+    stop_after_us: int = 2 * SECOND
+    """After SIGTERM: how long a worker says that it is not ready, and answers, before it takes no new connection."""
     free_disk: FreeDisk = FreeDisk()
     """Below it `status` warns."""
     rate: Rate | None = None

@@ -14,6 +14,7 @@ import grpc.aio
 
 import grpc
 from mainstay import __version__
+from mainstay.app.closing import connected, stop_listening
 from mainstay.core.clock import SECOND
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
@@ -33,7 +34,18 @@ OPEN = frozenset((f"/{OIP}/ServerLive", f"/{OIP}/ServerReady", f"/{HEALTH}/Check
 """Calls that need no API key: whether something is alive, and ready."""
 MESSAGE_MOST = 1024 * 1024
 TOKEN_MOST = 200
+CONNECTION_SECONDS = 5
+"""How long a connection is used, about; then its client is told to take another, and what was begun goes on.
+
+gRPC cancels calls that arrive as a server stops. So a worker that stops takes no new connection, and waits until its
+old ones have gone this way. Clients are also spread over the workers anew, those of one that was restarted among them.
+"""
+HANDSHAKE_SECONDS = 10
+"""How long a connection may take to say that it speaks HTTP/2."""
 _LOOK_SECONDS = 1.0
+_WAIT_SECONDS = 0.1
+_LOOKS = 2
+"""How often no connection must be found in a row: one may just be on its way from the system to the library."""
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 _SERVICES = ("", OIP)
 
@@ -74,6 +86,7 @@ class GrpcDoor:
         self._boot = new_id("g")[:8]
         self._numbers = itertools.count(1)
         self._server: grpc.aio.Server | None = None
+        self._port = 0
         self._leaving = asyncio.Event()
 
     async def start(self, address: str) -> int:
@@ -82,6 +95,8 @@ class GrpcDoor:
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_MOST),
             ("grpc.max_metadata_size", 16 * 1024),
+            ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         )
         guard = _Guard(self._desk, self._refuse)
         server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=self._waiting)
@@ -92,13 +107,21 @@ class GrpcDoor:
             raise OSError(f"nothing can listen on {address}") from error
         await server.start()
         self._server = server
-        return int(port)
+        self._port = int(port)
+        return self._port
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes nothing new, and lets what was begun come to its end for so long."""
         self._leaving.set()
         if self._server is not None:
-            await self._server.stop(grace_seconds)
+            loop = asyncio.get_running_loop()
+            end = loop.time() + grace_seconds
+            stop_listening(self._port)
+            gone = 0
+            while loop.time() < end and gone < _LOOKS:
+                gone = 0 if connected(self._port) else gone + 1
+                await asyncio.sleep(_WAIT_SECONDS)
+            await self._server.stop(max(0.0, end - loop.time()))
             self._server = None
 
     def _oip(self) -> dict[str, grpc.RpcMethodHandler]:

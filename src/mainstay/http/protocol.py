@@ -9,10 +9,14 @@ model in another process, a pipelined request behind an unfinished one.
 
 from __future__ import annotations
 
-from asyncio import TimerHandle
+import fcntl
+import struct
+import termios
+from asyncio import BaseTransport, TimerHandle
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from mainstay.http.front import Front
 
@@ -20,6 +24,18 @@ BODY_MOST = 64 * 1024
 """Longer bodies carry many keys, which are worked through in turns."""
 
 _SPECIAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"idempotency-key", b"origin"))
+
+
+FIRST_SECONDS = 1.0
+"""How long a worker that stops waits for the first request of a connection that it took a moment ago."""
+
+
+class Standing(ServerState):
+    """What uvicorn's connections share, and whether the worker is leaving."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leaving = False
 
 
 class PredictProtocol(HttpToolsProtocol):
@@ -36,6 +52,9 @@ class PredictProtocol(HttpToolsProtocol):
         """Whether the connection is closed with the last answer that it is owed: later requests are not answered."""
         self._answered = 0.0
         self._idling: TimerHandle | None = None
+        self._standing = self.server_state if isinstance(self.server_state, Standing) else Standing()
+        self._came = False
+        self._begun = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -51,6 +70,7 @@ class PredictProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self._short = False
         self._body = b""
+        self._came = self._begun = True
 
     def on_headers_complete(self) -> None:
         """Decides which road the request takes."""
@@ -77,6 +97,7 @@ class PredictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The last byte is there."""
+        self._begun = False
         turns = self._turns
         if self._last:
             return
@@ -102,8 +123,20 @@ class PredictProtocol(HttpToolsProtocol):
             self._turns.answer()
         if self._owed:  # a model that takes its time has them; the connection is closed with the last of them
             self._last = True
-        else:
-            super().shutdown()
+        elif not self._idle():
+            self.cycle.keep_alive = False
+        elif not self._came:
+            self.loop.call_later(FIRST_SECONDS, self._leave)
+        elif not self._begun:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Closes a connection on which nothing was asked, unless a request has just arrived."""
+        if self.transport.is_closing() or self._begun or not self._idle():
+            return
+        if _unread(self.transport):
+            return  # it is answered, and told to close
+        self.transport.close()
 
     def _idle(self) -> bool:
         """Whether no earlier request of this connection is still being answered."""
@@ -133,6 +166,8 @@ class PredictProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self._standing.leaving:
+            self.cycle.keep_alive = False
 
     def _write(self, status: int, head: bytes, body: bytes) -> None:
         self._owed -= 1
@@ -160,3 +195,15 @@ class PredictProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._idling = self.loop.call_later(left, self._look_idle)
+
+
+def _unread(transport: BaseTransport) -> bool:
+    """Whether the system has bytes that came by this connection and that nobody has read yet."""
+    connection = transport.get_extra_info("socket")
+    if connection is None:
+        return False
+    try:
+        found = fcntl.ioctl(connection.fileno(), termios.FIONREAD, struct.pack("i", 0))
+    except OSError:
+        return False
+    return bool(struct.unpack("i", found)[0])

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from mainstay.app import tracing
+from mainstay.app.closing import LEAD_S, keep_out_of
 from mainstay.app.doors import Door, open_door
 from mainstay.app.supervisor import orphaned
-from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import MainstayError
+from mainstay.core.nouns import Settings
 from mainstay.core.trace import Trace
 from mainstay.http.front import WAITING_MOST, forever
 from mainstay.http.problems import report
-from mainstay.http.protocol import PredictProtocol
+from mainstay.http.protocol import PredictProtocol, Standing
 from mainstay.http.routes import application
 from mainstay.http.traced import Traced
 from mainstay.serving.view import REFRESH_US
@@ -35,10 +37,10 @@ from mainstay.serving.view import REFRESH_US
 if TYPE_CHECKING:
     from mainstay.app.worker import Worker
 
-LEAVE_SECONDS = 0.5
-"""Between saying that it is not ready and closing idle connections, so that callers go elsewhere by themselves."""
 DRAIN_SECONDS = 15
+"""How long a worker that takes no new connection waits for what was begun."""
 KEEP_ALIVE_SECONDS = 75
+_ROUNDS = 3
 
 
 class WorkerServer(uvicorn.Server):
@@ -60,6 +62,7 @@ class WorkerServer(uvicorn.Server):
         self._most = most
         self._work: list[asyncio.Task[None]] = []
         self._leaving = False
+        self._kept_out = False
         self._when = 0
         app: Any = application(worker.desk, lambda: len(self.server_state.tasks), most)
         if trace is not None:
@@ -79,6 +82,7 @@ class WorkerServer(uvicorn.Server):
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         super().__init__(config)
+        self.server_state: Standing = Standing()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts answering, and what goes on beside it."""
@@ -103,6 +107,8 @@ class WorkerServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finishes what was begun."""
+        for _ in range(_ROUNDS):
+            await asyncio.sleep(0)  # in each round the event loop accepts whoever the system let in
         leaving = [] if self._door is None else [self._door.stop(DRAIN_SECONDS)]
         await asyncio.gather(super().shutdown(sockets), *leaving)
         for task in self._work:
@@ -118,15 +124,21 @@ class WorkerServer(uvicorn.Server):
 
     def leave(self) -> None:
         """Begins to stop."""
+        desk = self._worker.desk
         self._leaving = True
-        self._worker.desk.draining = True
-        self._when = self._worker.desk.clock.monotonic_us() + int(LEAVE_SECONDS * 1_000_000)
+        desk.draining = self.server_state.leaving = True
+        settings = Settings() if desk.view.now is None else desk.view.now.integration.settings
+        self._when = desk.clock.monotonic_us() + settings.stop_after_us
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
         self._worker.desk.view.watch()
-        if self._leaving and self._worker.desk.clock.monotonic_us() >= self._when:
-            self.should_exit = True
+        if self._leaving:
+            left_us = self._when - self._worker.desk.clock.monotonic_us()
+            if self.grpc_port and not self._kept_out and left_us <= LEAD_S * SECOND:
+                self._kept_out = True
+                keep_out_of(self.grpc_port)
+            self.should_exit = self.should_exit or left_us <= 0
         return await super().on_tick(counter)
 
     def _look(self) -> None:
@@ -176,6 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     # Between this line and uvicorn's own handlers a SIGTERM ends the process, which has answered nobody yet.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # gRPC's library would report as an error that it was told to listen no more.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     listening = socket.socket(fileno=given.fd)
     return run_worker(given.home, given.integration, listening, slot=given.slot, grpc=given.grpc)
 

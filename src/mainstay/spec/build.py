@@ -366,6 +366,7 @@ def _settings(file: shape.FilePart) -> nouns.Settings:
         port=file.settings.port,
         status_page=_listener(file.settings.status_page),
         grpc=_listener(file.settings.grpc),
+        stop_after_us=file.settings.stop_after,
         free_disk=_free_disk(file.settings.free_disk),
         rate=file.settings.rate,
         retention_us={role: duration for role, duration in kept.items() if duration is not None},

@@ -402,6 +402,7 @@ class SettingsPart(Part):
     workers: int = Field(default=1, ge=1, le=256)
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=0, le=65_535)
+    stop_after: Span = Field(default=2_000_000, le=30_000_000, examples=["2s", "10s"])
     free_disk: FreeDisk | None = Field(default=None, description="The least that must be free on the home's disk.")
     rate: RateOf | None = Field(default=None, description="Requests of each API key that has no rate of its own.")
     status_page: ListenerPart | None = Field(default=None, examples=["{port: 8701}"])

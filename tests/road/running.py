@@ -1,0 +1,89 @@
+"""`mainstay up` of a shop, with two workers, HTTP and gRPC."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import psutil
+
+from mainstay.testing.ports import free_port
+from tests.app.shop import Shop
+
+
+class Running:
+    """The shop's integration, live. Its log is `up.log` in the shop's folder."""
+
+    def __init__(self, shop: Shop, *, env: dict[str, str] | None = None) -> None:
+        self.shop = shop
+        self.port, self.calls = free_port(), free_port()
+        self.token: str = json.loads(self.cli("--json", "key", "create", "crm", "--role", "operate"))["key"]
+        self._env = {**os.environ, **(env or {})}
+
+    def cli(self, *args: str, code: int = 0) -> str:
+        """What a command prints; it must end with `code`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", *args], cwd=self.shop.folder, capture_output=True, text=True,
+            check=False, stdin=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, f"{args}: {done.stdout} {done.stderr}"
+        return done.stdout + done.stderr if code else done.stdout
+
+    def __enter__(self) -> Self:
+        argv = [sys.executable, "-m", "mainstay", "up", "--port", str(self.port), "--grpc-port", str(self.calls)]
+        with (self.shop.folder / "up.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*argv, "--workers", "2"], cwd=self.shop.folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log,
+            )  # fmt: skip
+        self.until(lambda: self.ready() == 200 and len(self.workers()) == 2, "it is ready")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+
+    @property
+    def log(self) -> str:
+        return Path(self.shop.folder / "up.log").read_text(errors="replace")
+
+    def until(self, condition: Any, what: str, seconds: float = 90.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, f"`mainstay up` ended: {self.log[-3000:]}"
+            assert time.monotonic() < deadline, f"waited in vain until {what}: {self.log[-3000:]}"
+            time.sleep(0.05)
+
+    def ready(self) -> int:
+        """What a load balancer is told; 0: nobody listens."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=10) as reply:
+                return int(reply.status)
+        except HTTPError as error:
+            return error.code
+        except (URLError, OSError):
+            return 0
+
+    def workers(self) -> list[psutil.Process]:
+        children = psutil.Process(self.process.pid).children()
+        return [one for one in children if "mainstay.http.serve" in one.cmdline()]
+
+    def status(self) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "mainstay", "--json", "status"], cwd=self.shop.folder, capture_output=True,
+            text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
+        )  # fmt: skip
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
