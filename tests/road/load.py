@@ -32,12 +32,16 @@ class Got(NamedTuple):
     output: float
     at: float
     """By the monotonic clock, when it was read whole."""
+    why: str = ""
+    """Why it was degraded, where it was."""
 
 
 class Asking(Protocol):
     """One caller's way to ask: once per call. Raises Refused where nobody listens."""
 
     def __call__(self) -> Got: ...
+
+    def close(self) -> None: ...
 
 
 class Refused(Exception):
@@ -86,6 +90,10 @@ class Http:
             raise Failed(f"{response.status} {text.decode()[:300]}")
         return self._read(json.loads(text))
 
+    def close(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
 
 class Grpc:
     """Asks over gRPC, by one channel for all its calls."""
@@ -113,10 +121,17 @@ class Grpc:
         receipt = found.parameters["receipt"].string_param
         return Got("grpc", receipt, int(found.model_version), output, time.monotonic())
 
+    def close(self) -> None:
+        self._channel.close()
+
 
 def by_key(found: Any) -> Got:
     (output,) = found["output"].values()
-    return Got("key", found["receipt"], found["model_version"], output, time.monotonic())
+    return Got("key", found["receipt"], found["model_version"], output, time.monotonic(), _why(found))
+
+
+def _why(found: Any) -> str:
+    return f"{found['reason']}: {found['sentence']}" if found["degraded"] else ""
 
 
 def by_rows(found: Any) -> Got:
@@ -162,10 +177,11 @@ class Load:
             except Refused:
                 self.refused += 1
                 if self._once_refused:
-                    return
+                    break
             except Exception as error:  # noqa: BLE001 - whatever it is, it is written down and fails the test
                 self.failed.append(f"{type(caller).__name__} {type(error).__name__}: {error}")
             self._ended.wait(PAUSE_S)
+        caller.close()
 
     def until(self, enough: Callable[[], object], what: str, seconds: float = 90.0) -> None:
         deadline = time.monotonic() + seconds

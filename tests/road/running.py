@@ -18,6 +18,7 @@ import psutil
 
 from mainstay.testing.ports import free_port
 from tests.app.shop import Shop
+from tests.road.load import Asking, everybody
 
 
 class Running:
@@ -75,6 +76,10 @@ class Running:
             return error.code
         except (URLError, OSError):
             return 0
+
+    def callers(self) -> list[Asking]:
+        """One of each kind, who ask about a person of tenure 30."""
+        return everybody(self.port, self.calls, self.token, "person-0003", {"tenure": 30, "city": "Bonn"})
 
     def workers(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.app.shop import RULE, Shop
-from tests.road.load import Load, everybody
+from tests.road.load import Load
 from tests.road.running import Running
 
 
@@ -17,10 +17,7 @@ def test_sigterm_under_load_says_not_ready_first_and_no_request_fails(tmp_path: 
     shop.begin(model=RULE, more="settings: {stop_after: 1s}\n")
     told: list[tuple[float, int]] = []
     with Running(shop) as running:
-        load = Load(
-            everybody(running.port, running.calls, running.token, "person-0003", {"tenure": 30, "city": "Bonn"}),
-            once_refused=True,
-        )
+        load = Load(running.callers(), once_refused=True)
 
         def balance() -> None:
             while (status := running.ready()) != 0:

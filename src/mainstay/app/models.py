@@ -19,7 +19,7 @@ from mainstay.app import apply as applying
 from mainstay.app.place import Place, need_applied, opened
 from mainstay.app.stores import open_journal, open_online
 from mainstay.core.clock import SECOND, Clock, SystemClock
-from mainstay.core.errors import ModelRefused, Refused
+from mainstay.core.errors import MainstayError, ModelRefused, Refused
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import Field, Integration, PreStep, Signature
 from mainstay.core.ports import Row, State
@@ -248,11 +248,25 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
     elif pinned:
         _keep_outputs(integration, ModelInput(sets=tuple(pinned)), version)
     await_host(at, version)
+    _need_load(at, version)
     answering = at.registry.use(
         number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
     )
     at.tell("audit.model.use", {"version": number, "previous": answering.previous}, by)
     return answering
+
+
+def _need_load(at: Shop, version: ModelVersion) -> None:
+    """Raises Refused where the workers could not load the version; one in a process of its own was waited for."""
+    if version.runtime == "python":
+        return
+    try:
+        load(version, at.artifacts, at.place.home.sockets, clock=at.clock).close()
+    except MainstayError as error:
+        mend = f"{error.mend}; or add the model again: mainstay model add" if error.mend else "mainstay model add"
+        raise Refused(
+            f"version {version.number} does not load, nothing was changed: {error.sentence}", mend=mend
+        ) from error
 
 
 def _keep_outputs(integration: Integration, wanted: ModelInput, version: ModelVersion) -> None:

@@ -157,7 +157,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             backfills=ShelfReader(state, "backfill", Backfill).all(),
             erase_again=len(state.scan("erase_again")),
             processes=ShelfReader(state, "process", ProcessState).all(),
-            counts=merged(meters_folder(place.home)),
+            counts=merged(meters_folder(place.home), now_us=clock.now_us()),
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
             lag=journal_lag.read_lag(place.home, clock),
@@ -176,6 +176,7 @@ def judge_status(facts: Facts) -> Status:
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
         *backfills.findings(facts.backfills),
         *_model_findings(facts),
+        *_load_findings(facts),
         *disk.findings(facts.disk, facts.integration.settings.free_disk),
     ]
     wrong = _purpose_said([one for one in wrong if one.verdict is not Verdict.PASS], facts)
@@ -417,6 +418,20 @@ def _file_findings(facts: Facts) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
+
+
+def _load_findings(facts: Facts) -> Iterator[Finding]:
+    """What workers could not take over from state: a version that does not load, a file that cannot be read."""
+    told: dict[str, list[str]] = {}
+    for worker, problem in facts.counts.problems.items():
+        told.setdefault(problem, []).append(worker)
+    previous = "" if facts.answering is None or not facts.answering.previous else str(facts.answering.previous)
+    back = f"; to go back: mainstay model use {previous}" if previous else ""
+    for problem, workers in told.items():
+        yield Finding(
+            check="model.load", verdict=Verdict.FAIL, sentence=f"{', '.join(workers)}: {problem}",
+            mend=f"mend what it says, workers try again by themselves{back}",
+        )  # fmt: skip
 
 
 def _model_findings(facts: Facts) -> list[Finding]:

@@ -63,6 +63,7 @@ class WorkerServer(uvicorn.Server):
         self._work: list[asyncio.Task[None]] = []
         self._leaving = False
         self._kept_out = False
+        self._problem = ""
         self._when = 0
         app: Any = application(worker.desk, lambda: len(self.server_state.tasks), most)
         if trace is not None:
@@ -143,7 +144,12 @@ class WorkerServer(uvicorn.Server):
 
     def _look(self) -> None:
         """Once a second: leaves the counters, and leaves itself when its supervisor or its settings are gone."""
-        self._worker.desk.save()
+        desk = self._worker.desk
+        desk.save()
+        problem, self._problem = self._problem, desk.view.problem
+        if desk.view.problem and desk.view.problem != problem:
+            name = "" if desk.meter.file is None else f"{desk.meter.file.stem}: "
+            report(f"{name}{desk.view.problem}")
         if not self._leaving and (orphaned(os.environ) or self._worker.outdated()):
             self.leave()
 

@@ -178,6 +178,7 @@ class Desk:
         """Writes this worker's counters where every worker finds them, and reads what others took of rates."""
         self.meter.used(self.callers.used())
         outgoing.count(self.view.now.model if self.view.now is not None else None, self.meter.counts)
+        self.meter.counts.problem = self.view.problem
         self.meter.save(self.clock.now_us())
         if self.meters is not None:
             self.rates.look(self.meters)

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import msgspec
 
+from mainstay.core.clock import SECOND
 from mainstay.core.verdicts import Verdict
 
 BUCKETS_US = (250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000)
 
+RECENT_US = 10 * SECOND
+"""A worker writes every second; what one told before this is of one that is gone."""
 FAILED = ("on_error", "no_receipt")
 """Reasons of a refusal that are failures of ours: the model, or the place where receipts go."""
 
@@ -48,6 +51,10 @@ class Counts(msgspec.Struct, kw_only=True):
     """API key's id -> requests taken of its rate; read by the other workers."""
     used: dict[str, int] = {}
     """Digest of an API key -> when it was last seen."""
+    problem: str = ""
+    """Why the newest state does not answer here; empty when it does."""
+    problems: dict[str, str] = {}
+    """Only where several workers' counts are merged: worker -> its `problem`, of those that told lately."""
     at_us: int = 0
 
 
@@ -112,9 +119,9 @@ def read_counts(file: Path) -> Counts | None:
         return None
 
 
-def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None) -> Counts:
-    """The sum over every worker's file in `folder`, with `own` in place of `own_file`."""
-    whole = Counts()
+def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None, *, now_us: int = 0) -> Counts:
+    """The sum over every worker's file in `folder`, with `own` in place of `own_file`. `now_us`: for `problems`."""
+    whole = Counts(problems={})
     parts = [] if own is None else [own.counts]
     for file in sorted(folder.glob("*.json")):
         if file == own_file:
@@ -122,6 +129,8 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None)
         counts = read_counts(file)
         if counts is not None:
             parts.append(counts)
+            if counts.problem and now_us - counts.at_us < RECENT_US:
+                whole.problems[file.stem] = counts.problem
     for part in parts:
         for table, into in (
             (part.requests, whole.requests),

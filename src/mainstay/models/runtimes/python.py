@@ -65,6 +65,7 @@ class PythonRuntime:
         if place is None:
             raise ModelRefused("a python model needs the socket of its host", mend="or `start` to start one")
         model = PythonModel(signature, options, place, digest, host=host, folder=folder, clock=self._clock)
+        model.prepare()
         with contextlib.suppress(ModelAway):
             model.connect(self._clock.monotonic_us() + DEFAULT_TIMEOUT_US)
         return model
@@ -104,6 +105,13 @@ class PythonModel:
         self._kills = 0
         self._closed = False
         self._schema: pa.Schema | None = None
+
+    def prepare(self) -> None:
+        """Loads what rows are sent with: no request should wait for that."""
+        import pyarrow as pa
+
+        self._schema = pa.schema([(field.name, _arrow_type(field.type)) for field in self._signature.inputs])
+        to_stream(pa.record_batch([pa.array([0.0])], names=["loads what Arrow loads when it is first used"]))
 
     def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
         if self._closed:
@@ -227,7 +235,7 @@ class PythonModel:
         import pyarrow as pa
 
         if self._schema is None:
-            self._schema = pa.schema([(field.name, _arrow_type(field.type)) for field in self._signature.inputs])
+            self.prepare()
         arrays = []
         columns = columns_of(rows, len(self._signature.inputs))
         for field, values in zip(self._signature.inputs, columns, strict=True):

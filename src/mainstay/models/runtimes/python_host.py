@@ -320,7 +320,15 @@ class Host:
 
     def warm(self) -> None:
         """Runs the model once on a made-up row: a first call loads and compiles what no request should wait for."""
-        names = [spec["name"] for spec in self.config.get("frame", {}).get("columns", [])]
+        frame = self.config.get("frame") or {}
+        if frame.get("container") != "array":
+            with contextlib.suppress(ImportError):  # then the first request is told so
+                import pandas
+                import pyarrow
+
+                # Where no row is known this is all that can be done: to load what rows and answers are rebuilt with.
+                pyarrow.array(pandas.Series(pyarrow.chunked_array([[0.0]]).to_numpy()))
+        names = [spec["name"] for spec in frame.get("columns", [])]
         row = self.config.get("warm", [])
         if not row or len(row) != len(names):
             return
