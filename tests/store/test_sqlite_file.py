@@ -89,6 +89,9 @@ def test_a_full_disk_is_told_and_the_store_stays_usable(open_store: Callable[[Pa
         fill(store)
     assert caught.value.transient
     assert caught.value.where == str(small_disk / "f")
+    full = small_disk.name == "disk"
+    assert ("no space" in caught.value.sentence) is full, "a limit of this process is no lack of space"
+    assert full or "ulimit -f" in caught.value.mend
     assert has(store, 0)
     written = [has(store, number) for number in range(100)]
     assert written == sorted(written, reverse=True), "what was refused is not there, what went before is"

@@ -13,6 +13,8 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.store.home import Home
 
 SOON_DAYS = 7
+FULL = 1 << 20
+"""With less left than these bytes, writes begin to fail."""
 OTHER = "other"
 """Logs, plans, counters: what is no role's."""
 _ROLES = {
@@ -66,8 +68,11 @@ def amount(size: int) -> str:
 
 
 def findings(samples: Sequence[DiskSample], limit: FreeDisk) -> list[Finding]:
-    """WARN when less is free than the file allows, or when it is full within a week; nothing else."""
+    """FAIL when it is full, WARN when less is free than the file allows or when it is full within a week."""
     newest, days = samples[-1], days_left(samples)
+    if newest.free < FULL:
+        sentence = f"the disk is full, {newest.free / 1e6:.1f} MB free: nothing is published, receipts cannot be given"
+        return [Finding(check="disk", verdict=Verdict.FAIL, sentence=sentence, mend=_mend(newest))]
     least = limit.bytes_of(newest.total)
     if newest.free >= least and (days is None or days >= SOON_DAYS):
         return []

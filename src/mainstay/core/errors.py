@@ -146,7 +146,7 @@ class Corrupt(StoreError):
 
 
 class StoreFull(StoreError):
-    """The disk is full or read-only; nothing was written."""
+    """The disk is full, read-only or takes nothing; nothing was written."""
 
     transient = True
 

@@ -8,6 +8,7 @@ published. Measured, the difference is below the noise, because a commit here ca
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections import deque
@@ -27,18 +28,27 @@ BUSY_TIMEOUT_S = 5.0
 
 FENCE = "CREATE TABLE fence (id INTEGER PRIMARY KEY CHECK (id = 1), token INTEGER NOT NULL) STRICT;"
 
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE}
+_UNWRITTEN = {
+    sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
+    sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_TRUNCATE,
+}  # fmt: skip
+"""The system took no bytes; SQLite does not say why, so the disk is asked."""
+_NO_ROOM = 1 << 20
+"""With less left than this the disk is full for SQLite, which writes pages."""
 _REFUSED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def told(error: sqlite3.Error, path: Path) -> StoreError:
-    """SQLite's error as ours: full or not writable, busy, corrupt, or something else."""
+    """SQLite's error as ours: full, failing or not writable, busy, corrupt, or something else."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     where = str(path)
-    if code in _FULL or code & 0xFF == sqlite3.SQLITE_FULL:
+    if code & 0xFF == sqlite3.SQLITE_FULL or (code in _UNWRITTEN and _is_full(path)):
         return StoreFull(f"no space to write: {error}", mend="free space on this disk", where=where)
+    if code in _UNWRITTEN:
+        mend = "there is space: look at the disk's quota and errors, and how large a file may be (ulimit -f)"
+        return StoreFull(f"could not be written: {error}", mend=mend, where=where)
     if code & 0xFF in _REFUSED:
         mend = "make this file and its folder writable for the user that runs Mainstay"
         return StoreFull(f"not allowed to write: {error}", mend=mend, where=where)
@@ -47,6 +57,13 @@ def told(error: sqlite3.Error, path: Path) -> StoreError:
     if code & 0xFF in _CORRUPT:
         return Corrupt(f"the file is damaged: {error}", mend="restore it from a backup", where=where)
     return StoreError(f"SQLite refused: {error}", where=where)
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return shutil.disk_usage(path.parent).free < _NO_ROOM
+    except OSError:
+        return False
 
 
 class _Telling:
