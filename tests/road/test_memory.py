@@ -14,11 +14,12 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from mainstay.app.models import Wish
 from tests.app.shop import RULE, Shop
 from tests.app.test_models import OUTPUT, trained
 from tests.road.load import Load
 from tests.road.running import Running
-from tests.road.test_switch import OWN, Wish, added
+from tests.road.test_switch import OWN, added
 
 MINUTES = float(os.environ.get("MAINSTAY_SOAK_MINUTES", "8"))
 WARM = 0.3
