@@ -66,6 +66,11 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> byt
             if len(value) > 7 or not value.isdigit() or int(value) > BODY_MOST:
                 raise TooLarge
             break
+    async with asyncio.timeout(BODY_SECONDS):  # also for the first byte: headers alone must not hold a place for long
+        return await _whole(receive)
+
+
+async def _whole(receive: Receive) -> bytes:
     message: Any = await receive()
     if message["type"] == "http.disconnect":
         raise Gone
@@ -74,8 +79,7 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> byt
         if len(body) > BODY_MOST:
             raise TooLarge
         return body
-    async with asyncio.timeout(BODY_SECONDS):
-        return await _rest(message, receive)
+    return await _rest(message, receive)
 
 
 async def _rest(message: Any, receive: Receive) -> bytes:
