@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -30,10 +31,12 @@ class Said(NamedTuple):
 class Caller:
     """One keep-alive connection."""
 
-    def __init__(self, port: int, token: str | None) -> None:
+    def __init__(self, port: int, token: str | None, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
         self.token = token
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        if tls is not None:
+            self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=tls)
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Said:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
@@ -61,8 +64,8 @@ class Served(NamedTuple):
     def grpc_port(self) -> int:
         return self.server.grpc_port
 
-    def caller(self, token: str | None = None) -> Caller:
-        return Caller(self.port, token)
+    def caller(self, token: str | None = None, tls: ssl.SSLContext | None = None) -> Caller:
+        return Caller(self.port, token, tls)
 
     def raw(self, data: bytes) -> bytes:
         """Sends bytes as they are and reads until the server closes or falls silent."""

@@ -111,9 +111,13 @@ model:
   timeout: 500ms
 answer: {on_warn: flag, on_error: fallback}
 fallback: {churn_probability: 0.26, risk: low, reason: base rate}
-settings: {durability: power, workers: 2}
+settings: {durability: power, workers: 2, tls: {certificate: a.pem, key: a.key, client_ca: ca.pem, clients: optional}}
 card: {origins: ["https://CRM.example.com:443/", "http://[::1]:8080"]}
 cors: {origins: ["https://APP.example.com/"]}
+callers:
+  certificates:
+    - {name: billing, subject: "CN=billing,O=Acme", role: operate, rate: 100/s}
+    - {name: crm, san: "DNS:crm.example.com"}
 retention: {landing: 30d}
 """
 

@@ -7,7 +7,8 @@ import pytest
 from mainstay import spec
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, iso
 from mainstay.core.errors import FileError
-from mainstay.core.nouns import Cleaning, Deletes, Fallback, Limits
+from mainstay.core.nouns import CertificateCaller, Cleaning, Deletes, Fallback, Limits, Tls
+from mainstay.core.rate import Rate
 from mainstay.spec import map_files
 from tests.spec.sample import ENV, KINDS, REGIONS, SAMPLE, SQL, load, problems
 
@@ -44,6 +45,11 @@ def test_the_sample_arrives_whole() -> None:
     assert churn.fallback == Fallback(values={"churn_probability": 0.26, "risk": "low"}, reason="base rate")
     assert churn.card.origins == ("https://crm.example.com", "http://[::1]:8080")
     assert churn.cors.origins == ("https://app.example.com",)
+    assert churn.settings.tls == Tls(certificate="a.pem", key="a.key", client_ca="ca.pem", clients="optional")
+    assert churn.callers.certificates == (
+        CertificateCaller(name="billing", subject="CN=billing,O=Acme", role="operate", rate=Rate(100, SECOND)),
+        CertificateCaller(name="crm", san="DNS:crm.example.com"),
+    )
     assert churn.settings.retention_us == {"landing": 30 * DAY}
     assert churn.digest.startswith("sha256:")
 

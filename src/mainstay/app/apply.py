@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from mainstay import spec
-from mainstay.app import contracts, pins
+from mainstay.app import contracts, pins, tls
 from mainstay.app.landing_names import landing_names, read_otherwise, unnamed, with_landing_names
 from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
@@ -19,7 +19,7 @@ from mainstay.core.keys import shown_names
 from mainstay.core.nouns import Dataset, Field, Integration, Signature
 from mainstay.core.ports import Write
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion
-from mainstay.core.verdicts import Finding
+from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.post import Post, with_post
 from mainstay.models.registry import content, inline_draft
 from mainstay.pipelines import feature_personal, sets
@@ -107,7 +107,11 @@ def plan(works: Works, new: Integration) -> Plan:
     return Plan(
         steps=tuple(steps),
         breaks=breaks,
-        warnings=(*(() if (lacking := spec.purpose_summary(new.purpose)) is None else (lacking,)), *warnings),
+        warnings=(
+            *(() if (lacking := spec.purpose_summary(new.purpose)) is None else (lacking,)),
+            *(one for one in tls.judge(new, works.clock.now_us()) if one.verdict is not Verdict.PASS),
+            *warnings,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from mainstay.app.supervisor import PortTaken
+from mainstay.app.tls import Secured
 from mainstay.core.errors import Refused
 from mainstay.serving.desk import Desk
 
@@ -19,8 +20,8 @@ EXTRAS = {"grpc": "mainstay[grpc]"}
 class Door(Protocol):
     """Answers a desk's callers by another protocol, on the event loop of its worker."""
 
-    async def start(self, address: str) -> int:
-        """Listens on `host:port`, which other workers share. Returns the port."""
+    async def start(self, address: str, secured: Secured | None = None) -> int:
+        """Listens on `host:port`, which other workers share, by TLS where it is given. Returns the port."""
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes nothing new, and lets what was begun come to its end for so long."""

@@ -35,6 +35,8 @@ _ALIVE = (
     "import os, urllib.request as u; "
     "u.urlopen('http://127.0.0.1:' + os.environ['MAINSTAY_PORT'] + '/health/live', timeout=4)"
 )
+# One that speaks TLS may want a certificate of its clients, which a health check has not.
+_LISTENS = "import os, socket; socket.create_connection(('127.0.0.1', int(os.environ['MAINSTAY_PORT'])), 4)"
 # Of several integrations one that does not live is started again by itself: no reason to stop the others.
 _ANY_ALIVE = (
     "import socket, sys; "
@@ -60,10 +62,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     python: str = sys.executable
     user: str = "mainstay"
     port: int = _PORT
+    tls: bool = False
+    """Whether it speaks TLS: perhaps only with clients that have a certificate."""
     variables: tuple[str, ...] = ()
     """Names of the environment's variables that the file asks for."""
     secret_files: tuple[str, ...] = ()
-    """Paths of `${file:path}`, as written."""
+    """Paths of `${file:path}` and of the key for TLS, as written."""
     extras: tuple[str, ...] = ()
     version: str = __version__
 
@@ -76,7 +80,8 @@ def look(place: Place, *, home: Path | None, user: str) -> Facts:
     tree = spec.unresolved(place.file)
     sources, stores = _mapping(tree.get("sources")), _mapping(tree.get("stores"))
     asked = list(dict.fromkeys(_PLACEHOLDER.findall(f"{sources} {stores}")))
-    port = _mapping(tree.get("settings")).get("port")
+    settings = _mapping(tree.get("settings"))
+    port, tls = settings.get("port"), _mapping(settings.get("tls"))
     used = (*sources.values(), *stores.values())
     kinds = {*(str(_mapping(one).get("kind")) for one in used), *_runtimes(place)}
     return Facts(
@@ -86,8 +91,12 @@ def look(place: Place, *, home: Path | None, user: str) -> Facts:
         home=home.absolute() if home is not None else None,
         user=user,
         port=port if isinstance(port, int) and port else _PORT,
+        tls=bool(tls),
         variables=tuple(name for name in asked if name.isidentifier()),
-        secret_files=tuple(name.removeprefix("file:") for name in asked if name.startswith("file:")),
+        secret_files=(
+            *(name.removeprefix("file:") for name in asked if name.startswith("file:")),
+            *((tls["key"],) if isinstance(tls.get("key"), str) else ()),
+        ),
         extras=tuple(name for name in EXTRAS if name in kinds),
     )
 
@@ -328,10 +337,10 @@ def _dockerfile(facts: Facts) -> str:
     mounts = "".join(f' -v "$PWD/{one}:{at}/{one}"' for one in ledgers)
     ports = facts.ports or (facts.port,)
     published = " ".join(f"-p 127.0.0.1:{port}:{port}" for port in ports)
-    if facts.file:
-        which, alive = f"MAINSTAY_FILE={at}/{facts.file} \\\n    MAINSTAY_PORT={facts.port} \\\n    ", _ALIVE
-    else:
-        which, alive = "", _ANY_ALIVE.format(ports=" ".join(map(str, ports)))
+    which = f"MAINSTAY_FILE={at}/{facts.file} \\\n    MAINSTAY_PORT={facts.port} \\\n    " if facts.file else ""
+    alive = _LISTENS if facts.tls else _ALIVE
+    if not facts.file:
+        alive = _ANY_ALIVE.format(ports=" ".join(map(str, ports)))
     extras = f"[{','.join(facts.extras)}]" if facts.extras else ""
     given = "".join(f" -e {one}" for one in facts.variables)
     python = f"{sys.version_info.major}.{sys.version_info.minor}"

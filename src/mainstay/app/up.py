@@ -21,6 +21,7 @@ from mainstay.app.doors import need, reserve
 from mainstay.app.place import Place, applied_record, read_applied, whoami
 from mainstay.app.stores import open_state, ships_journal
 from mainstay.app.supervisor import GRACE_US, Child, PortTaken, Supervisor, listen, orphaned
+from mainstay.app.tls import secured
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
@@ -106,7 +107,9 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         listener = patiently(lambda: listen(address, settings.port if said.port is None else said.port), say)
         bound = int(listener.getsockname()[1])
         count = settings.workers if said.workers is None else said.workers
-        looking = listen_for_page(state, clock, _listener_of(settings.status_page, said.status_port), say)
+        scheme = "http" if secured(integration) is None else "https"  # read here: what does not fit is told at once
+        page = _listener_of(settings.status_page, said.status_port)
+        looking = listen_for_page(state, clock, page, say, scheme=scheme)
         calls = _reserved(_listener_of(settings.grpc, said.grpc_port), say)
         children = [
             _loop_child(place, integration),
@@ -118,7 +121,7 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         machine = "" if place.home.stores is None else f"@{socket.gethostname()}"
         grace = GRACE_US + settings.stop_after_us
         supervisor = Supervisor(children, state=state, clock=clock, grace_us=grace, say=say, suffix=machine)
-        say(f"API on http://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
+        say(f"API on {scheme}://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
 
         def look() -> None:
             hosts.look()
@@ -186,6 +189,7 @@ def listen_for_page(
     say: Callable[[str], None],
     *,
     most_s: float = PAGE_WAIT_S,
+    scheme: str = "http",
 ) -> socket.socket | None:
     """The status page's listener. Where it is not to be had, that is said here and in `status`; all else runs."""
     note = Write(space="process", name=PAGE, body=None)
@@ -203,7 +207,7 @@ def listen_for_page(
         note = Write(space="process", name=PAGE, body=body)
         return None
     else:
-        say(f"status page on http://{page.host}:{listener.getsockname()[1]}  (API key of role operate)")
+        say(f"status page on {scheme}://{page.host}:{listener.getsockname()[1]}  (API key of role operate)")
         return listener
     finally:
         state.commit([note])

@@ -407,6 +407,33 @@ class FreeDisk(msgspec.Struct, frozen=True, kw_only=True):
         return self.size if self.share is None else int(total * self.share)
 
 
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Files in PEM; relative paths start at the folder of mainstay.yaml."""
+
+    certificate: str
+    key: str
+    client_ca: str | None = None
+    """Who signs the certificates of clients; None: they are not asked for one."""
+    clients: Literal["required", "optional"] = "required"
+    """Whether anybody without such a certificate may connect."""
+
+
+class CertificateCaller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is known by the certificate of the connection: by its whole subject, or by one of its names."""
+
+    name: str
+    subject: str = ""
+    san: str = ""
+    role: Literal["predict", "operate", "admin"] = "predict"
+    rate: Rate | None = None
+
+
+class CallersConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may ask besides API keys."""
+
+    certificates: tuple[CertificateCaller, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How this integration is run; each has a default that is safe."""
 
@@ -426,6 +453,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Below it `status` warns."""
     rate: Rate | None = None
     """Requests of each API key that has no rate of its own; None: as many as can be answered."""
+    tls: Tls | None = None
+    """None: no listener encrypts; a proxy in front may."""
     retention_us: dict[str, int] = {}
     """Role (`landing`, `history`, `journal`, `quarantine`) -> how long; absent roles have the store's default."""
 
@@ -473,6 +502,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     card: Card = Card()
     cors: Cors = Cors()
     retired: Retired | None = None
+    callers: CallersConfig = CallersConfig()
     digest: str = ""
     """Over the file's text and every file it names, before secrets are resolved."""
     folder: str = ""

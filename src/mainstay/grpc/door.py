@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 import grpc
 from mainstay import __version__
 from mainstay.app.closing import connected, stop_listening
+from mainstay.app.tls import Secured
 from mainstay.core.clock import SECOND
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
@@ -23,6 +25,7 @@ from mainstay.grpc.messages import kind
 from mainstay.serving import addressing, infer
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault, fault_of, unforeseen
+from mainstay.serving.peers import Peer, peer_of_pem
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
 from mainstay.serving.retirement import told as told_of
@@ -46,6 +49,7 @@ _LOOK_SECONDS = 1.0
 _WAIT_SECONDS = 0.1
 _LOOKS = 2
 """How often no connection must be found in a row: one may just be on its way from the system to the library."""
+_NAMES = {"DNS": "peer_dns", "URI": "peer_uri", "email": "peer_email", "IP": "peer_ip"}
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 _SERVICES = ("", OIP)
 
@@ -88,9 +92,11 @@ class GrpcDoor:
         self._server: grpc.aio.Server | None = None
         self._port = 0
         self._leaving = asyncio.Event()
+        self._peers = False
 
-    async def start(self, address: str) -> int:
+    async def start(self, address: str, secured: Secured | None = None) -> int:
         """Listens on `host:port`, which other workers may share. Returns the port. Raises OSError where it cannot."""
+        self._peers = secured is not None and secured.clients_required
         options = (
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_MOST),
@@ -98,11 +104,14 @@ class GrpcDoor:
             ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         )
-        guard = _Guard(self._desk, self._refuse)
+        guard = _Guard(self._desk, self._refuse, certified=self._peers)
         server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=self._waiting)
         server.add_generic_rpc_handlers((_service(OIP, self._oip()), _service(HEALTH, self._health())))
         try:
-            port = server.add_insecure_port(address)
+            if secured is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, _credentials(secured))
         except RuntimeError as error:
             raise OSError(f"nothing can listen on {address}") from error
         await server.start()
@@ -249,7 +258,7 @@ class GrpcDoor:
         left_s = context.time_remaining()
         deadline_us = None if left_s is None else began_us + int(left_s * SECOND)
         request_id = f"{self._boot}-{next(self._numbers):x}"
-        caller = _caller(desk, context.invocation_metadata())
+        caller = _caller(desk, context)
         call = Call(caller, request_id, began_us, deadline_us=deadline_us, door="grpc")
         status, reason = 500, ""
         try:
@@ -309,31 +318,82 @@ async def _not_done(_request: Any, context: Any) -> None:
 class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Lets through who may predict, and everybody to the calls of OPEN."""
 
-    def __init__(self, desk: Desk, refuse: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, desk: Desk, refuse: Callable[..., Awaitable[None]], *, certified: bool) -> None:
         self._desk = desk
         self._refuse = refuse
+        self._certified = certified
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         if details.method in OPEN:
             return await continuation(details)
-        caller = await self._desk.authenticate(_token(details.invocation_metadata))
-        if not isinstance(caller, Fault):
-            taken = self._desk.take(caller)
-            if taken is None or taken.allowed:
-                return await continuation(details)
-            detail = f"this API key may send {taken.rate.text.replace('/', ' requests/')}, and has"
-            fault = Fault(code="rate", status=429, detail=detail, retry_after=max(1, taken.wait_s))
-        else:
-            fault = caller
-        self._desk.meter.request("grpc", fault.status)
+        token = _token(details.invocation_metadata)
+        if token is None and self._certified:
+            # Whose connection it is can be asked of the call's context alone, which there is not before its handler.
+            return _guarded(await continuation(details), self._admit)
+        fault = await self._fault(token, None)
+        if fault is None:
+            return await continuation(details)
 
         async def refused(_request: Any, context: Any) -> None:
             await self._refuse(context, fault)
 
-        return await _like(await continuation(details), refused)
+        return _refusing(await continuation(details), refused)
+
+    async def _admit(self, context: Any) -> None:
+        fault = await self._fault(None, _peer(context))
+        if fault is not None:
+            await self._refuse(context, fault)
+
+    async def _fault(self, token: bytes | None, peer: Peer | None) -> Fault | None:
+        """Why the caller may not come in; None for one who may."""
+        caller = await self._desk.authenticate(token, peer)
+        if isinstance(caller, Fault):
+            fault = caller
+        else:
+            taken = self._desk.take(caller)
+            if taken is None or taken.allowed:
+                return None
+            detail = f"this API key may send {taken.rate.text.replace('/', ' requests/')}, and has"
+            fault = Fault(code="rate", status=429, detail=detail, retry_after=max(1, taken.wait_s))
+        self._desk.meter.request("grpc", fault.status)
+        return fault
 
 
-async def _like(found: Any, refused: Callable[[Any, Any], Awaitable[None]]) -> Any:
+def _guarded(found: Any, admit: Callable[[Any], Awaitable[None]]) -> Any:
+    """The handler, which is entered, and its message read, once `admit` has let the call in."""
+    if found is None:
+
+        async def nothing(_request: Any, context: Any) -> None:
+            await admit(context)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call")
+
+        return grpc.unary_unary_rpc_method_handler(nothing)
+    inner = found.stream_stream or found.unary_stream or found.unary_unary
+    if found.response_streaming:
+
+        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
+            await admit(context)
+            async for each in inner(request, context):
+                yield each
+
+        return _streaming(found)(streamed, found.request_deserializer, found.response_serializer)
+
+    async def once(raw: bytes, context: Any) -> Any:
+        await admit(context)
+        try:
+            request = raw if found.request_deserializer is None else found.request_deserializer(raw)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INTERNAL, "the message cannot be read")
+        return await inner(request, context)
+
+    return grpc.unary_unary_rpc_method_handler(once, None, found.response_serializer)
+
+
+def _streaming(found: Any) -> Any:
+    return grpc.stream_stream_rpc_method_handler if found.request_streaming else grpc.unary_stream_rpc_method_handler
+
+
+def _refusing(found: Any, refused: Callable[[Any, Any], Awaitable[None]]) -> Any:
     """A handler of the same kind as `found` that refuses."""
     if found is not None and found.response_streaming:
 
@@ -341,10 +401,7 @@ async def _like(found: Any, refused: Callable[[Any, Any], Awaitable[None]]) -> A
             await refused(request, context)
             yield None
 
-        make = (
-            grpc.stream_stream_rpc_method_handler if found.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
-        return make(streamed)
+        return _streaming(found)(streamed)
     return grpc.unary_unary_rpc_method_handler(refused)
 
 
@@ -371,8 +428,28 @@ def _token(metadata: Any) -> bytes | None:
     return None
 
 
-def _caller(desk: Desk, metadata: Any) -> str:
-    caller = desk.callers.who(_token(metadata) or b"")
+def _credentials(secured: Secured) -> grpc.ServerCredentials:
+    """Asked anew for each connection. gRPC asks a client for the certificate that it must have, or for none."""
+
+    def now() -> Any:
+        pems = secured.pems
+        ca = pems.client_ca if secured.clients_required else None
+        return grpc.ssl_server_certificate_configuration([(pems.key, pems.certificate)], ca)
+
+    return grpc.dynamic_ssl_server_credentials(now(), now, secured.clients_required)
+
+
+def _peer(context: Any) -> Peer | None:
+    """Whose certificate the connection has, as gRPC tells it after verifying it."""
+    told = {name: [one.decode("utf-8", "replace") for one in each] for name, each in context.auth_context().items()}
+    pem = told.get("x509_pem_cert")
+    names = {kind: told.get(field, ()) for kind, field in _NAMES.items()}
+    return peer_of_pem(pem[0], next(iter(told.get("x509_subject", ())), ""), names) if pem else None
+
+
+def _caller(desk: Desk, context: Any) -> str:
+    token = _token(context.invocation_metadata())
+    caller = desk.callers.at_once(token, None if token is not None else _peer(context))
     if caller is None:  # revoked since the call began
         raise BadRequest("this API key is not known, revoked or expired", status=401)
     return caller.id

@@ -33,6 +33,8 @@ WAITING_MOST = 256
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
 NAMED = "mainstay.named"
+PEER = "mainstay.peer"
+"""Whose certificate the connection has."""
 
 HEALTH = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/ping", "/health"))
 """Open to everybody: for load balancers, and for the clients of each protocol."""
@@ -130,7 +132,7 @@ class Front:
             scope[REQUEST] = request
             await self._card(scope, receive, send)
             return
-        caller = await self._caller(headers, path)
+        caller = await self._caller(scope)
         if isinstance(caller, Told):
             self._desk.meter.request("auth", caller.status)
             await respond(send, caller, request)
@@ -214,7 +216,7 @@ class Front:
         named = self._naming.read(scope["headers"])
         request = named.request
         busy = self._waiting() > self._most
-        caller = self._busy if busy else await self._caller(scope["headers"], scope["path"])
+        caller = self._busy if busy else await self._caller(scope)
         if isinstance(caller, Told):
             if caller is self._busy:
                 desk.meter.shed()
@@ -297,8 +299,9 @@ class Front:
         headers = ((b"retry-after", b"2"),) if reasons else ()
         await respond(send, Told(503 if reasons else 200, body, headers), kind=_JSON)
 
-    async def _caller(self, headers: list[tuple[bytes, bytes]], path: str) -> ApiKey | Told:
-        caller = await self._desk.authenticate(auth.token(headers, path))
+    async def _caller(self, scope: Scope) -> ApiKey | Told:
+        path: str = scope["path"]
+        caller = await self._desk.authenticate(auth.token(scope["headers"], path), scope.get(PEER))
         return auth.refused(caller, path) if isinstance(caller, Fault) else caller
 
     def _path(self, snap: Snapshot) -> str:

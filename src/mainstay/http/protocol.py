@@ -18,7 +18,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from mainstay.http.front import Front
+from mainstay.http.front import PEER, Front
+from mainstay.serving.peers import Peer, peer_of
 
 BODY_MOST = 64 * 1024
 """Longer bodies carry many keys, which are worked through in turns."""
@@ -55,6 +56,12 @@ class PredictProtocol(HttpToolsProtocol):
         self._standing = self.server_state if isinstance(self.server_state, Standing) else Standing()
         self._came = False
         self._begun = False
+        self._peer: Peer | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A connection is there; with TLS, its handshake is over."""
+        super().connection_made(transport)
+        self._peer = peer_of(transport.get_extra_info("peercert"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -105,7 +112,7 @@ class PredictProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._short = False
-        if len(self._body) == self._length and turns.take(self.headers, self._body, self._write):
+        if len(self._body) == self._length and turns.take(self.headers, self._body, self._write, self._peer):
             self._owed += 1
             return
         if self._owed:
@@ -165,6 +172,7 @@ class PredictProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
+        self.scope[PEER] = self._peer  # type: ignore[literal-required]
         super().on_headers_complete()
         if self._standing.leaving:
             self.cycle.keep_alive = False

@@ -23,6 +23,7 @@ from mainstay.app import tracing
 from mainstay.app.closing import LEAD_S, keep_out_of
 from mainstay.app.doors import Door, open_door
 from mainstay.app.supervisor import orphaned
+from mainstay.app.tls import secured
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import MainstayError
 from mainstay.core.nouns import Settings
@@ -84,14 +85,21 @@ class WorkerServer(uvicorn.Server):
         )
         super().__init__(config)
         self.server_state: Standing = Standing()
+        snap = worker.desk.view.now
+        self._secured = None if snap is None else secured(snap.integration)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._unfit = ""
+        """What was said of TLS files that do not fit, so that it is said once."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts answering, and what goes on beside it."""
         worker = self._worker
+        self._loop = asyncio.get_running_loop()
+        self.config.ssl = None if self._secured is None else self._secured.context
         if self._grpc:
             self._door = open_door("grpc", worker.desk, report, self._most)
             try:
-                self.grpc_port = await self._door.start(self._grpc)
+                self.grpc_port = await self._door.start(self._grpc, self._secured)
             except OSError as error:
                 report(f"gRPC is not answered: {error}")
                 self.should_exit = True  # the supervisor starts this worker again, a little later
@@ -150,8 +158,27 @@ class WorkerServer(uvicorn.Server):
         if desk.view.problem and desk.view.problem != problem:
             name = "" if desk.meter.file is None else f"{desk.meter.file.stem}: "
             report(f"{name}{desk.view.problem}")
-        if not self._leaving and (orphaned(os.environ) or self._worker.outdated()):
+        if not self._leaving and (orphaned(os.environ) or self._worker.outdated() or self._sealed_otherwise()):
             self.leave()
+
+    def _sealed_otherwise(self) -> bool:
+        """Whether TLS now is another than this process can change to; a renewed certificate it takes itself."""
+        snap = self._worker.desk.view.now
+        secured_by = None if self._secured is None else self._secured.tls
+        assert self._loop is not None
+        try:
+            if snap is not None and snap.integration.settings.tls != secured_by:
+                secured(snap.integration)  # Whoever left for files that do not fit could not begin again.
+                return True
+            anew = self._secured is not None and self._secured.look(self._loop.call_soon_threadsafe)
+        except MainstayError as error:
+            if str(error) != self._unfit:
+                report(f"what was read of TLS before stays in use: {error}")
+            self._unfit = str(error)
+            return False
+        else:
+            self._unfit = ""
+            return anew
 
 
 def run_worker(
@@ -176,6 +203,9 @@ def run_worker(
         return error.exit_code
     try:
         WorkerServer(worker, trace=trace, grpc=grpc).run(sockets=[listening])
+    except MainstayError as error:
+        report(f"{slot} cannot start: {error}")
+        return error.exit_code
     finally:
         worker.close()
         if trace is not None:

@@ -18,6 +18,7 @@ from mainstay.http.problems import Told, problem_of
 from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
+from mainstay.serving.peers import Peer
 from mainstay.serving.reply import Answer, Batch, Refusal, item
 from mainstay.serving.request import BadRequest, PredictRequest, read_predict
 from mainstay.serving.view import Snapshot
@@ -63,15 +64,16 @@ class Turns:
             self._url = b"" if snap is None or not snap.quick else f"/v1/{snap.integration.name}/predict".encode()
         return self._url
 
-    def take(self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered) -> bool:
+    def take(
+        self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered, peer: Peer | None = None
+    ) -> bool:
         """Takes a plain predict of one key or row, to be answered with all others of this turn of the event loop.
 
         False, with nothing done, for what the long road must look at: wrong callers, wrong bodies, many keys or rows.
         """
         desk = self._desk
         began_us = desk.clock.monotonic_us()
-        token = auth.token(headers, "")
-        caller = None if token is None or desk.draining else desk.callers.who(token)
+        caller = None if desk.draining else desk.callers.at_once(auth.token(headers, ""), peer)
         if caller is None or not keys.allows(caller, "predict"):
             return False
         named = self._naming.read(headers)

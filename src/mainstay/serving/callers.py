@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mainstay.core.clock import Clock
+from mainstay.core.nouns import CallersConfig
 from mainstay.core.records import ApiKey
 from mainstay.serving import keys
 from mainstay.serving.faults import Fault
 from mainstay.serving.key_ring import KeyRing
+from mainstay.serving.peers import Peer, named
 
 _MET_MOST = 1_000
 
@@ -22,6 +26,12 @@ UNKNOWN_KEY = Fault(
     status=401,
     detail="this API key is not known, revoked or expired",
     mend="ask for one: mainstay key create",
+)
+UNNAMED = Fault(
+    code="unauthorized",
+    status=401,
+    detail="the certificate of this connection is nobody's under `callers.certificates`",
+    mend="name it there, or send an API key too",
 )
 NO_ROLE = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for one with role `predict`")
 
@@ -43,10 +53,14 @@ class Callers:
     Args:
         ring: The API keys.
         clock: Keys end by it, and last uses are told by it.
+        config: Who else may ask, as the applied file says now.
     """
 
-    def __init__(self, ring: KeyRing, clock: Clock) -> None:
+    def __init__(self, ring: KeyRing, clock: Clock, config: Callable[[], CallersConfig] = CallersConfig) -> None:
         self.ring = ring
+        self._config = config
+        self._peers: dict[Peer, ApiKey] = {}
+        self._peers_in: CallersConfig | None = None
         self._clock = clock
         self._met: dict[bytes, _Met] = {}
         self._met_in = ring.now
@@ -77,13 +91,36 @@ class Callers:
             self._left[met.name] = now_us
         return key
 
-    async def authenticate(self, token: bytes | None) -> ApiKey | Fault:
-        """The caller behind what came with a request, with role predict at least; else why there is none."""
-        if token is None:
-            return NO_KEY
-        caller = self.who(token)
+    def at_once(self, token: bytes | None, peer: Peer | None) -> ApiKey | None:
+        """Who asks, where that is known without waiting. What a request carries counts before its connection."""
+        if token is not None:
+            return self.who(token)
+        return None if peer is None else self._certified(peer)
+
+    def _certified(self, peer: Peer) -> ApiKey | None:
+        """The caller whose certificate this is; a file that no longer names it is heeded at once."""
+        config = self._config()
+        if config is not self._peers_in:
+            self._peers_in, self._peers = config, {}
+        caller = self._peers.get(peer)
         if caller is None:
-            return UNKNOWN_KEY
+            found = next((one for one in config.certificates if named(peer, one)), None)
+            if found is None:
+                return None
+            roles = keys.ROLES[: keys.ROLES.index(found.role) + 1]
+            caller = ApiKey(
+                id=f"cert-{found.name}", name=found.name, roles=roles, created_us=0, expires_us=peer.until_us,
+                rate=found.rate,
+            )  # fmt: skip
+            if len(self._peers) < _MET_MOST:
+                self._peers[peer] = caller
+        return caller if keys.live(caller, self._clock.now_us()) else None
+
+    async def authenticate(self, token: bytes | None, peer: Peer | None = None) -> ApiKey | Fault:
+        """The caller behind what came with a request, with role predict at least; else why there is none."""
+        caller = self.at_once(token, peer)
+        if caller is None:
+            return UNKNOWN_KEY if token is not None else NO_KEY if peer is None else UNNAMED
         return caller if keys.allows(caller, "predict") else NO_ROLE
 
     def used(self) -> dict[str, int]:

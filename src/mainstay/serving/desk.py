@@ -13,6 +13,7 @@ import msgspec
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.core.keys import joined_key
+from mainstay.core.nouns import CallersConfig
 from mainstay.core.ports import Journal, OnlineReader, Repeats
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
 from mainstay.core.trace import Trace
@@ -25,6 +26,7 @@ from mainstay.serving.faults import Fault
 from mainstay.serving.feedback import Feedback
 from mainstay.serving.idempotency import Repeating, nowhere
 from mainstay.serving.meter import Meter
+from mainstay.serving.peers import Peer
 from mainstay.serving.personal import Personal
 from mainstay.serving.rates import Rates, Taken
 from mainstay.serving.request import BadRequest, Key
@@ -32,6 +34,7 @@ from mainstay.serving.view import WorkerView
 from mainstay.serving.view_rows import key_texts
 
 T = TypeVar("T")
+_NOBODY = CallersConfig()
 Archive = Callable[[str], Receipt | None]
 """Finds a receipt that has left the journal for history; None where it is not there either."""
 
@@ -74,7 +77,7 @@ class Desk:
         self.meter = meter
         self.cards = cards
         self.meters = meters
-        self.callers = Callers(view.keys, clock)
+        self.callers = Callers(view.keys, clock, self._others)
         self.answering: Answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
         self.repeating = Repeating(repeats, clock)
@@ -86,10 +89,19 @@ class Desk:
         self._waits = waits
         self._threads: ThreadPoolExecutor | None = None
 
-    async def authenticate(self, token: bytes | None) -> ApiKey | Fault:
-        """Whoever asks, at whichever door: a caller, else what they are told."""
-        caller = await self.callers.authenticate(token)
+    async def authenticate(self, token: bytes | None, peer: Peer | None = None) -> ApiKey | Fault:
+        """Whoever asks, at whichever door: a caller, else what they are told.
+
+        Args:
+            token: What came with the request, unchecked.
+            peer: Whose certificate the connection has, verified.
+        """
+        caller = await self.callers.authenticate(token, peer)
         return NOTHING_APPLIED if caller is UNKNOWN_KEY and self.view.now is None else caller
+
+    def _others(self) -> CallersConfig:
+        snap = self.view.now
+        return _NOBODY if snap is None else snap.integration.callers
 
     def take(self, caller: ApiKey) -> Taken | None:
         """A request of the caller's rate; None where it has none."""

@@ -13,6 +13,7 @@ from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
 from mainstay.spec import currency, durations, map_files, retired, shape, shape_image, shape_steps, wider
 from mainstay.spec.crosschecks import is_path, sql_path
+from mainstay.spec.shape_callers import CallersPart
 
 MATCHED_MOST = 1_000
 """Characters of a request-time input with a pattern, where the file gives no length: a match takes time."""
@@ -36,6 +37,7 @@ def integration(
         card=nouns.Card(origins=tuple(file.card.origins)),
         cors=nouns.Cors(origins=tuple(file.cors.origins)),
         retired=retired.built(file.retired),
+        callers=_callers(file.callers),
         digest=digest,
         folder=folder,
     )
@@ -369,7 +371,19 @@ def _settings(file: shape.FilePart) -> nouns.Settings:
         stop_after_us=file.settings.stop_after,
         free_disk=_free_disk(file.settings.free_disk),
         rate=file.settings.rate,
+        tls=None if file.settings.tls is None else nouns.Tls(**file.settings.tls.model_dump()),
         retention_us={role: duration for role, duration in kept.items() if duration is not None},
+    )
+
+
+def _callers(part: CallersPart) -> nouns.CallersConfig:
+    return nouns.CallersConfig(
+        certificates=tuple(
+            nouns.CertificateCaller(
+                name=one.name, subject=one.subject or "", san=one.san or "", role=one.role, rate=one.rate
+            )
+            for one in part.certificates
+        )
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from mainstay.spec import durations
+from mainstay.spec.caller_faults import cross_check_callers
 from mainstay.spec.column_faults import cross_check_columns, cross_check_fill, cross_check_list
 from mainstay.spec.currency import cross_check_currency
 from mainstay.spec.faults import Faults, Path, close, shown
@@ -47,6 +48,7 @@ def cross_check(tree: dict[str, Any], files: Mapping[str, str], faults: Faults) 
     _model(mapping(tree.get("model")), features, faults)
     _answer(tree, faults)
     cross_check_retired(mapping(tree.get("retired")), faults)
+    cross_check_callers(tree, faults)
 
 
 def _dataset(path: Path, dataset: dict[str, Any], sources: dict[str, Any], faults: Faults) -> None:

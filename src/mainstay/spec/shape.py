@@ -15,6 +15,7 @@ from mainstay.core.verdicts import OnFail
 from mainstay.spec.drift_shape import SchemaDriftPart
 from mainstay.spec.part import Part
 from mainstay.spec.retired import RetiredPart
+from mainstay.spec.shape_callers import CallersPart, TlsPart
 from mainstay.spec.shape_http import HttpPart
 from mainstay.spec.shape_image import ImagePart
 from mainstay.spec.shape_steps import PostStepPart, PreStepPart
@@ -407,6 +408,7 @@ class SettingsPart(Part):
     rate: RateOf | None = Field(default=None, description="Requests of each API key that has no rate of its own.")
     status_page: ListenerPart | None = Field(default=None, examples=["{port: 8701}"])
     grpc: ListenerPart | None = Field(default=None, examples=["{port: 8702}"])
+    tls: TlsPart | None = Field(default=None, examples=["{certificate: tls/api.pem, key: tls/api.key}"])
 
 
 class CardPart(Part):
@@ -476,6 +478,7 @@ class FilePart(Part):
     card: CardPart = CardPart()
     cors: CorsPart = CorsPart()
     retired: RetiredPart | None = Field(default=None, description="This version of the API goes.")
+    callers: CallersPart = CallersPart()
     retention: RetentionPart = RetentionPart()
     stores: StoresPart | None = Field(default=None, description="Stores of an integration that machines share.")
 

@@ -11,16 +11,18 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import uvicorn
 
 from mainstay.app.pages import Pages
 from mainstay.app.place import Place
-from mainstay.app.stores import home_at
+from mainstay.app.stores import home_at, open_state
 from mainstay.app.supervisor import orphaned
+from mainstay.app.tls import AppliedTls, Secured
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
 from mainstay.web.site import site
@@ -32,9 +34,20 @@ WAITING_MOST = 64
 
 
 class PageServer(uvicorn.Server):
-    """uvicorn for one place; it ends with its supervisor."""
+    """uvicorn for one place; it ends with its supervisor.
 
-    def __init__(self, place: Place, clock: Clock) -> None:
+    Args:
+        place: The integration.
+        clock: For ages and sessions.
+        applied: What the applied file says of TLS; None: plain HTTP. People's browsers are asked for no certificate.
+    """
+
+    def __init__(self, place: Place, clock: Clock, applied: AppliedTls | None = None) -> None:
+        self._applied = applied
+        self._watching: asyncio.Task[None] | None = None
+        tls = None if applied is None else applied.tls
+        tls = None if tls is None else msgspec.structs.replace(tls, client_ca=None)
+        self._secured = None if applied is None or tls is None else Secured(tls, applied.folder)
         app = site(Pages(place, clock), place.home.secret(), clock)
         config = uvicorn.Config(
             app,
@@ -52,17 +65,32 @@ class PageServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts answering, and watching for the supervisor's end."""
+        self.config.ssl = None if self._secured is None else self._secured.context
         await super().startup(sockets)
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)
+        self._watching = asyncio.create_task(self._watch())
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ends, and with exit code 0: uvicorn would raise the signal again when all is done."""
         del sig, frame
         self.should_exit = True
 
-    def _watch(self) -> None:
-        self.should_exit = self.should_exit or orphaned(os.environ)
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self._watch)
+    async def _watch(self) -> None:
+        """Ends with the supervisor, and to begin anew where TLS is to be another."""
+        loop = asyncio.get_running_loop()
+        while not self.should_exit:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                anew = await asyncio.to_thread(self._sealed_otherwise, loop.call_soon_threadsafe)
+            except MainstayError as error:
+                anew = False
+                sys.stderr.write(f"what was read of TLS before stays in use: {error}\n")
+            if anew or orphaned(os.environ):
+                self.should_exit = True
+
+    def _sealed_otherwise(self, on_loop: Callable[[Callable[[], None]], object]) -> bool:
+        if self._applied is not None and self._applied.changed():
+            return True
+        return self._secured is not None and self._secured.look(on_loop)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     place = Place(home_at(given.home, given.integration), given.file)
     try:
-        server = PageServer(place, SystemClock())
+        state = open_state(place.home, quick=True)
+        server = PageServer(place, SystemClock(), AppliedTls(state))
     except MainstayError as error:
         sys.stderr.write(f"the status page cannot start: {error}\n")
         return error.exit_code

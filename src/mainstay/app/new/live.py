@@ -74,8 +74,9 @@ def prepare(made: Made, wish: Wish, clock: Clock, *, by: str, say: Say) -> Live:
     finally:
         state.close()
     settings = integration.settings
+    scheme = "http" if settings.tls is None else "https"
     return Live(
-        key=token, example=example, url=f"http://{settings.host}:{settings.port}/v1/{integration.name}/predict"
+        key=token, example=example, url=f"{scheme}://{settings.host}:{settings.port}/v1/{integration.name}/predict"
     )  # fmt: skip
 
 
