@@ -28,6 +28,7 @@ from mainstay.testing.ports import free_port
 from tests.app.shop import Shop
 from tests.app.test_up import up
 from tests.http.certificates import LONG, Files, client, signed
+from tests.http.issuer import issuing
 from tests.serving.toy import integration
 
 SETTINGS = "settings: {tls: {certificate: api.pem, key: api.key}, status_page: {port: PAGE}}"
@@ -133,18 +134,22 @@ def test_check_and_status_tell_of_the_files(tmp_path: Path) -> None:
 
 def test_the_image_of_one_that_speaks_tls_asks_whether_it_listens(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
-    shop.write(more=SETTINGS.replace("PAGE", "0"))
+    oidc = "callers: {oidc: [{name: a, issuer: 'https://x', audience: b}]}"
+    shop.write(more=f"{SETTINGS.replace('PAGE', '0')}\n{oidc}\n")
     texts = export.docker(export.look(shop.place, home=None, user="mainstay"))
     assert "create_connection" in texts["Dockerfile"]
+    assert '"mainstay[oidc]==' in texts["Dockerfile"]
     assert "api.key" in texts[".dockerignore"].splitlines()
 
 
 CLIENT = client()
 
 
-def asked(port: int, path: str) -> int:
+def asked(port: int, path: str, token: str = "") -> int:
+    body, headers = b'{"key": "person-0003"}' if token else None, {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"https://127.0.0.1:{port}{path}", body, headers if token else {})
     try:
-        with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", timeout=5, context=CLIENT) as reply:
+        with urllib.request.urlopen(request, timeout=15, context=CLIENT) as reply:
             return int(reply.status)
     except HTTPError as error:
         return error.code
@@ -163,22 +168,31 @@ def test_up_speaks_tls_on_every_listener_and_no_longer_where_the_file_says_so(tm
     shop = Shop(tmp_path)
     files = Files(tmp_path)
     port, page = free_port(), free_port()
-    shop.begin(more=SETTINGS.replace("PAGE", str(page)))
     log = tmp_path / "up.log"
-    with up(shop, port, "--workers", "1"):
-        until(lambda: asked(port, "/health/ready") == 200)
-        until(lambda: asked(page, "/health/live") != 0)
-        assert f"API on https://127.0.0.1:{port}" in log.read_text()
-        assert f"status page on https://127.0.0.1:{page}" in log.read_text()
-        pem = files.renew().decode()
-        for each in (port, page):
-            until(lambda each=each: ssl.get_server_certificate(("127.0.0.1", each)).strip() == pem.strip())
-        shop.write(more=f"settings: {{status_page: {{port: {page}}}}}")
-        subprocess.run(
-            [sys.executable, "-m", "mainstay", "apply", "--yes"], cwd=tmp_path, check=True, capture_output=True
-        )
-        for each in (port, page):
-            until(lambda each=each: plain(each) != 0)
+    with issuing() as issuer:
+        oidc = f"callers: {{oidc: [{{name: own, issuer: '{issuer.url}', audience: mainstay}}]}}"
+        shop.begin(more=f"{SETTINGS.replace('PAGE', str(page))}\n{oidc}\n")
+        token = issuer.token()
+        with up(shop, port, "--workers", "1"):
+            until(lambda: asked(port, "/health/ready") == 200)
+            until(lambda: asked(page, "/health/live") != 0)
+            assert f"API on https://127.0.0.1:{port}" in log.read_text()
+            assert f"status page on https://127.0.0.1:{page}" in log.read_text()
+            assert asked(port, "/v1/churn/predict", token) == 200
+            assert asked(port, "/v1/churn/predict", token + "x") == 401
+            change(shop, (port, page), files)
+
+
+def change(shop: Shop, ports: tuple[int, int], files: Files) -> None:
+    """Renews the certificate, and then lets the file ask for no TLS: `ports` of API and status page follow."""
+    pem = files.renew().decode()
+    for each in ports:
+        until(lambda each=each: ssl.get_server_certificate(("127.0.0.1", each)).strip() == pem.strip())
+    shop.write(more=f"settings: {{status_page: {{port: {ports[1]}}}}}")
+    argv = [sys.executable, "-m", "mainstay", "apply", "--yes"]
+    subprocess.run(argv, cwd=shop.folder, check=True, capture_output=True)
+    for each in ports:
+        until(lambda each=each: plain(each) != 0)
 
 
 def plain(port: int) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mainstay.app import issuers
 from mainstay.core.clock import HOUR, MINUTE, SECOND
 from mainstay.core.errors import ModelAway, ModelRefused, ModelTimeout
+from mainstay.core.ids import keyed_hash
 from mainstay.core.nouns import (
     AnswerPolicy,
     Column,
@@ -34,6 +37,7 @@ from mainstay.serving.card_tokens import CardTokens
 from mainstay.serving.desk import Desk
 from mainstay.serving.keys import Role, create_key
 from mainstay.serving.meter import Meter
+from mainstay.serving.tokens import Tokens
 from mainstay.serving.view import WorkerView
 from mainstay.serving.work import Call
 from mainstay.store.journal import SegmentJournal
@@ -158,6 +162,7 @@ class Toy:
             self.view, self.online, self.journal, self.clock, self.meter,
             meters=folder / "meters", cards=CardTokens(SECRET),
             repeats=lambda: SqliteRepeats(folder / "repeats.sqlite"),
+            tokens=Tokens(self.clock, issuers.ask, issuers.Teller(self.state, self.clock), partial(keyed_hash, SECRET)),
         )  # fmt: skip
         self.put("applied", "file", Applied(digest="sha256:file", folder=str(folder), files={}, at_us=NOW))
         self.put("feature_set", SET, self.feature_set())

@@ -118,6 +118,15 @@ callers:
   certificates:
     - {name: billing, subject: "CN=billing,O=Acme", role: operate, rate: 100/s}
     - {name: crm, san: "DNS:crm.example.com"}
+  oidc:
+    - name: entra
+      issuer: https://login.example.com/acme
+      audience: [mainstay, churn]
+      algorithms: [ES256, EdDSA]
+      roles: {claim: roles, values: {ops: operate}}
+      scopes: [churn]
+      skew: 5s
+    - {name: own, issuer: "http://127.0.0.1:9000", audience: mainstay, jwks_url: "https://keys.example.co", role: admin}
 retention: {landing: 30d}
 """
 

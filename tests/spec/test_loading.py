@@ -7,7 +7,7 @@ import pytest
 from mainstay import spec
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, iso
 from mainstay.core.errors import FileError
-from mainstay.core.nouns import CertificateCaller, Cleaning, Deletes, Fallback, Limits, Tls
+from mainstay.core.nouns import CertificateCaller, ClaimedRoles, Cleaning, Deletes, Fallback, Limits, OidcIssuer, Tls
 from mainstay.core.rate import Rate
 from mainstay.spec import map_files
 from tests.spec.sample import ENV, KINDS, REGIONS, SAMPLE, SQL, load, problems
@@ -49,6 +49,24 @@ def test_the_sample_arrives_whole() -> None:
     assert churn.callers.certificates == (
         CertificateCaller(name="billing", subject="CN=billing,O=Acme", role="operate", rate=Rate(100, SECOND)),
         CertificateCaller(name="crm", san="DNS:crm.example.com"),
+    )
+    assert churn.callers.oidc == (
+        OidcIssuer(
+            name="entra",
+            issuer="https://login.example.com/acme",
+            audience=("mainstay", "churn"),
+            algorithms=("ES256", "EdDSA"),
+            roles=ClaimedRoles(claim="roles", values={"ops": "operate"}),
+            scopes=("churn",),
+            skew_us=5 * SECOND,
+        ),
+        OidcIssuer(
+            name="own",
+            issuer="http://127.0.0.1:9000",
+            audience=("mainstay",),
+            jwks_url="https://keys.example.co",
+            role="admin",
+        ),
     )
     assert churn.settings.retention_us == {"landing": 30 * DAY}
     assert churn.digest.startswith("sha256:")

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mainstay import spec
-from mainstay.app import tls
+from mainstay.app import issuers, tls
 from mainstay.app.check_datasets import DatasetFacts, judge_dataset, misfits
 from mainstay.app.check_features import ViewFacts, compare, read_view
 from mainstay.app.check_model import ModelFacts, judge_answer, judge_model
@@ -42,7 +42,7 @@ class Area(msgspec.Struct, frozen=True, kw_only=True):
     """The findings about one part of the integration, the worst first."""
 
     name: str
-    """`file`, `purpose`, `sources`, `datasets`, `features`, `model`, `answer` or `tls`."""
+    """`file`, `purpose`, `sources`, `datasets`, `features`, `model`, `answer`, `callers` or `tls`."""
     verdict: Verdict
     findings: tuple[Finding, ...]
 
@@ -104,6 +104,7 @@ def check(place: Place, integration: Integration, clock: Clock) -> Report:
             "features": [one for view in views.values() for one in view.findings] + _together(integration, views),
             "model": model,
             "answer": list(judge_answer(integration, candidate)),
+            **({"callers": list(issuers.judge(integration))} if integration.callers.oidc else {}),
             **({} if integration.settings.tls is None else {"tls": list(tls.judge(integration, clock.now_us()))}),
         },
     )

@@ -24,8 +24,8 @@ from mainstay.store.shelf import ShelfReader
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PLAIN = re.compile(r"[A-Za-z0-9_@:,.+=/-]+")
-EXTRAS = ("postgres", "redis", "onnx", "xgboost", "lightgbm")
-"""Kinds of sources, stores and runtimes that an extra of the same name installs."""
+EXTRAS = ("postgres", "redis", "onnx", "xgboost", "lightgbm", "grpc", "oidc")
+"""Kinds of sources, stores, runtimes, doors and callers that an extra of the same name installs."""
 _HOMES = ("/home", "/root", "/run/user")
 """Hidden from a service by `ProtectHome=yes`."""
 _DOCS = "https://github.com/mainstay-ai/mainstay/tree/main/docs/operating.md"
@@ -83,7 +83,8 @@ def look(place: Place, *, home: Path | None, user: str) -> Facts:
     settings = _mapping(tree.get("settings"))
     port, tls = settings.get("port"), _mapping(settings.get("tls"))
     used = (*sources.values(), *stores.values())
-    kinds = {*(str(_mapping(one).get("kind")) for one in used), *_runtimes(place)}
+    kinds = {*(str(_mapping(one).get("kind")) for one in used), *_runtimes(place), *settings}
+    kinds |= set(_mapping(tree.get("callers")))
     return Facts(
         integration=place.home.integration,
         folder=folder,

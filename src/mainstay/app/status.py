@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import backfills, clock_said, disk, journal_lag, tls
+from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, tls
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
 from mainstay.app.worker import meters_folder
@@ -103,8 +103,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     backfills: dict[str, Backfill] = {}
     lag: journal_lag.JournalLag | None = None
     """How far a database that keeps the journal is behind; None where files do."""
-    tls: tuple[Finding, ...] = ()
-    """What is to be said of the files that the listeners speak TLS with."""
+    doors: tuple[Finding, ...] = ()
+    """What is to be said of the files that the listeners speak TLS with, and of issuers of tokens."""
     erase_again: int = 0
     """People whom a restored backup brought back and who are not erased again yet."""
 
@@ -163,7 +163,10 @@ def read_status(place: Place, clock: Clock) -> Status:
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
             lag=journal_lag.read_lag(place.home, clock),
-            tls=tuple(tls.judge(integration, clock.now_us())),
+            doors=(
+                *tls.judge(integration, clock.now_us()),
+                *issuers.findings(issuers.failing(state, integration)),
+            ),
         )
     return judge_status(facts)
 
@@ -175,7 +178,7 @@ def judge_status(facts: Facts) -> Status:
         *_file_findings(facts),
         *_restore_findings(facts),
         *_process_findings(facts),
-        *facts.tls,
+        *facts.doors,
         *journal_lag.findings(facts.lag),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
         *backfills.findings(facts.backfills),

@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app import apply as applying
+from mainstay.app import issuers
 from mainstay.app.closing import LEAD_S, keep_out
 from mainstay.app.commands import erase_again
 from mainstay.app.doors import need, reserve
@@ -107,7 +108,7 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         listener = patiently(lambda: listen(address, settings.port if said.port is None else said.port), say)
         bound = int(listener.getsockname()[1])
         count = settings.workers if said.workers is None else said.workers
-        scheme = "http" if secured(integration) is None else "https"  # read here: what does not fit is told at once
+        scheme = _scheme(integration)
         page = _listener_of(settings.status_page, said.status_port)
         looking = listen_for_page(state, clock, page, say, scheme=scheme)
         calls = _reserved(_listener_of(settings.grpc, said.grpc_port), say)
@@ -163,6 +164,13 @@ class _Door:
     def close(self) -> None:
         self._timer.cancel()
         self._listener.close()
+
+
+def _scheme(integration: Integration) -> str:
+    """What the listeners speak. Raises Refused where files or packages are absent that callers need."""
+    if integration.callers.oidc:
+        issuers.need()
+    return "http" if secured(integration) is None else "https"
 
 
 def _listener_of(said: Listener | None, port: int | None) -> Listener | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 
+from mainstay.app import issuers
 from mainstay.app.model_secrets import secrets_of
 from mainstay.app.place import read_applied
 from mainstay.app.stores import home_at, open_journal, open_online, open_repeats, open_state, ships_journal
 from mainstay.core.clock import SECOND, Clock
 from mainstay.core.errors import StoreError
 from mainstay.core.ids import keyed_hash
-from mainstay.core.ports import Journal, State
+from mainstay.core.ports import Journal, Online, State
 from mainstay.core.records import DiskSample, Seal
 from mainstay.models.registry import load
 from mainstay.serving.card_tokens import CardTokens
@@ -24,6 +25,7 @@ from mainstay.serving.desk import Archive, Desk
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.meter import Meter
 from mainstay.serving.tally import Tally
+from mainstay.serving.tokens import Tokens
 from mainstay.serving.view import BLIND_US, WorkerView
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.home import Home
@@ -98,9 +100,7 @@ def open_worker(
     home = home_at(root, integration)
     home.create()
     state, key_state = open_state(home, quick=True), open_state(home, quick=True)
-    if home.stores is not None or not home.online.exists():
-        open_online(home).close()
-    online = open_online(home, writable=False)
+    online = _online(home)
     view = _view(home, state, KeyRing(key_state), clock, env)
     durability = view.now.integration.settings.durability if view.now else "process"
     journal = open_journal(home, clock, durability=durability, quick=True)
@@ -117,11 +117,19 @@ def open_worker(
         disk=disk.now,
         waits=ships_journal(home),
         repeats=lambda: open_repeats(home),
+        tokens=Tokens(clock, issuers.ask, issuers.Teller(state, clock), partial(keyed_hash, home.secret())),
     )
     tally = desk.answering.tally
     looks = (sealer.look, disk.look, lambda: tally.look(state))
     closes = (lambda: _left(tally, state), online.close, state.close, key_state.close)
     return Worker(desk, lambda: _close(journal, *closes), durability, lambda: _each(looks))
+
+
+def _online(home: Home) -> Online:
+    """The rows, to be read; their store is made where there is none."""
+    if home.stores is not None or not home.online.exists():
+        open_online(home).close()
+    return open_online(home, writable=False)
 
 
 def _view(home: Home, state: State, ring: KeyRing, clock: Clock, env: Mapping[str, str]) -> WorkerView:

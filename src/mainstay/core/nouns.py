@@ -428,10 +428,41 @@ class CertificateCaller(msgspec.Struct, frozen=True, kw_only=True):
     rate: Rate | None = None
 
 
+class ClaimedRoles(msgspec.Struct, frozen=True, kw_only=True):
+    """Which values of a claim stand for which role."""
+
+    claim: str
+    values: dict[str, Literal["predict", "operate", "admin"]]
+
+    def __hash__(self) -> int:
+        return hash((self.claim, *sorted(self.values.items())))
+
+
+class OidcIssuer(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody whose signed tokens say who asks."""
+
+    name: str
+    issuer: str
+    audience: tuple[str, ...]
+    """A token must be for one of them."""
+    jwks_url: str = ""
+    """Where its keys are; empty: where its discovery document says."""
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+    role: Literal["predict", "operate", "admin"] = "predict"
+    """Of every token, where `roles` does not say it."""
+    roles: ClaimedRoles | None = None
+    scopes: tuple[str, ...] = ()
+    """A token must have all of them."""
+    skew_us: int = 60_000_000
+    """How far its clock may be from ours."""
+    rate: Rate | None = None
+
+
 class CallersConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Who may ask besides API keys."""
 
     certificates: tuple[CertificateCaller, ...] = ()
+    oidc: tuple[OidcIssuer, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ from mainstay.serving.peers import Peer, peer_of_pem
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
 from mainstay.serving.retirement import told as told_of
+from mainstay.serving.token_rules import cut
 from mainstay.serving.work import Call
 
 OIP = "inference.GRPCInferenceService"
@@ -36,7 +37,6 @@ HEALTH = "grpc.health.v1.Health"
 OPEN = frozenset((f"/{OIP}/ServerLive", f"/{OIP}/ServerReady", f"/{HEALTH}/Check", f"/{HEALTH}/Watch"))
 """Calls that need no API key: whether something is alive, and ready."""
 MESSAGE_MOST = 1024 * 1024
-TOKEN_MOST = 200
 CONNECTION_SECONDS = 5
 """How long a connection is used, about; then its client is told to take another, and what was begun goes on.
 
@@ -418,13 +418,13 @@ def _unary(name: str, act: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMeth
 
 
 def _token(metadata: Any) -> bytes | None:
-    """The API key that came with a call, unchecked; None when none did."""
+    """The API key or token that came with a call, unchecked; None when none did."""
     for name, value in metadata or ():
         data: bytes = value if isinstance(value, bytes) else value.encode("latin-1", "replace")
         if name == "authorization" and data[:7].lower() == b"bearer ":
-            return data[7:].strip()[:TOKEN_MOST]
+            return cut(data[7:])
         if name == "x-api-key":
-            return data.strip()[:TOKEN_MOST]
+            return cut(data)
     return None
 
 

@@ -11,6 +11,7 @@ import msgspec
 from mainstay.http import problems
 from mainstay.http.problems import Told
 from mainstay.serving.faults import Fault
+from mainstay.serving.token_rules import cut
 
 Headers = Iterable[tuple[bytes, bytes]]
 TOKEN_MOST = 200
@@ -23,11 +24,11 @@ def token(headers: Headers, path: str) -> bytes | None:
     for name, value in headers:
         if name == b"authorization":
             if value[:7].lower() == b"bearer ":
-                return value[7:].strip()[:TOKEN_MOST]
+                return cut(value[7:])
             if path in PAGES and value[:6].lower() == b"basic ":
                 return _password(value[6:])
         elif name == b"x-api-key":
-            return value.strip()[:TOKEN_MOST]
+            return cut(value)
     return None
 
 

@@ -179,9 +179,7 @@ class CardDoor:
         said = headers.get(b"authorization", b"")
         token = said[7:].strip()[: TOKEN_MOST + 1] if said[:7].lower() == b"bearer " else b""
         name = snap.integration.name
-        return cards.read(
-            token, integration=name, issuers=self._desk.callers.ring.now, now_us=self._desk.clock.now_us()
-        )
+        return cards.read(token, integration=name, stands=self._desk.callers.stands, now_us=self._desk.clock.now_us())
 
     # --- who may ask -------------------------------------------------------------------------------------------------
 

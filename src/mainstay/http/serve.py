@@ -108,6 +108,8 @@ class WorkerServer(uvicorn.Server):
             asyncio.create_task(forever(worker.refresh, REFRESH_US / 1_000_000)),
             # Beside it: a model may take a minute to load, and a revoked key must not.
             asyncio.create_task(forever(worker.desk.callers.ring.refresh, REFRESH_US / 1_000_000)),
+            # And an issuer may be long in answering.
+            asyncio.create_task(forever(worker.desk.callers.refresh, 1.0)),
             asyncio.create_task(forever(self._look, 1.0)),
         ]
         # What is loaded now stays for good: the collector need not look at it again.

@@ -11,6 +11,8 @@ from mainstay.serving import keys
 from mainstay.serving.faults import Fault
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.peers import Peer, named
+from mainstay.serving.token_rules import looks_like_one
+from mainstay.serving.tokens import Tokens
 
 _MET_MOST = 1_000
 
@@ -33,6 +35,12 @@ UNNAMED = Fault(
     detail="the certificate of this connection is nobody's under `callers.certificates`",
     mend="name it there, or send an API key too",
 )
+BAD_TOKEN = Fault(
+    code="unauthorized",
+    status=401,
+    detail="this token does not count: issuer, audience, time, scope or signature is not what `callers.oidc` asks for",
+    mend="get a new one from the issuer, for the audience of this API",
+)
 NO_ROLE = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for one with role `predict`")
 
 
@@ -54,10 +62,18 @@ class Callers:
         ring: The API keys.
         clock: Keys end by it, and last uses are told by it.
         config: Who else may ask, as the applied file says now.
+        tokens: Knows the tokens of issuers; None: nobody asks by one.
     """
 
-    def __init__(self, ring: KeyRing, clock: Clock, config: Callable[[], CallersConfig] = CallersConfig) -> None:
+    def __init__(
+        self,
+        ring: KeyRing,
+        clock: Clock,
+        config: Callable[[], CallersConfig] = CallersConfig,
+        tokens: Tokens | None = None,
+    ) -> None:
         self.ring = ring
+        self._tokens = tokens
         self._config = config
         self._peers: dict[Peer, ApiKey] = {}
         self._peers_in: CallersConfig | None = None
@@ -93,9 +109,26 @@ class Callers:
 
     def at_once(self, token: bytes | None, peer: Peer | None) -> ApiKey | None:
         """Who asks, where that is known without waiting. What a request carries counts before its connection."""
-        if token is not None:
-            return self.who(token)
-        return None if peer is None else self._certified(peer)
+        if token is None:
+            return None if peer is None else self._certified(peer)
+        if self._tokens is not None and looks_like_one(token) and (issuers := self._config().oidc):
+            return self._tokens.known(token, issuers)
+        return self.who(token)
+
+    def stands(self, id: str) -> bool:
+        """Whether a caller with this id, seen before, may still ask: its key lives, or the file still names it."""
+        config, now_us = self._config(), self._clock.now_us()
+        if any(key.id == id and keys.live(key, now_us) for key in self.ring.now.values()):
+            return True
+        of = id.rpartition("-")[0]
+        return any(id == f"cert-{one.name}" for one in config.certificates) or any(
+            of == f"oidc-{one.name}" for one in config.oidc
+        )
+
+    def refresh(self) -> None:
+        """Looks for keys of issuers that are old or not there. For any thread; it waits for the issuers."""
+        if self._tokens is not None:
+            self._tokens.refresh(self._config().oidc)
 
     def _certified(self, peer: Peer) -> ApiKey | None:
         """The caller whose certificate this is; a file that no longer names it is heeded at once."""
@@ -119,6 +152,11 @@ class Callers:
     async def authenticate(self, token: bytes | None, peer: Peer | None = None) -> ApiKey | Fault:
         """The caller behind what came with a request, with role predict at least; else why there is none."""
         caller = self.at_once(token, peer)
+        if caller is None and token is not None and self._tokens is not None and looks_like_one(token):
+            issuers = self._config().oidc
+            caller = await self._tokens.verified(token, issuers) if issuers else None
+            if caller is None and issuers:
+                return BAD_TOKEN
         if caller is None:
             return UNKNOWN_KEY if token is not None else NO_KEY if peer is None else UNNAMED
         return caller if keys.allows(caller, "predict") else NO_ROLE

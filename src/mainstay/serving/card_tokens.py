@@ -10,15 +10,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import msgspec
 
 from mainstay.core.clock import SECOND
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import Random, new_id, system_random
-from mainstay.core.records import ApiKey
-from mainstay.serving import keys
 from mainstay.serving.request import BadRequest, CardTokenRequest, Key, Scalar
 
 PREFIX = b"mct_"
@@ -84,14 +82,14 @@ class CardTokens:
             raise BadRequest("`key`, `user` and `inputs` are too long for a token", mend="send fewer inputs")
         return token, grant
 
-    def read(self, token: bytes, *, integration: str, issuers: Mapping[str, ApiKey], now_us: int) -> Grant:
-        """What the token allows. Raises BadToken for one that is not ours, over, or behind an API key that is."""
+    def read(self, token: bytes, *, integration: str, stands: Callable[[str], bool], now_us: int) -> Grant:
+        """What the token allows. Raises BadToken for one that is not ours, over, or whose caller no longer `stands`."""
         grant = self._grant(token)
         if grant is None or grant.integration != integration:
             raise BadToken("this card's token was not given out for here", mend="ask POST .../card-tokens for one")
         if now_us >= grant.expires_us:
             raise BadToken("this card's time is over", mend="load the page again", expired=True)
-        if not any(key.id == grant.caller and keys.live(key, now_us) for key in issuers.values()):
+        if not stands(grant.caller):
             raise BadToken(
                 "the API key behind this card's token was revoked or has expired", mend="ask for a new token"
             )

@@ -30,6 +30,7 @@ from mainstay.serving.peers import Peer
 from mainstay.serving.personal import Personal
 from mainstay.serving.rates import Rates, Taken
 from mainstay.serving.request import BadRequest, Key
+from mainstay.serving.tokens import Tokens
 from mainstay.serving.view import WorkerView
 from mainstay.serving.view_rows import key_texts
 
@@ -54,6 +55,7 @@ class Desk:
         disk: What the home takes of its disk and what is left; None: not known here.
         waits: Whether a receipt may have to be asked of a database: then nobody else waits for it.
         repeats: Opens the store of answers that may be asked for again.
+        tokens: Knows the tokens of issuers; None: nobody asks by one.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Desk:
         disk: Callable[[], DiskSample | None] = lambda: None,
         waits: bool = False,
         repeats: Callable[[], Repeats] = nowhere,
+        tokens: Tokens | None = None,
     ) -> None:
         self.view = view
         self.online = online
@@ -77,7 +80,7 @@ class Desk:
         self.meter = meter
         self.cards = cards
         self.meters = meters
-        self.callers = Callers(view.keys, clock, self._others)
+        self.callers = Callers(view.keys, clock, self._others, tokens)
         self.answering: Answering = Answering(online, journal, clock, meter)
         self.feedback = Feedback(journal, clock)
         self.repeating = Repeating(repeats, clock)

@@ -13,7 +13,7 @@ from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
 from mainstay.spec import currency, durations, map_files, retired, shape, shape_image, shape_steps, wider
 from mainstay.spec.crosschecks import is_path, sql_path
-from mainstay.spec.shape_callers import CallersPart
+from mainstay.spec.shape_callers import CallersPart, OidcPart
 
 MATCHED_MOST = 1_000
 """Characters of a request-time input with a pattern, where the file gives no length: a match takes time."""
@@ -383,7 +383,24 @@ def _callers(part: CallersPart) -> nouns.CallersConfig:
                 name=one.name, subject=one.subject or "", san=one.san or "", role=one.role, rate=one.rate
             )
             for one in part.certificates
-        )
+        ),
+        oidc=tuple(_issuer(one) for one in part.oidc),
+    )
+
+
+def _issuer(one: OidcPart) -> nouns.OidcIssuer:
+    roles = None if one.roles is None else nouns.ClaimedRoles(claim=one.roles.claim, values=one.roles.values)
+    return nouns.OidcIssuer(
+        name=one.name,
+        issuer=one.issuer,
+        audience=(one.audience,) if isinstance(one.audience, str) else tuple(one.audience),
+        jwks_url=one.jwks_url or "",
+        algorithms=tuple(one.algorithms),
+        role=one.role,
+        roles=roles,
+        scopes=tuple(one.scopes),
+        skew_us=one.skew,
+        rate=one.rate,
     )
 
 

@@ -25,9 +25,24 @@ def cross_check_callers(tree: dict[str, Any], faults: Faults) -> None:
     if certificates and not text(tls.get("client_ca")):
         mend = "add `settings: {tls: {certificate: ..., key: ..., client_ca: ...}}`"
         faults.at(where, "`settings.tls.client_ca`, which says whose signature counts", "none", mend, key=True)
+    _issuers(sequence(mapping(tree.get("callers")).get("oidc")), faults)
     seen: dict[Hashable, str] = {}
     for place, one in enumerate(certificates):
         _certificate((*where, place), mapping(one), seen, faults)
+
+
+def _issuers(issuers: list[Any], faults: Faults) -> None:
+    for key, wanted in (("name", "a name that no other has"), ("issuer", "an issuer that stands here once")):
+        seen: set[str] = set()
+        for place, one in enumerate(issuers):
+            said = text(mapping(one).get(key))
+            if said and said in seen:
+                faults.at(("callers", "oidc", place, key), wanted, shown(said), "keep one of the two")
+            seen.add(said)
+    for place, one in enumerate(issuers):
+        if "role" in mapping(one) and "roles" in mapping(one):
+            mend = "delete `role`: the claim says it"
+            faults.at(("callers", "oidc", place, "role"), "either `role` or `roles`", "both", mend, key=True)
 
 
 def _certificate(where: Path, one: dict[str, Any], seen: dict[Hashable, str], faults: Faults) -> None:

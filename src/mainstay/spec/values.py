@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from mainstay.core.addresses import safe
 from mainstay.core.keys import joined_key
 from mainstay.core.rate import PATTERN as RATE_PATTERN
 from mainstay.core.rate import WANTED as WANTED_RATE
@@ -226,6 +227,14 @@ def _link(value: object) -> str:
     return found[0]
 
 
+def _web_address(value: object) -> str:
+    wanted = "an address such as https://login.example.com"
+    text = _text(value, wanted)
+    if not safe(text):
+        raise fault(wanted, "write it with https:// (http:// to this machine alone), without name, password and #")
+    return text
+
+
 def _free_disk(value: object) -> tuple[float | None, int]:
     wanted = "what must stay free: a share such as 5%, or an amount such as 20GB"
     found = _FREE.fullmatch(value.strip()) if isinstance(value, str) else None
@@ -337,6 +346,7 @@ Origin = Annotated[str, BeforeValidator(_origin), _schema("string", examples=["h
 Link = Annotated[
     str, BeforeValidator(_link), _schema("string", examples=["https://api.example.com/v1/churn-2/predict"])
 ]
+WebAddress = Annotated[str, BeforeValidator(_web_address), _schema("string", examples=["https://login.example.com"])]
 Scalar = Annotated[Any, BeforeValidator(_scalar), _schema(["string", "number", "boolean"])]
 Word = Annotated[str, BeforeValidator(_word), _schema(["string", "integer", "boolean"])]
 WordOrNull = Annotated[str | None, BeforeValidator(_word_or_null), _schema(["string", "integer", "boolean", "null"])]
