@@ -9,7 +9,7 @@ from typing import Any
 
 import trustme
 
-from mainstay.core.nouns import Tls
+from mainstay.core.nouns_callers import Tls
 
 CA = trustme.CA(organization_name="Ours")
 OTHER_CA = trustme.CA(organization_name="Nobody's")

@@ -24,7 +24,7 @@ from mainstay.app import issuers
 from mainstay.core.addresses import safe
 from mainstay.core.clock import MINUTE, SECOND
 from mainstay.core.errors import MainstayError
-from mainstay.core.nouns import CallersConfig, ClaimedRoles, OidcIssuer
+from mainstay.core.nouns_callers import CallersConfig, ClaimedRoles, OidcIssuer
 from mainstay.core.rate import Rate
 from mainstay.core.verdicts import Verdict
 from mainstay.grpc.door import OIP, OPEN

@@ -17,7 +17,8 @@ import trustme
 
 import grpc
 from mainstay.core.clock import MINUTE, SECOND
-from mainstay.core.nouns import CallersConfig, CertificateCaller, Settings
+from mainstay.core.nouns import Settings
+from mainstay.core.nouns_callers import CallersConfig, CertificateCaller
 from mainstay.core.rate import Rate
 from mainstay.grpc.door import OIP, OPEN
 from mainstay.grpc.messages import kind

@@ -7,7 +7,8 @@ import pytest
 from mainstay import spec
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, iso
 from mainstay.core.errors import FileError
-from mainstay.core.nouns import CertificateCaller, ClaimedRoles, Cleaning, Deletes, Fallback, Limits, OidcIssuer, Tls
+from mainstay.core.nouns import Cleaning, Deletes, Fallback, Limits
+from mainstay.core.nouns_callers import CertificateCaller, ClaimedRoles, OidcIssuer, Tls
 from mainstay.core.rate import Rate
 from mainstay.spec import map_files
 from tests.spec.sample import ENV, KINDS, REGIONS, SAMPLE, SQL, load, problems

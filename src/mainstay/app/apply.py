@@ -10,18 +10,18 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app import contracts, pins, tls
+from mainstay.app.inline_models import file_version, inline_signature, reposted
 from mainstay.app.landing_names import landing_names, read_otherwise, unnamed, with_landing_names
 from mainstay.app.place import applied_record, read_applied, read_file
 from mainstay.app.wiring import Works
 from mainstay.core.errors import FileError, MainstayError, NotFound, Refused
 from mainstay.core.inputs import ModelInput, model_input
 from mainstay.core.keys import shown_names
-from mainstay.core.nouns import Dataset, Field, Integration, Signature
+from mainstay.core.nouns import Dataset, Integration
 from mainstay.core.ports import Write
 from mainstay.core.records import Applied, DatasetState, FeatureSetState, ModelVersion
 from mainstay.core.verdicts import Finding, Verdict
-from mainstay.models.post import Post, with_post
-from mainstay.models.registry import content, inline_draft
+from mainstay.models.registry import content
 from mainstay.pipelines import feature_personal, sets
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.fit import known_names
@@ -260,17 +260,17 @@ def _retire_feature_set(works: Works, _new: Integration, step: Step) -> None:
 
 
 def _new_version(works: Works, new: Integration, _step: Step) -> None:
-    works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by), by=works.by)
+    works.registry.add(file_version(new, input_of(new), works.clock.now_us(), works.by), by=works.by)
 
 
 def _new_post(works: Works, new: Integration, _step: Step) -> None:
-    again = _reposted(works, new)
+    again = reposted(works, new)
     if again is not None:
         works.registry.add(again, by=works.by)
 
 
 def _use_version(works: Works, new: Integration, _step: Step) -> None:
-    version = works.registry.add(_draft(new, input_of(new), works.clock.now_us(), works.by), by=works.by)
+    version = works.registry.add(file_version(new, input_of(new), works.clock.now_us(), works.by), by=works.by)
     works.registry.use(version.number, by=works.by, at_us=works.clock.now_us())
 
 
@@ -312,52 +312,6 @@ _PERFORM: dict[Kind, Callable[[Works, Integration, Step], None]] = {
     "new_post": _new_post,
     "write_contract": _write_contract,
 }
-
-
-def _draft(new: Integration, wanted: ModelInput, at_us: int, by: str) -> ModelVersion:
-    """The file's own model as a version."""
-    if new.model.inline is None:
-        raise NotFound("the file has no model of its own", mend="mainstay model add FILE")
-    return inline_draft(
-        new.model.inline,
-        name=new.model.name,
-        inputs=_inline_inputs(wanted),
-        feature_set=wanted.digest,
-        also=wanted.also,
-        at_us=at_us,
-        by=by,
-        pre=new.model.pre,
-        post=new.model.post,
-        beside=(*new.model.request_inputs, *wanted.keys),
-    )
-
-
-def _reposted(works: Works, new: Integration) -> ModelVersion | None:
-    """The imported version that answers, with the file's steps of `model.post`; None where it has them.
-
-    Raises ModelRefused when they do not fit what it gives.
-    """
-    answering = works.registry.answering()
-    if answering is None:
-        return None
-    version = works.registry.get(answering.version)
-    if version.origin == "file" or version.post == new.model.post:
-        return None
-    made = msgspec.structs.replace(version, created_us=works.clock.now_us(), created_by=works.by)
-    return with_post(made, new.model.post)
-
-
-def inline_signature(new: Integration, wanted: ModelInput) -> Signature:
-    """The signature of a constant (no inputs) or a rule (every feature column that it may use), after `model.post`."""
-    inline = new.model.inline
-    if inline is None or inline.kind == "http":
-        return _draft(new, wanted, 0, "").signature
-    inputs = () if inline.kind == "constant" else _inline_inputs(wanted)
-    return Signature(inputs=inputs, outputs=Post(new.model.post, inline.outputs).outputs)
-
-
-def _inline_inputs(wanted: ModelInput) -> tuple[Field, ...]:
-    return tuple(Field(name=name, type=kind) for name, kind in wanted.columns)
 
 
 def _before(applied: Applied | None) -> Integration | None:
@@ -422,7 +376,7 @@ def _model_steps(works: Works, new: Integration, wanted: ModelInput) -> tuple[li
 
     It answers at once where nothing answers yet, or where what answers came from the file and its features are ready.
     """
-    again = _reposted(works, new)
+    again = reposted(works, new)
     posted = []
     if again is not None and all(_differ(one, again) for one in works.registry.versions()):
         sentence = f"make version {again.number} again with the steps of `model.post`; then mainstay model use N"
@@ -430,7 +384,7 @@ def _model_steps(works: Works, new: Integration, wanted: ModelInput) -> tuple[li
     if new.model.inline is None:
         return posted, []
     kind = "model served elsewhere" if new.model.inline.kind == "http" else new.model.inline.kind
-    draft = _draft(new, wanted, 0, "")
+    draft = file_version(new, wanted, 0, "")
     same = [
         one.number
         for one in works.registry.versions()
@@ -478,7 +432,7 @@ def _contract_breaks(works: Works, new: Integration, wanted: ModelInput) -> list
     else:
         answering = works.registry.answering()
         if answering is not None:
-            version = _reposted(works, new) or works.registry.get(answering.version)
+            version = reposted(works, new) or works.registry.get(answering.version)
             now = api_contract.build(new, wanted.columns, version.signature, keys=wanted.keys)
             found.extend(api_contract.breaks(standing, now))
     return [

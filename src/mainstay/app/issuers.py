@@ -16,7 +16,8 @@ import msgspec
 from mainstay.core.addresses import loopback, safe
 from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import MainstayError, Refused, StoreError
-from mainstay.core.nouns import Integration, OidcIssuer
+from mainstay.core.nouns import Integration
+from mainstay.core.nouns_callers import OidcIssuer
 from mainstay.core.ports import State, Write
 from mainstay.core.records import encode
 from mainstay.core.verdicts import Finding, Verdict

@@ -13,7 +13,8 @@ from mainstay.app.place import need_applied, record_of
 from mainstay.core.certificates import Validity, validity
 from mainstay.core.clock import DAY, iso
 from mainstay.core.errors import Refused, StoreError
-from mainstay.core.nouns import Integration, Tls
+from mainstay.core.nouns import Integration
+from mainstay.core.nouns_callers import Tls
 from mainstay.core.ports import State
 from mainstay.core.verdicts import Finding, Verdict
 

@@ -135,11 +135,15 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         finally:
             hosts.close()
             door.close()
-            for held in (looking, calls):
-                if held is not None:
-                    held.close()
+            _let_go(looking, calls)
     finally:
         state.close()
+
+
+def _let_go(*held: socket.socket | None) -> None:
+    for one in held:
+        if one is not None:
+            one.close()
 
 
 class _Door:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mainstay.core.clock import Clock
-from mainstay.core.nouns import CallersConfig
+from mainstay.core.nouns_callers import CallersConfig
 from mainstay.core.records import ApiKey
 from mainstay.serving import keys
 from mainstay.serving.faults import Fault

@@ -13,7 +13,7 @@ import msgspec
 from mainstay.core.clock import Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.core.keys import joined_key
-from mainstay.core.nouns import CallersConfig
+from mainstay.core.nouns_callers import CallersConfig
 from mainstay.core.ports import Journal, OnlineReader, Repeats
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
 from mainstay.core.trace import Trace

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.certificates import Parts, part_name, parts_of, validity
-from mainstay.core.nouns import CertificateCaller
+from mainstay.core.nouns_callers import CertificateCaller
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core.nouns import OidcIssuer
+from mainstay.core.nouns_callers import OidcIssuer
 from mainstay.core.records import ApiKey
 from mainstay.serving import keys
 

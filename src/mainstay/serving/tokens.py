@@ -12,7 +12,7 @@ import msgspec
 
 from mainstay.core.clock import MINUTE, SECOND, Clock
 from mainstay.core.errors import MainstayError
-from mainstay.core.nouns import OidcIssuer
+from mainstay.core.nouns_callers import OidcIssuer
 from mainstay.core.records import ApiKey
 from mainstay.serving.token_rules import Keys, caller_of, claimed, key_for, keys_of, proper, signed
 

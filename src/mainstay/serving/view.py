@@ -289,14 +289,7 @@ class WorkerView:
         states = {name: state for name in integration.datasets if (state := self._one("dataset", name, DatasetState))}
         terms, several = _terms(integration, sets, states)
         given_by = ModelInput(sets=sets)
-        plan = None
-        signature = None
-        if version is not None:
-            signature = version.signature
-            plan = InputPlan(
-                signature, given_by.columns, integration.model.request_inputs, given_by.keys, images_of(version)
-            )
-        outputs = signature.outputs if signature else ()
+        outputs = version.signature.outputs if version else ()
         given = version.given.outputs if version else ()
         quick = model is not None and not model.capabilities.blocking and several is None
         return Snapshot(
@@ -311,7 +304,7 @@ class WorkerView:
             key_columns=given_by.keys,
             keyed=several,
             terms=terms,
-            plan=plan,
+            plan=_plan(integration, version, given_by),
             cleaning=_cleaning(states),
             as_of_text=None if terms.as_of_us is None else iso(terms.as_of_us),
             shared_receipt=_shared(integration, version, feature_set, _cleaning(states)),
@@ -426,6 +419,13 @@ def _terms(
     if len(ModelInput(sets=tuple(sets)).keys) < 2 and len(sets) < 2:
         return parts[0], None
     return joint_terms(policy, parts, has_fallback=has_fallback), keyed(sets, parts)
+
+
+def _plan(integration: Integration, version: ModelVersion | None, given_by: ModelInput) -> InputPlan | None:
+    if version is None:
+        return None
+    beside = integration.model.request_inputs
+    return InputPlan(version.signature, given_by.columns, beside, given_by.keys, images_of(version))
 
 
 def _numbers(outputs: Sequence[Field]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core import nouns
+from mainstay.core import nouns, nouns_callers
 from mainstay.core.keys import key_names
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
@@ -371,15 +371,15 @@ def _settings(file: shape.FilePart) -> nouns.Settings:
         stop_after_us=file.settings.stop_after,
         free_disk=_free_disk(file.settings.free_disk),
         rate=file.settings.rate,
-        tls=None if file.settings.tls is None else nouns.Tls(**file.settings.tls.model_dump()),
+        tls=None if file.settings.tls is None else nouns_callers.Tls(**file.settings.tls.model_dump()),
         retention_us={role: duration for role, duration in kept.items() if duration is not None},
     )
 
 
-def _callers(part: CallersPart) -> nouns.CallersConfig:
-    return nouns.CallersConfig(
+def _callers(part: CallersPart) -> nouns_callers.CallersConfig:
+    return nouns_callers.CallersConfig(
         certificates=tuple(
-            nouns.CertificateCaller(
+            nouns_callers.CertificateCaller(
                 name=one.name, subject=one.subject or "", san=one.san or "", role=one.role, rate=one.rate
             )
             for one in part.certificates
@@ -388,9 +388,9 @@ def _callers(part: CallersPart) -> nouns.CallersConfig:
     )
 
 
-def _issuer(one: OidcPart) -> nouns.OidcIssuer:
-    roles = None if one.roles is None else nouns.ClaimedRoles(claim=one.roles.claim, values=one.roles.values)
-    return nouns.OidcIssuer(
+def _issuer(one: OidcPart) -> nouns_callers.OidcIssuer:
+    roles = None if one.roles is None else nouns_callers.ClaimedRoles(claim=one.roles.claim, values=one.roles.values)
+    return nouns_callers.OidcIssuer(
         name=one.name,
         issuer=one.issuer,
         audience=(one.audience,) if isinstance(one.audience, str) else tuple(one.audience),
