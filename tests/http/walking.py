@@ -6,6 +6,7 @@ import ast
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,8 @@ def filled(path: str) -> str:
 
 def expanded(pattern: str) -> list[str]:
     """One text for each way through a regular expression, with `x` for whatever may be anything."""
-    from re import _parser  # type: ignore[attr-defined]
-
-    return ["".join(parts) for parts in _ways(_parser.parse(pattern))]
+    parser: Any = import_module("re._parser")
+    return ["".join(parts) for parts in _ways(parser.parse(pattern))]
 
 
 def _ways(tree: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, ...]]:
