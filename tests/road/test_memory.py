@@ -26,6 +26,10 @@ WARM = 0.3
 """The share of the time that is warming up: every runtime was loaded and closed by then, and caches are full."""
 EVERY_S = 20.0
 """Between two switches of the model; clients are replaced each time."""
+LOOP_MINUTES = 30.0
+"""Below it the loop is reported alone: what it moves to history at once grows for about four passes, a minute each, to
+what a whole pass takes, and warming up is not over before. Measured: 14 passes of 36,000 receipts ended at 371 MiB, the
+fourth at 368."""
 MOST_MIB = 12.0
 """How much a process may have grown by the end of the measured part, by the line through its samples."""
 
@@ -95,5 +99,6 @@ def test_memory_is_flat_under_load_with_reloads_and_churn(tmp_path: Path, capsys
         )
     with capsys.disabled():
         print(f"\nsoak: {MINUTES} min, {answers} answers, {switches} switches\n" + "\n".join(report))  # noqa: T201
-    del grown["loop"]  # its history, joined and read again as it grows, takes its time to settle: reported alone
+    if MINUTES < LOOP_MINUTES:
+        del grown["loop"]
     assert max(grown.values()) < MOST_MIB, report
