@@ -41,23 +41,27 @@ def mainstay(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def up(folder: Path, name: str, *model: str, batching: str = "auto") -> Own:
-    """Applies, reads the table, adds a model by the words of `model add`, and starts."""
+def prepared(folder: Path, name: str, *model: str, batching: str = "auto") -> tuple[Path, str]:
+    """A copy of the world, applied and read, with a model by the words of `model add`; its folder, and an API key."""
     home = folder / name
     home.mkdir()
     for each in FILES:
         shutil.copy(folder / each, home)
     shutil.copytree(folder / "features", home / "features")
-    text = (home / "mainstay.yaml").read_text()
-    (home / "mainstay.yaml").write_text(
-        text.replace("  input: customer\n", f"  input: customer\n  batching: {batching}\n")
-    )
+    file = home / "mainstay.yaml"
+    file.write_text(file.read_text().replace("  input: customer\n", f"  input: customer\n  batching: {batching}\n"))
     mainstay(home, "apply", "--yes")
     mainstay(home, "run")
     lab = () if model[0] in IN_PROCESS else ("--python", sys.executable)
     mainstay(home, "model", "add", *model, *lab)
     mainstay(home, "model", "use", "2")
-    token = json.loads(mainstay(home, "--json", "key", "create", "bench"))["key"]
+    token: str = json.loads(mainstay(home, "--json", "key", "create", "bench"))["key"]
+    return home, token
+
+
+def up(folder: Path, name: str, *model: str, batching: str = "auto") -> Own:
+    """The same, started."""
+    home, token = prepared(folder, name, *model, batching=batching)
     port = free_port()
     started = servers.start([sys.executable, "-m", "mainstay", "up", "--port", str(port)], home, "up")
     return Own(port, token, started, home)
