@@ -61,7 +61,7 @@ def original(folder: Path, batching: str) -> tuple[Server]:
     one = own.up(folder, f"original-{batching}", *words, batching=batching)
     name = f"Mainstay, original, batching {batching}"
     return (
-        Server(name, "hgb", one.port, own.PATH, lambda key, _row: {"key": key}, lambda said: said["output"]["p"],
+        Server(name, "original", one.port, own.PATH, lambda key, _row: {"key": key}, lambda said: said["output"]["p"],
                one.token, one.process, whole=True),
     )  # fmt: skip
 
