@@ -126,9 +126,12 @@ def _cpu(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def awake(server: Server) -> Iterator[None]:
-    """Lets it run for so long; all others are stopped."""
+    """Lets it run for so long; all others are stopped. What hung while it was stopped is made anew before it counts."""
     _signal(server, signal.SIGCONT)
     time.sleep(0.3)
+    if server.whole:
+        time.sleep(3)
+        settled(server)
     try:
         yield
     finally:

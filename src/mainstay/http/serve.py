@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 15
 """How long a worker that takes no new connection waits for what was begun."""
 KEEP_ALIVE_SECONDS = 75
+SWITCH_SECONDS = 0.0005
 _ROUNDS = 3
 
 
@@ -224,6 +225,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--slot", default="api-1", help="this worker's name among its siblings")
     parser.add_argument("--grpc", default="", help="host:port on which gRPC is answered too")
     given = parser.parse_args(argv)
+    # A thread that asks a model of another process must not wait 5 ms for its turn while the event loop is busy.
+    sys.setswitchinterval(SWITCH_SECONDS)
     # Between this line and uvicorn's own handlers a SIGTERM ends the process, which has answered nobody yet.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # gRPC's library would report as an error that it was told to listen no more.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -18,12 +17,13 @@ from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import StoreError
 from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.serving import judge as judging
-from mainstay.serving.asking import LATE, ask_one, ask_together, fail
+from mainstay.serving.asking import ask_one
+from mainstay.serving.elsewhere import Elsewhere
 from mainstay.serving.inputs import InputPlan, key_text
 from mainstay.serving.judge import Judgement
 from mainstay.serving.judge_views import judge_views
 from mainstay.serving.meter import Meter
-from mainstay.serving.model_queue import Ask, Costs, ModelQueue, Overloaded, TooLate
+from mainstay.serving.model_queue import TooLate
 from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
 from mainstay.serving.request import Key, PredictRequest, Scalar, Together
@@ -34,9 +34,6 @@ from mainstay.serving.work import Call, Work
 
 CHUNK = 100
 """Keys worked through before other requests get their turn."""
-_GRACE_SECONDS = 0.5
-_CALLS_MOST = 32
-"""Calls of models in other processes that are waited for at the same time."""
 _UNSET = msgspec.UNSET
 _UNSEEN = "the online store could not be read"
 
@@ -62,8 +59,7 @@ class Answering:
         self._journal = journal
         self._clock = clock
         self._meter = meter
-        self._threads: ThreadPoolExecutor | None = None
-        self._queues: dict[int, tuple[Snapshot, ModelQueue]] = {}
+        self._elsewhere = Elsewhere(clock, meter)
         self.tally = Tally(clock)
         self.journal_problem = ""
         """Why the last receipt could not be written; empty while they can."""
@@ -189,8 +185,7 @@ class Answering:
 
     def close(self) -> None:
         """Lets go of the threads that wait for models."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self._elsewhere.close()
 
     def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
         sent = plan.check_sent(inputs) if inputs or plan.request else None
@@ -316,42 +311,7 @@ class Answering:
         Raises Overloaded and TooLate.
         """
         asked = [work for work in works if work.inputs is not None and not work.error]
-        try:
-            await self._queue(snap, model).through(asked, call, more=more, begun=begun)
-        except Overloaded:
-            self._meter.shed()
-            raise
-
-    def _queue(self, snap: Snapshot, model: LoadedModel) -> ModelQueue:
-        """The queue before the model of the version that answers."""
-        number = snap.version.number if snap.version else 0
-        found = self._queues.get(number)
-        if found is not None and found[0].model is model and found[0].integration is snap.integration:
-            return found[1]
-        config, version = snap.integration.model, snap.version
-        queue = ModelQueue(
-            lambda groups: ask_together(snap, model, groups, config.timeout_us, self._clock),
-            lambda ask, groups: asyncio.ensure_future(self._called(ask, groups, config.timeout_us)),
-            Costs(version.cost if version else ()),
-            self._clock,
-            together=version.together if version and config.batching == "auto" else 1,
-            at_once=model.capabilities.at_once,
-            patience_us=config.queue_us,
-            told=self._meter.asked,
-        )
-        self._queues = {other: one for other, one in self._queues.items() if other in snap.versions}
-        self._queues[number] = snap, queue
-        return queue
-
-    async def _called(self, ask: Ask, groups: Sequence[Sequence[Work]], timeout_us: int) -> None:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(max_workers=_CALLS_MOST, thread_name_prefix="model")
-        waiting = asyncio.get_running_loop().run_in_executor(self._threads, ask, groups)
-        try:
-            await asyncio.wait_for(asyncio.shield(waiting), timeout_us / 1_000_000 + _GRACE_SECONDS)
-        except TimeoutError:
-            for group in groups:
-                fail(group, LATE)
+        await self._elsewhere.ask(snap, model, asked, call, more=more, begun=begun)
 
     def _in_time(self, call: Call) -> None:
         """Raises TooLate where the caller waits no longer."""
