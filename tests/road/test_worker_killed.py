@@ -31,7 +31,7 @@ def lost(world: Shop, got: list[Got]) -> list[str]:
     return found
 
 
-BROKEN = ("RemoteDisconnected", "ConnectionReset", "BrokenPipe", "UNAVAILABLE")
+BROKEN = ("RemoteDisconnected", "ConnectionReset", "BrokenPipe", "UNAVAILABLE", "Connection reset", "Socket closed")
 """How clients tell of a connection that broke."""
 
 
