@@ -138,7 +138,7 @@ def test_a_card_is_gone_too(served: Served, caller: Caller) -> None:
 
 
 def counted(toy: Toy) -> list[tuple[int, str, int, int]]:
-    toy.desk.answering.tally.flush(toy.state)
+    toy.desk.tally.flush(toy.state)
     found = [msgspec.json.decode(item.body, type=Calls) for item in toy.state.scan(SPACE)]
     return sorted((one.api, one.door, one.model_version, one.requests) for one in found)
 

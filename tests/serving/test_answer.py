@@ -15,9 +15,12 @@ from mainstay.core.nouns import Field, Limits, ModelConfig
 from mainstay.core.ports import Write
 from mainstay.core.verdicts import Verdict
 from mainstay.serving.answer import NotReady
+from mainstay.serving.asking import ask_together
 from mainstay.serving.judge import rejudge
+from mainstay.serving.model_queue import TooLate
 from mainstay.serving.reply import Answer, Batch, Refusal
 from mainstay.serving.request import BadRequest, read_predict
+from mainstay.serving.work import Work
 from tests.serving.toy import CALL, NOW, SET, SIGNATURE, Linear, Toy, online_row
 
 
@@ -365,3 +368,28 @@ def test_once_several_receipts_are_written_at_once_the_journal_works_again(toy: 
     replies = toy.desk.answering.predict_each(snap, asked)
     assert all(isinstance(reply, Answer) and reply.receipt for reply in replies)
     assert toy.desk.answering.journal_problem == ""
+
+
+@pytest.mark.parametrize("body", [{"key": "A"}, {"keys": ["A", "B"]}, {"rows": [{"tenure": 1}]}])
+def test_a_caller_whose_time_is_over_is_not_answered(toy: Toy, body: dict[str, Any]) -> None:
+    snap, answering = toy.view.now, toy.desk.answering
+    assert snap is not None
+    request, call = read_predict(json.dumps(body).encode()), msgspec.structs.replace(CALL, deadline_us=0)
+    with pytest.raises(TooLate):
+        asyncio.run(answering.predict(snap, request, call))
+    if "keys" not in body:
+        assert isinstance(answering.predict_each(snap, [(request, call)])[0], TooLate)
+    assert toy.receipts() == []
+
+
+@pytest.mark.timeout(20)
+def test_nobody_waits_for_a_models_process_that_was_not_there(toy: Toy) -> None:
+    snap = toy.view.now
+    assert snap is not None
+    works = [Work("A"), Work("B")]
+    for work in works:
+        work.inputs = [1, 2.0, "x"]
+    toy.model.mood = "away"
+    ask_together(snap, toy.model, [[work] for work in works], SECOND, toy.clock)  # by a clock that stands still
+    assert toy.model.asked == [2]
+    assert {work.error for work in works} == {"the model's process is being restarted"}

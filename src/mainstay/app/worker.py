@@ -119,7 +119,7 @@ def open_worker(
         repeats=lambda: open_repeats(home),
         tokens=Tokens(clock, issuers.ask, issuers.Teller(state, clock), partial(keyed_hash, home.secret())),
     )
-    tally = desk.answering.tally
+    tally = desk.tally
     looks = (sealer.look, disk.look, lambda: tally.look(state))
     closes = (lambda: _left(tally, state), online.close, state.close, key_state.close)
     return Worker(desk, lambda: _close(journal, *closes), durability, lambda: _each(looks))

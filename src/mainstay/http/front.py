@@ -19,7 +19,7 @@ from mainstay.http.body import Body, Gone, read_body, while_there
 from mainstay.http.naming import Naming
 from mainstay.http.once import asks, once
 from mainstay.http.problems import Told, problem_of, report
-from mainstay.http.turns import Turns
+from mainstay.http.turns import Turns, predict_path
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault
 from mainstay.serving.reply import Refusal
@@ -87,7 +87,6 @@ class Front:
         self._waiting = waiting
         self._most = most
         self._naming = Naming()
-        self._predict_path: tuple[str, str] = ("", "")
         busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
         self._busy = busy
         self.turns = Turns(desk, self._naming, busy)
@@ -158,7 +157,7 @@ class Front:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, began_us: int) -> None:
         """What an authenticated caller asks."""
         snap = self._desk.view.now
-        if snap is not None and scope["path"] == self._path(snap) and scope["method"] == "POST":
+        if snap is not None and scope["path"] == predict_path(snap) and scope["method"] == "POST":
             await self._predict(snap, scope, receive, send, began_us)
         else:
             await self._hand_on(scope, receive, send)
@@ -303,12 +302,6 @@ class Front:
         path: str = scope["path"]
         caller = await self._desk.authenticate(auth.token(scope["headers"], path), scope.get(PEER))
         return auth.refused(caller, path) if isinstance(caller, Fault) else caller
-
-    def _path(self, snap: Snapshot) -> str:
-        name = snap.integration.name
-        if self._predict_path[0] != name:
-            self._predict_path = (name, f"/v1/{name}/predict")
-        return self._predict_path[1]
 
 
 def _waits(snap: Snapshot, scope: Scope) -> bool:

@@ -37,6 +37,11 @@ _PROBLEM = (b"content-type", problems.PROBLEM)
 _encode = msgspec.json.Encoder().encode
 
 
+def predict_path(snap: Snapshot) -> str:
+    """Where predictions of the integration are asked for."""
+    return f"/v1/{snap.integration.name}/predict"
+
+
 class Turns:
     """The short road of one worker.
 
@@ -61,7 +66,7 @@ class Turns:
         snap = self._desk.view.now
         if snap is not self._url_of:
             self._url_of = snap
-            self._url = b"" if snap is None or not snap.quick else f"/v1/{snap.integration.name}/predict".encode()
+            self._url = b"" if snap is None or not snap.quick else predict_path(snap).encode()
         return self._url
 
     def take(

@@ -52,15 +52,16 @@ class Answering:
         journal: Where receipts go; owned by this process.
         clock: For ages, deadlines and latencies.
         meter: Counts what was answered.
+        tally: Counts who asks what.
     """
 
-    def __init__(self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter) -> None:
+    def __init__(self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter, tally: Tally) -> None:
         self._online = online
         self._journal = journal
         self._clock = clock
         self._meter = meter
         self._elsewhere = Elsewhere(clock, meter)
-        self.tally = Tally(clock)
+        self._tally = tally
         self.journal_problem = ""
         """Why the last receipt could not be written; empty while they can."""
 
@@ -70,7 +71,7 @@ class Answering:
         Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
         """
         plan, model = _usable(snap)
-        self._in_time(call)
+        self._in_time(call)  # it may have waited for a thread
         if request.key is not _UNSET:
             work = self._fetch(snap, plan, request.key, request.inputs)
             self._run(snap, model, (work,))
@@ -91,9 +92,7 @@ class Answering:
         works: list[Work | Exception] = []
         for request, call in asked:
             try:
-                self.tally.let_in(snap, call)
-                if call.deadline_us is not None:
-                    self._in_time(call)
+                self._let_in(snap, call)
                 if request.rows is _UNSET:
                     works.append(self._fetch(snap, plan, request.key, request.inputs))  # type: ignore[arg-type]
                 else:
@@ -118,7 +117,7 @@ class Answering:
     async def predict(self, snap: Snapshot, request: PredictRequest, call: Call) -> Answer | Refusal | Batch:
         """The same as `predict_now`, leaving the event loop to others while the model works elsewhere."""
         plan, model = _usable(snap)
-        self.tally.let_in(snap, call)
+        self._let_in(snap, call)
         blocking = model.capabilities.blocking
         if snap.integration.settings.durability == "power" and not blocking:
             # Each receipt waits for the disk; requests that wait in threads share one fdatasync.
@@ -149,8 +148,7 @@ class Answering:
         Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
         """
         plan, model = _usable(snap)
-        self.tally.let_in(snap, call)
-        self._in_time(call)
+        self._let_in(snap, call)
         works = self._laid_out(snap, plan, asked)
         for start in range(0, len(works), CHUNK):
             part = works[start : start + CHUNK]
@@ -312,6 +310,11 @@ class Answering:
         """
         asked = [work for work in works if work.inputs is not None and not work.error]
         await self._elsewhere.ask(snap, model, asked, call, more=more, begun=begun)
+
+    def _let_in(self, snap: Snapshot, call: Call) -> None:
+        """Counts the request. Raises ApiRetired and TooLate."""
+        self._tally.let_in(snap, call)
+        self._in_time(call)
 
     def _in_time(self, call: Call) -> None:
         """Raises TooLate where the caller waits no longer."""

@@ -11,6 +11,7 @@ from mainstay.serving.answer import Answering
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.meter import Meter
 from mainstay.serving.request import Key, PredictRequest, Scalar, Together
+from mainstay.serving.tally import Tally
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call, Work
 
@@ -23,11 +24,14 @@ class TracedAnswering(Answering):
         journal: As of Answering.
         clock: As of Answering.
         meter: As of Answering.
+        tally: As of Answering.
         trace: Where spans go.
     """
 
-    def __init__(self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter, trace: Trace) -> None:
-        super().__init__(online, journal, clock, meter)
+    def __init__(
+        self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter, tally: Tally, *, trace: Trace
+    ) -> None:
+        super().__init__(online, journal, clock, meter, tally)
         self._trace = trace
 
     def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:

@@ -29,11 +29,12 @@ def ask_together(
     """Asks for the rows of several requests at once.
 
     Where that ends the model's process, each request is asked again alone once it is back: whose row it was that ended
-    it fails, and nobody else.
+    it fails, and nobody else. Where the process was not there before, nobody waits for it.
     """
     deadline_us = clock.monotonic_us() + timeout_us
+    there = model.present()
     away = ask(snap, model, [work for group in groups for work in group], deadline_us)
-    if not away or len(groups) == 1:
+    if not (there and away) or len(groups) == 1:
         return
     for group in groups:
         while not model.present() and clock.monotonic_us() < deadline_us:

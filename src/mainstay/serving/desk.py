@@ -30,6 +30,7 @@ from mainstay.serving.peers import Peer
 from mainstay.serving.personal import Personal
 from mainstay.serving.rates import Rates, Taken
 from mainstay.serving.request import BadRequest, Key
+from mainstay.serving.tally import Tally
 from mainstay.serving.tokens import Tokens
 from mainstay.serving.view import WorkerView
 from mainstay.serving.view_rows import key_texts
@@ -81,7 +82,8 @@ class Desk:
         self.cards = cards
         self.meters = meters
         self.callers = Callers(view.keys, clock, self._others, tokens)
-        self.answering: Answering = Answering(online, journal, clock, meter)
+        self.tally = Tally(clock)
+        self.answering: Answering = Answering(online, journal, clock, meter, self.tally)
         self.feedback = Feedback(journal, clock)
         self.repeating = Repeating(repeats, clock)
         self.rates = Rates(clock, meter)
@@ -185,9 +187,7 @@ class Desk:
 
     def tell_of(self, trace: Trace) -> None:
         """Spans for each stage of an answer from now on. For the time before the first request."""
-        tally = self.answering.tally
-        self.answering = TracedAnswering(self.online, self._journal, self.clock, self.meter, trace)
-        self.answering.tally = tally
+        self.answering = TracedAnswering(self.online, self._journal, self.clock, self.meter, self.tally, trace=trace)
 
     def save(self) -> None:
         """Writes this worker's counters where every worker finds them, and reads what others took of rates."""

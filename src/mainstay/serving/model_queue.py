@@ -263,7 +263,8 @@ class ModelQueue:
         now_us = self._clock.monotonic_us()
         # It began when the one before it ended, where the model does one thing at a time.
         began_us = flight.began_us if self._at_once > 1 else max(flight.began_us, self._landed_us)
-        self._costs.learn(flight.rows, now_us - began_us)
+        if any(work.output is not None for one in taken for work in one.works):  # failing says nothing of what it costs
+            self._costs.learn(flight.rows, now_us - began_us)
         self._landed_us = now_us
         self._flights.remove(flight)
         error = None if done.cancelled() else done.exception()
