@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from mainstay.core.nouns import Column, Dataset, FeatureView
+from mainstay.pipelines import sets
 from mainstay.pipelines.feature_personal import personal_columns
+from tests.pipelines.world import CUSTOMERS, World
 
 
 def dataset(name: str, *columns: str) -> Dataset:
@@ -40,6 +45,22 @@ DATASETS = {
             "SELECT id, (SELECT max(t.p_text) FROM tickets t WHERE t.customer = c.id) AS last FROM customers c",
             ("last",),
         ),
+        (
+            (
+                "WITH w AS (SELECT id, p_mail AS m FROM customers) "
+                "SELECT c.id, (SELECT max(k.m) FROM w AS k WHERE k.id = c.id) AS last FROM customers c"
+            ),
+            ("last",),
+        ),
+        ("SELECT c.id, l.y FROM customers c, LATERAL (SELECT c.p_mail AS y) l", ("y",)),
+        ("SELECT c.id, l.y FROM customers c, LATERAL (SELECT c.city AS y) l", ()),
+        (
+            (
+                "SELECT id, city AS a, city AS b FROM customers UNION ALL BY NAME "
+                "SELECT p_mail AS b, city AS a, id FROM customers"
+            ),
+            ("b",),
+        ),
         ("SELECT p_mail AS id, city FROM customers", ("id",)),
         ("SELECT nothing FROM nowhere", ("p_mail", "p_text")),
     ],
@@ -51,3 +72,18 @@ def test_what_is_made_of_a_marked_column_is_personal(sql: str, personal: tuple[s
 def test_where_nothing_is_marked_nothing_is_read() -> None:
     plain = {"customers": dataset("customers", "id", "city")}
     assert personal_columns(FeatureView(name="customer", key="id", sql="no SQL at all"), plain) == ()
+
+
+def test_sets_that_were_made_before_are_marked_when_the_loop_starts(tmp_path: Path) -> None:
+    columns = tuple(msgspec.structs.replace(one, pii=one.name == "plan") for one in CUSTOMERS.columns)
+    world = World(tmp_path, customers=msgspec.structs.replace(CUSTOMERS, columns=columns))
+    digest = world.feature_set.digest
+    desk = world.desk
+    made = desk.feature_sets.get(digest)
+    assert made is not None
+    desk.feature_sets.put(digest, msgspec.structs.replace(made, personal=()), token=desk.token)
+    sets.recover(desk)
+    again = desk.feature_sets.get(digest)
+    assert again is not None
+    assert again.personal == ("plan",)
+    world.close()

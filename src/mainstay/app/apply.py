@@ -175,6 +175,7 @@ def perform(works: Works, new: Integration, planned: Plan) -> list[str]:
     try:
         for step in planned.steps:
             if step.kind == "store_file":
+                feature_personal.mark(works.desk)  # before a worker reads the file, and shows by it
                 _store_file(works, new, [each.sentence for each in planned.steps])
             else:
                 _PERFORM[step.kind](works, new, step)

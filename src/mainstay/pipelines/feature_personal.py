@@ -6,7 +6,7 @@ rows that were chosen by a marked column do not show it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,6 +17,7 @@ from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.feature_sql import resolved
 
 if TYPE_CHECKING:
+    from sqlglot import exp
     from sqlglot.optimizer.scope import Scope
 
 
@@ -71,24 +72,41 @@ class _Outputs:
     def _made(self, scope: Scope) -> tuple[tuple[str, bool], ...]:
         from sqlglot import exp
 
+        outputs: Any = scope.expression
         if scope.set_operation_scopes:
             parts = [self.of(each) for each in scope.set_operation_scopes]
+            if outputs.args.get("by_name"):
+                names = dict.fromkeys(name for part in parts for name, _ in part)
+                return tuple((name, any(dict(part).get(name, False) for part in parts)) for name in names)
             return tuple((same[0][0], any(personal for _, personal in same)) for same in zip(*parts, strict=False))
-        outputs: Any = scope.expression
         return tuple(
             (one.alias_or_name.lower(), any(self._personal(scope, each) for each in one.find_all(exp.Column)))
             for one in outputs.selects
         )
 
-    def _personal(self, scope: Scope, column: object) -> bool:
+    def _personal(self, scope: Scope, column: exp.Column) -> bool:
+        name = column.name.lower()
+        sources = list(_sources(scope, column.table))
+        return any(self._from(source, name) for source in sources) if sources else name in self._every
+
+    def _from(self, source: exp.Expr | Scope, name: str) -> bool:
+        """Whether what a table or a query gives under this name is personal."""
         from sqlglot import exp
         from sqlglot.optimizer.scope import Scope
 
-        if not isinstance(column, exp.Column):
-            return False
-        name, source = column.name.lower(), scope.sources.get(column.table)
-        if isinstance(source, Scope):
-            return dict(self.of(source)).get(name, name in self._every)
-        if isinstance(source, exp.Table):
-            return name in self._marked.get(source.name.lower(), frozenset())
-        return name in self._every  # of a query within the expression
+        if not isinstance(source, Scope):
+            return isinstance(source, exp.Table) and name in self._marked.get(source.name.lower(), frozenset())
+        if isinstance(source.expression, exp.UDTF):
+            # LATERAL, UNNEST: its names may be anything, so all of them are what any part of it is.
+            within = (each for inner in source.subquery_scopes for each in self.of(inner))
+            columns = source.expression.find_all(exp.Column)
+            return any(personal for _, personal in within) or any(self._personal(source, each) for each in columns)
+        return dict(self.of(source)).get(name, name in self._every)
+
+
+def _sources(scope: Scope, table: str) -> Iterator[exp.Expr | Scope]:
+    """What the name of a table stands for in a query, and in the queries within its expressions."""
+    if table in scope.sources:
+        yield scope.sources[table]
+    for inner in scope.subquery_scopes:
+        yield from _sources(inner, table)

@@ -11,7 +11,7 @@ from mainstay.core.errors import Fenced, MainstayError, Refused
 from mainstay.core.nouns import Dataset, FeatureView
 from mainstay.core.records import FeatureSetState, PublishPlan
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines import feature_sql
+from mainstay.pipelines import feature_personal, feature_sql
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.publish import recompute, resume
@@ -106,6 +106,7 @@ def recover(desk: Desk) -> list[str]:
     What cannot be repaired now is said and stands as it is, so that the person who mends it still has every command.
     """
     done: list[str] = []
+    feature_personal.mark(desk)  # what an earlier Mainstay made does not know yet what is personal
     for name in desk.integration.parents_first():
         _told(done, f"dataset {name}", partial(_recover_dataset, desk, name))
     for plan in unfinished(desk):

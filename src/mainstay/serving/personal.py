@@ -61,7 +61,8 @@ class Personal:
             told[field] = self._values(told[field], masked)
         of = self._sets.get(one.feature_set)
         columns = of.key_names if of is not None else ("key",)
-        hidden = not self.key_shown(columns) if of is not None or one.views else bool(self._names) and not self.whole
+        unsure = not self.whole and (not self._known or bool(self._names))
+        hidden = not self.key_shown(columns) if of is not None or one.views else unsure
         hidden = hidden or any(not self.key_shown(view.columns) for view in one.views)
         if one.key is not None and hidden:
             told["key"] = None
