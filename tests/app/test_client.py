@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,54 @@ def test_the_python_client_tries_again_as_often_as_it_may(made: Any, served: Ser
     with pytest.raises(made.Unavailable):
         client_of(made, served, longest_wait=0.5).predict("A", {"discount": 0.1})
     assert len(waited) == 4
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"no HTTP at all\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope",
+    ],
+)
+def test_the_python_client_tells_of_a_reply_that_is_none(made: Any, reply: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as threads:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(reply)
+
+        done = threads.submit(answer)
+        client = made.Client(f"http://127.0.0.1:{listening.getsockname()[1]}", "msk", attempts=1)
+        with pytest.raises(made.Unreachable):
+            client.receipt("r")
+        done.result()
+
+
+def test_the_python_client_takes_its_api_key_nowhere_else(made: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere, socket.create_server(("127.0.0.1", 0)) as listening:
+        elsewhere.settimeout(0.5)
+        there = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/"
+        with ThreadPoolExecutor(1) as threads:
+
+            def answer() -> bytes:
+                connection, _ = listening.accept()
+                with connection:
+                    asked = connection.recv(65536)
+                    head = f"HTTP/1.1 302 Found\r\nLocation: {there}\r\nContent-Length: 0\r\n\r\n"
+                    connection.sendall(head.encode())
+                    return asked
+
+            done = threads.submit(answer)
+            client = made.Client(f"http://127.0.0.1:{listening.getsockname()[1]}", "msk", attempts=1)
+            with pytest.raises(made.ApiError) as refused:
+                client.receipt("a/../b?c")
+            assert done.result().startswith(b"GET /v1/receipts/a%2F..%2Fb%3Fc HTTP/1.1")
+        assert refused.value.status == 302
+        with pytest.raises(TimeoutError):
+            elsewhere.accept()
 
 
 def test_a_prediction_that_is_sent_again_is_done_once(made: Any, served: Served) -> None:
