@@ -75,6 +75,18 @@ def test_the_facts_come_from_the_file_and_no_secret_is_asked_for(place: Place, m
         facts(place)
 
 
+def test_a_model_that_is_served_elsewhere_and_pictures_ask_for_what_they_need(place: Place) -> None:
+    model = """model:
+  name: churn
+  http: {url: "https://models.example.com", headers: {Authorization: "Bearer ${MODEL_TOKEN}", X: "${file:secrets/x}"}}
+  request_inputs: {photo: {type: bytes, image: {formats: [png]}}}
+"""
+    (place.folder / "mainstay.yaml").write_text(FILE + model)
+    found = facts(place)
+    assert (found.variables, found.secret_files) == (("CRM_URL", "MODEL_TOKEN"), ("secrets/crm", "secrets/x"))
+    assert found.extras == ("postgres", "images")
+
+
 def test_runtimes_of_models_that_are_there_ask_for_their_extras(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     shop.begin(model=RULE)

@@ -24,8 +24,8 @@ from mainstay.store.shelf import ShelfReader
 
 _PLACEHOLDER = re.compile(r"\$\{([^{}]*)\}")
 _PLAIN = re.compile(r"[A-Za-z0-9_@:,.+=/-]+")
-EXTRAS = ("postgres", "redis", "onnx", "xgboost", "lightgbm", "grpc", "oidc")
-"""Kinds of sources, stores, runtimes, doors and callers that an extra of the same name installs."""
+EXTRAS = ("postgres", "redis", "onnx", "xgboost", "lightgbm", "grpc", "oidc", "images")
+"""Kinds of sources, stores, runtimes, doors, callers and inputs that an extra of the same name installs."""
 _HOMES = ("/home", "/root", "/run/user")
 """Hidden from a service by `ProtectHome=yes`."""
 _DOCS = "https://github.com/mainstay-ai/mainstay/tree/main/docs/operating.md"
@@ -78,13 +78,14 @@ def look(place: Place, *, home: Path | None, user: str) -> Facts:
         raise Refused("an export is made from a file", mend="--file PATH")
     folder = installation_of(place.file) or place.file.absolute().parent
     tree = spec.unresolved(place.file)
-    sources, stores = _mapping(tree.get("sources")), _mapping(tree.get("stores"))
-    asked = list(dict.fromkeys(_PLACEHOLDER.findall(f"{sources} {stores}")))
+    sources, stores, model = (_mapping(tree.get(part)) for part in ("sources", "stores", "model"))
+    asked = list(dict.fromkeys(_PLACEHOLDER.findall(f"{sources} {stores} {model}")))
     settings = _mapping(tree.get("settings"))
     port, tls = settings.get("port"), _mapping(settings.get("tls"))
     used = (*sources.values(), *stores.values())
     kinds = {*(str(_mapping(one).get("kind")) for one in used), *_runtimes(place), *settings}
     kinds |= set(_mapping(tree.get("callers")))
+    kinds |= {"images" for one in _mapping(model.get("request_inputs")).values() if _mapping(one).get("image")}
     return Facts(
         integration=place.home.integration,
         folder=folder,
