@@ -103,6 +103,12 @@ def told(path: Path, statement: str) -> tuple[int, str]:
 def test_what_was_done_to_the_file_is_named(tmp_path: Path, statement: str, number: int, kind: str) -> None:
     path = tmp_path / "state.sqlite"
     recorded(path)
+    assert told(path, statement) == (number, kind)
+
+
+def test_records_that_changed_places_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    recorded(path)
     swap = (
         "UPDATE record SET body = (SELECT other.body FROM record other WHERE other.space = 'audit' AND other.name = "
         "iif(record.name = '000000000002', '000000000003', '000000000002')) "
