@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.cli.spans import span_us
 
 if TYPE_CHECKING:
     from mainstay.core.audit import AuditRecord
@@ -28,14 +29,9 @@ def audit(
     from mainstay.app.auditing import Wanted, listed
     from mainstay.app.place import locate
     from mainstay.core.clock import SystemClock, iso
-    from mainstay.core.errors import Refused
-    from mainstay.spec.durations import DurationError, parse
 
     session: Session = ctx.obj
-    try:
-        since_us = SystemClock().now_us() - parse(since) if since else 0
-    except DurationError as error:
-        raise Refused(f"`--since`: wanted {error}, found {since!r}", mend=error.mend) from None
+    since_us = SystemClock().now_us() - span_us("--since", since) if since else 0
     wanted = Wanted(what=what, by=by, object=object, since_us=since_us, limit=limit)
     found = listed(locate(session.find_file(), session.find_home()), wanted)
     session.out.document({"records": found})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.cli.spans import span_us
 
 if TYPE_CHECKING:
     from mainstay.core.ports import State
@@ -83,16 +84,11 @@ def rotate(
     """
     from mainstay.app.place import whoami
     from mainstay.core.clock import DAY, SystemClock, iso
-    from mainstay.core.errors import Refused
     from mainstay.serving.keys import rotate_key
-    from mainstay.spec.durations import DurationError, parse
 
     session: Session = ctx.obj
     clock = SystemClock()
-    try:
-        overlap_us = 0 if overlap == "0" else parse(overlap)
-    except DurationError as error:
-        raise Refused(f"`--overlap`: wanted {error}, found {overlap!r}", mend=error.mend) from None
+    overlap_us = 0 if overlap == "0" else span_us("--overlap", overlap)
     expires = None if days is None else clock.now_us() + days * DAY
     with _state(session) as state:
         by = whoami("mainstay key rotate")

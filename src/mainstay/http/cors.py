@@ -6,19 +6,18 @@ what it opens is the asking, never an answer. Cookies count nowhere. The decisio
 
 from __future__ import annotations
 
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope
 
+from mainstay.http.headers import Lines
 from mainstay.http.problems import Told
 from mainstay.serving.view import Snapshot
-
-Lines = tuple[tuple[bytes, bytes], ...]
 
 _EXPOSED = b"retry-after, x-request-id, ratelimit, ratelimit-policy, idempotent-replayed, deprecation, sunset, link"
 _PREFLIGHT: Lines = (
     (b"access-control-allow-methods", b"GET, POST"),
     (
         b"access-control-allow-headers",
-        b"authorization, content-type, idempotency-key, traceparent, x-api-key, x-request-id",
+        b"authorization, content-type, idempotency-key, traceparent, x-api-key, x-request-id, x-request-timeout-ms",
     ),
     (b"access-control-max-age", b"600"),
 )
@@ -41,16 +40,9 @@ def preflight(scope: Scope, origin: bytes) -> Told | None:
     return Told(204, b"", (*_opened(origin), *_PREFLIGHT))
 
 
-def telling(send: Send, origin: bytes) -> Send:
-    """`send`, which lets the page's script read the reply, also one that refuses."""
-
-    async def told(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            expose = (b"access-control-expose-headers", _EXPOSED)
-            message["headers"] = [*message.get("headers", ()), *_opened(origin), expose]
-        await send(message)
-
-    return told
+def lines(origin: bytes) -> Lines:
+    """What lets the page's script read the reply, also one that refuses."""
+    return (*_opened(origin), (b"access-control-expose-headers", _EXPOSED))
 
 
 def _opened(origin: bytes) -> Lines:

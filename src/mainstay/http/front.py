@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mainstay.core.records import ApiKey
 from mainstay.http import auth, cors, limits, problems, retiring
 from mainstay.http.body import Body, Gone, read_body, while_there
+from mainstay.http.headers import adding
 from mainstay.http.naming import Naming
 from mainstay.http.once import asks, once
 from mainstay.http.problems import Told, problem_of, report
@@ -108,7 +109,7 @@ class Front:
                 self._desk.meter.request("preflight", asked.status)
                 await respond(send, asked, kind=None)
                 return
-            send = cors.telling(send, origin)
+            send = adding(send, cors.lines(origin))
         await self._enter(scope, receive, send)
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -142,10 +143,10 @@ class Front:
                 self._desk.meter.request("limit", 429)
                 await respond(send, limits.refused(taken, request), request)
                 return
-            send = limits.telling(send, taken)
+            send = adding(send, limits.lines(taken))
         going = retiring.lines(self._desk.view.now)
         if going:
-            send = retiring.telling(send, going)
+            send = adding(send, going)
         scope[CALLER] = caller
         scope[REQUEST] = request
         scope[NAMED] = named

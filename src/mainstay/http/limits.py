@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from starlette.types import Message, Send
 
 from mainstay.core.clock import SECOND
+from mainstay.http.headers import Lines
 from mainstay.http.problems import TITLES, Problem, Told
 from mainstay.serving.rates import Taken
 
@@ -14,7 +14,6 @@ POLICY = "key"
 """The one policy there is: requests of an API key."""
 
 _encode = msgspec.json.Encoder().encode
-Lines = tuple[tuple[bytes, bytes], ...]
 
 
 class QuotaProblem(Problem, frozen=True, omit_defaults=True, kw_only=True):
@@ -28,17 +27,6 @@ def lines(taken: Taken) -> Lines:
         (b"ratelimit-policy", policy.encode()),
         (b"ratelimit", f'"{POLICY}";r={taken.left};t={taken.reset_s}'.encode()),
     )
-
-
-def telling(send: Send, taken: Taken) -> Send:
-    """`send`, which adds the headers."""
-
-    async def told(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *lines(taken)]
-        await send(message)
-
-    return told
 
 
 def refused(taken: Taken, request: str) -> Told:

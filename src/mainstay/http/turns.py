@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from mainstay.http import auth, limits, problems, retiring
+from mainstay.http.headers import Lines
 from mainstay.http.naming import Naming
 from mainstay.http.problems import Told, problem_of
 from mainstay.serving import keys
@@ -180,7 +181,7 @@ def _by_turns(turn: Sequence[Turn]) -> list[Turn]:
     return found
 
 
-def _with(more: limits.Lines, answered: Answered) -> Answered:
+def _with(more: Lines, answered: Answered) -> Answered:
     """Takes a reply to which header lines are added."""
     added = b"".join([b"%b: %b\r\n" % each for each in more])
     return lambda status, head, body: answered(status, head + added, body)

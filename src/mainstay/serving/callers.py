@@ -44,6 +44,18 @@ BAD_TOKEN = Fault(
 NO_ROLE = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for one with role `predict`")
 
 
+def known_by(id: str) -> tuple[str, str]:
+    """How a caller with this id is known, by `certificate` or `token`, and its or the issuer's name in the file.
+
+    Empty for an API key.
+    """
+    if id.startswith("cert-"):
+        return "certificate", id.removeprefix("cert-")
+    if id.startswith("oidc-"):
+        return "token", id.removeprefix("oidc-").rpartition("-")[0]
+    return "", ""
+
+
 class _Met:
     """A token that was seen, and when last."""
 
@@ -117,13 +129,14 @@ class Callers:
 
     def stands(self, id: str) -> bool:
         """Whether a caller with this id, seen before, may still ask: its key lives, or the file still names it."""
-        config, now_us = self._config(), self._clock.now_us()
+        now_us = self._clock.now_us()
         if any(key.id == id and keys.live(key, now_us) for key in self.ring.now.values()):
             return True
-        of = id.rpartition("-")[0]
-        return any(id == f"cert-{one.name}" for one in config.certificates) or any(
-            of == f"oidc-{one.name}" for one in config.oidc
-        )
+        how, name = known_by(id)
+        config = self._config()
+        if how == "certificate":
+            return any(name == one.name for one in config.certificates)
+        return how == "token" and any(name == one.name for one in config.oidc)
 
     def refresh(self) -> None:
         """Looks for keys of issuers that are old or not there. For any thread; it waits for the issuers."""
