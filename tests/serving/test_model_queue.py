@@ -87,6 +87,21 @@ def test_one_call_works_and_one_is_on_its_way() -> None:
     run(act)
 
 
+def test_a_model_that_does_several_things_at_once_is_given_as_many_and_no_more() -> None:
+    async def act() -> None:
+        bench = Bench(at_once=3)
+        for name in "abcde":
+            await bench.asks(name)
+        assert bench.calls == [["a"], ["b"], ["c"]]
+        await bench.land()
+        assert bench.calls[3:] == [["d"]]
+        while bench.flying:
+            await bench.land()
+        assert bench.served == list("abcde")
+
+    run(act)
+
+
 def test_rows_of_several_requests_are_asked_together_only_where_it_pays() -> None:
     async def act() -> None:
         for together, calls in ((1, list("abcde")), (2, ["a", "bc", "de"]), (64, ["a", "bcde"])):

@@ -472,6 +472,13 @@ FAULTS = [
     ),
     (
         REQUESTED,
+        "{discount: {type: timestamp, values: [2026-01-01T00:00:00Z]}}",
+        "model.request_inputs.discount.values",
+        "values for another type",
+        "delete",
+    ),
+    (
+        REQUESTED,
         "{discount: {type: string, values: [a], example: b}}",
         "model.request_inputs.discount.example",
         "one of `values`",

@@ -67,6 +67,14 @@ def test_a_fault_is_told_with_its_place(changes: dict[str, Any], path: str, told
     assert "Bearer abc" not in str(found[path])
 
 
+def test_a_picture_is_not_for_a_model_served_elsewhere() -> None:
+    text = text_of(inputs=["photo"], request=None, row={"p": "$photo"})
+    old = next(line for line in text.splitlines() if line.strip().startswith("request_inputs:"))
+    text = text.replace(old, "  request_inputs: {photo: {type: bytes, image: {formats: [png]}}}")
+    found = {one.path: one for one in problems(text, env=TOKEN)}
+    assert "no picture" in found["model.http.inputs[0]"].wanted
+
+
 def test_outputs_are_declared_with_their_types() -> None:
     assert "model.outputs" in {one.path for one in problems(text_of({}), env=TOKEN)}
     assert "model.outputs.risk" in {one.path for one in problems(text_of({**OUTPUTS, "risk": {}}), env=TOKEN)}

@@ -14,6 +14,7 @@ import msgspec
 
 from mainstay.app.check_http import try_http
 from mainstay.app.check_pre import eaten, judge_pre
+from mainstay.app.inline_models import file_version
 from mainstay.app.model_secrets import secrets_in
 from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.inputs import ModelInput
@@ -23,7 +24,6 @@ from mainstay.core.verdicts import Finding, Verdict
 from mainstay.models.fitting import fits
 from mainstay.models.inputs import null
 from mainstay.models.post import post_of, with_post
-from mainstay.models.registry import inline_draft
 from mainstay.models.runtimes import runtime_of
 from mainstay.serving import contract as api_contract
 from mainstay.serving.contract import ApiContract
@@ -61,18 +61,7 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
     inline, columns = facts.integration.model.inline, _columns(facts)
     if inline is not None and facts.features is not None:
         try:
-            draft = inline_draft(
-                inline,
-                name=facts.integration.model.name,
-                inputs=tuple(Field(name=name, type=kind) for name, kind in columns),
-                feature_set=facts.features.digest,
-                also=facts.features.also,
-                at_us=0,
-                by="",
-                pre=facts.integration.model.pre,
-                post=facts.integration.model.post,
-                beside=(*facts.integration.model.request_inputs, *facts.features.keys),
-            )
+            draft = file_version(facts.integration, facts.features, 0, "")
         except ModelError as error:
             found.append(_finding(f"model.{inline.kind}", Verdict.FAIL, error.sentence, error.mend))
         else:

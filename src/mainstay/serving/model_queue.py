@@ -228,12 +228,15 @@ class ModelQueue:
             ended.add_done_callback(lambda done, flight=flight, taken=taken: self._ended(flight, taken, done))  # type: ignore[misc]
 
     def _room(self) -> bool:
-        """Whether a call may be sent off: one more than the model works on, so that it need not wait for the next.
+        """Whether a call may be sent off: as many as the model works on.
 
-        That one only when it is full: until then others may come and go along.
+        Where it does one thing at a time, one more, so that it need not wait for the next; and that one only when it is
+        full: until then others may come and go along.
         """
         room = self._at_once - len(self._flights)
-        return room > 0 or (room == 0 and (self._together == 1 or sum(self._weights.values()) >= self._together))
+        if room == 0 and self._at_once == 1:
+            return self._together == 1 or sum(self._weights.values()) >= self._together
+        return room > 0
 
     def _next(self) -> list[_Waiting]:
         """Those that are asked together next: a request of each caller in turn. Those gone or late are left out."""

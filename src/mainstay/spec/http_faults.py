@@ -51,6 +51,11 @@ def cross_check_http(path: Path, model: dict[str, Any], faults: Faults) -> None:
         if outputs and name not in outputs:
             faults.at((*path, "outputs", name), "an output of the model", shown(name), close(name, outputs), key=True)
     _inputs(path, said, faults)
+    requested = mapping(model.get("request_inputs"))
+    for index, name in enumerate(text(one) for one in sequence(said.get("inputs"))):
+        if "image" in mapping(requested.get(name)):
+            mend = "send it as base64: delete `image`"
+            faults.at((*path, "inputs", index), "an input that is no picture", f"{name}, declared as one", mend)
 
 
 def _address(where: Path, url: str, faults: Faults) -> None:

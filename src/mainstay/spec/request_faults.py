@@ -24,6 +24,9 @@ def cross_check_requests(path: Path, inputs: dict[str, Any], faults: Faults) -> 
         if _above(length.get("min"), length.get("max")):
             came = shown(length["min"])
             faults.at((*where, "length", "min"), f"at most the max of {length['max']}", came, "swap the two")
+        if kind == "timestamp" and "values" in said:  # one instant has many ways to be written
+            faults.at((*where, "values"), "values for another type", "an input of type timestamp", "delete them")
+            continue
         for index, value in enumerate(sequence(said.get("values"))):
             _of_type((*where, "values", index), value, kind, faults)
         if "example" in said:

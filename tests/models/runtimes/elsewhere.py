@@ -46,6 +46,8 @@ class Elsewhere(ThreadingHTTPServer):
         self.connections = 0
         self.waits = threading.Event()
         self.let_go = threading.Event()
+        self.closed = threading.Event()
+        """Whether a connection was closed from this side."""
 
     @property
     def port(self) -> int:
@@ -53,6 +55,10 @@ class Elsewhere(ThreadingHTTPServer):
 
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.closed.set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections += 1
@@ -97,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif mood == "half":
             self._send(200, b'{"churn": 0.5}', length=500)
+            self.close_connection = True
+        elif mood == "last":  # answers as ever, and closes without a word
+            self._send(200, json.dumps(self._answer(body)).encode())
             self.close_connection = True
         elif mood == "drip":
             self._drip()

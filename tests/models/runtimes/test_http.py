@@ -120,6 +120,30 @@ def test_tensors_are_found_by_name_and_column_and_go_out_as_one_where_wanted(ser
     }
 
 
+@pytest.mark.parametrize("number", [1e30, 2**63, -(2**63) - 1, 0.5, True])
+def test_an_integer_that_no_receipt_can_hold_is_no_answer(server: Elsewhere, number: float) -> None:
+    server.moods = ["=" + json.dumps({"outputs": [{"name": "n", "data": [number]}]})]
+    signature = Signature(inputs=SIGNATURE.inputs, outputs=(Field(name="n", type="integer"),))
+    model = loaded(server.url(), protocol="oip", model="m", signature=signature)
+    with closing(model), pytest.raises(ModelAway, match="`n` is no integer"):
+        model.predict([ROWS[0]])
+
+
+def test_a_boolean_in_a_tensor_of_numbers_is_one(server: Elsewhere) -> None:
+    server.moods = ["=" + json.dumps({"outputs": [{"name": [], "data": 1}, {"name": "n", "data": [7.0]}]})]
+    inputs = (Field(name="vip", type="boolean"), Field(name="charges", type="number"))
+    signature = Signature(inputs=inputs, outputs=(Field(name="n", type="integer"),))
+    with closing(loaded(server.url(), protocol="oip", model="m", tensor="x", signature=signature)) as model:
+        assert model.predict([(True, 2.5)]) == [(7,)]
+    assert json.dumps(server.asked[0].body["inputs"][0]["data"]) == "[1, 2.5]"
+
+
+def test_a_name_that_nobody_can_write_is_away() -> None:
+    model = loaded("https://scores..example.com/")
+    with closing(model), pytest.raises(ModelAway):
+        model.predict([ROWS[0]])
+
+
 @pytest.mark.parametrize(
     ("mood", "error", "told"),
     [
@@ -165,9 +189,20 @@ def test_connections_are_kept_and_one_that_the_server_closed_costs_no_retry(serv
         for _ in range(5):
             model.predict([ROWS[0]])
         assert server.connections == 1
+        server.moods = ["last"]
+        model.predict([ROWS[0]])
+        server.closed.wait(10)
+        model.predict([ROWS[0]])
+        assert server.connections == 2
+        assert model.outgoing() == ("closed", {"answered": 7})
+
+
+def test_an_answer_cut_short_ends_its_connection(server: Elsewhere) -> None:
+    with closing(loaded(server.url())) as model:
+        model.predict([ROWS[0]])
         server.moods = ["half"]
         model.predict([ROWS[0]])
-        assert server.connections == 2, "an answer cut short ends its connection"
+        assert server.connections == 2
 
 
 def test_retries_are_few_of_many_requests(server: Elsewhere) -> None:

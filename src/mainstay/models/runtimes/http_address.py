@@ -63,7 +63,10 @@ def target_of(url: str) -> Target:
 
 def resolved(host: str, port: int) -> list[str]:
     """What the system's resolver says. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # an empty part of the name, say
+        raise OSError("no name can be written so") from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

@@ -71,6 +71,10 @@ def protocol_of(said: HttpOptions, path: str, signature: Signature) -> Protocol:
     return _Oip(said, f"{base}/v2/models/{quote(said.model, safe='')}{version}/infer{mark}{query}", signature)
 
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
+"""What an integer can be in a receipt."""
+
+
 class _Oip:
     several = True
 
@@ -88,7 +92,8 @@ class _Oip:
 
     def request(self, rows: Sequence[Row]) -> bytes:
         if self._tensor:
-            data = [_plain(value, field) for row in rows for value, field in zip(row, self._inputs, strict=True)]
+            plain = (_plain(value, field) for row in rows for value, field in zip(row, self._inputs, strict=True))
+            data = [int(value) if isinstance(value, bool) else value for value in plain]
             shape = [len(rows), len(self._inputs)]
             inputs = [{"name": self._tensor, "shape": shape, "datatype": self._number, "data": data}]
         else:
@@ -108,7 +113,8 @@ class _Oip:
         given = said.get("outputs") if isinstance(said, dict) else None
         if not isinstance(given, list):
             raise BadReply("it has no list `outputs`")
-        tensors = {one["name"]: one.get("data") for one in given if isinstance(one, dict) and "name" in one}
+        found = [one for one in given if isinstance(one, dict) and isinstance(one.get("name"), str)]
+        tensors = {one["name"]: one.get("data") for one in found}
         columns = []
         for field, path in self._outputs:
             name, column = (path, None) if path in tensors else _columned(path)
@@ -284,11 +290,10 @@ def _typed(value: Any, field: Field, path: Sequence[str]) -> Any:
     if field.type == "number" and isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(OverflowError):
             return float(value)
-    if field.type in {"integer", "timestamp"} and not isinstance(value, bool):
-        if isinstance(value, float) and value.is_integer():
+    if field.type in {"integer", "timestamp"} and isinstance(value, int | float) and not isinstance(value, bool):
+        whole = isinstance(value, int) or value.is_integer()
+        if whole and _LEAST <= value <= _MOST:
             return int(value)
-        if isinstance(value, int):
-            return value
     if field.type == "boolean" and isinstance(value, bool):
         return value
     if field.type not in {"number", "integer", "timestamp", "boolean"} and isinstance(value, str):

@@ -1,7 +1,7 @@
 """One exchange with a model served elsewhere: connections that are kept, and no wait that goes past a deadline.
 
-No redirect is followed, no proxy of the environment is used, no compressed answer is asked for, and no more is read
-than was agreed.
+But for the system's resolver, which takes none. No redirect is followed, no proxy of the environment is used, no
+compressed answer is asked for, and no more is read than was agreed.
 """
 
 from __future__ import annotations
@@ -160,10 +160,12 @@ class Wire:
         raise Failed(f"the model at {where} cannot be reached: {why}", again=True)
 
     def _open(self, address: str, left_us: int) -> _Connection:
+        ends_us = self._clock.monotonic_us() + left_us
         sock = socket.create_connection((address, self._target.port), timeout=left_us / 1_000_000)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
+                sock.settimeout(max(ends_us - self._clock.monotonic_us(), 1) / 1_000_000)
                 sock = self._tls.wrap_socket(sock, server_hostname=self._target.host)
         except OSError:
             sock.close()
