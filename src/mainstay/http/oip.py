@@ -34,6 +34,9 @@ ELSEWHERE = re.compile(
     r"|models/[^/]+/(versions/[^/]+/)?(config|stats|trace/setting|generate|generate_stream))"
 )
 """Calls of Triton's clients that nothing here does."""
+LISTS = ("imputed", "filled")
+"""Names that are told in a header too, where they are no more than LIST_MOST characters."""
+LIST_MOST = 200
 
 _encode = msgspec.json.Encoder().encode
 
@@ -111,11 +114,12 @@ def dressed(told: Told) -> Told:
 
 
 def provenance(parameters: Mapping[str, Any]) -> tuple[tuple[bytes, bytes], ...]:
-    """Where an answer comes from, as headers: for clients that drop `parameters`. Long lists stay out."""
+    """Where an answer comes from, as headers: for clients that drop `parameters`. What is long stays out."""
     found = []
     for name, value in parameters.items():
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        if name != "sentence" and "," not in text and text:
+        long = len(text) > LIST_MOST if name in LISTS else "," in text or name == "sentence"
+        if text and not long:
             found.append((f"mainstay-{name.replace('_', '-')}".encode(), text.encode("ascii", "replace")))
     return tuple(found)
 

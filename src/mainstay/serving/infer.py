@@ -150,7 +150,10 @@ def replied(snap: Snapshot, request: InferRequest, answers: Sequence[Answer]) ->
 
 
 def provenance(answers: Sequence[Answer]) -> dict[str, str | float | bool]:
-    """Where answers come from, as one: the oldest data, the worst verdict, every receipt (in order, by commas)."""
+    """Where answers come from, as one: the oldest data, the worst verdict, every receipt (in order, by commas).
+
+    Parameters are plain values, so what /v1 says in lists is a text with commas here.
+    """
     ages = [one.age_seconds for one in answers if one.age_seconds is not None]
     as_ofs = [one.as_of for one in answers if one.as_of is not None]
     first = next((one for one in answers if one.degraded), answers[0])
@@ -167,7 +170,16 @@ def provenance(answers: Sequence[Answer]) -> dict[str, str | float | bool]:
         told["reason"] = first.reason
     if first.sentence:
         told["sentence"] = first.sentence
-    return told
+    return told | _stood_in(answers)
+
+
+def _stood_in(answers: Sequence[Answer]) -> dict[str, str]:
+    """Where a value stands that nobody sent, over all answers: inputs in `imputed`, `dataset.column` in `filled`."""
+    imputed = [name for one in answers if one.imputed is not msgspec.UNSET for name in one.imputed]
+    behind = [one.filled.items() for one in answers if one.filled is not msgspec.UNSET]
+    filled = [f"{dataset}.{name}" for items in behind for dataset, names in items for name in names]
+    found = {"imputed": imputed, "filled": filled}
+    return {what: ",".join(dict.fromkeys(names)) for what, names in found.items() if names}
 
 
 def _columns(snap: Snapshot, tensors: Sequence[Tensor]) -> dict[str, list[Any]]:
