@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mainstay.core.clock import MINUTE
-from mainstay.models.runtimes.http import HttpRuntime
+from mainstay.core.clock import MINUTE, SECOND
+from mainstay.models.runtimes.http import AT_ONCE, HttpRuntime
 from tests.http.serving import Served, serving
 from tests.models.runtimes.elsewhere import INPUTS, Elsewhere, elsewhere
 from tests.serving.toy import SIGNATURE, Toy
@@ -28,12 +28,16 @@ def served(tmp_path: Path, server: Elsewhere) -> Iterator[Served]:
     options = {"url": server.url("/score"), "protocol": "json", "inputs": INPUTS, "failures": 2}
     toy.models[1] = HttpRuntime(toy.clock).load(None, SIGNATURE, options)  # type: ignore[assignment]
     toy.view.close()
-    model = msgspec.structs.replace(toy.file.model, timeout_us=MINUTE)
-    toy.file = msgspec.structs.replace(toy.file, model=model)
-    toy.reapply()
+    timed(toy, MINUTE)
     with serving(toy) as made:
         yield made
     toy.journal.close()
+
+
+def timed(toy: Toy, timeout_us: int) -> None:
+    model = msgspec.structs.replace(toy.file.model, timeout_us=timeout_us)
+    toy.file = msgspec.structs.replace(toy.file, model=model)
+    toy.reapply()
 
 
 def test_others_are_answered_while_it_keeps_somebody_waiting(served: Served, server: Elsewhere) -> None:
@@ -63,3 +67,37 @@ def test_metrics_tell_what_became_of_requests_and_that_it_is_left_alone(served: 
     for end, count in (("answered", 1), ("failed", 2), ("not_asked", 1)):
         assert f'mainstay_model_requests_total{{end="{end}"}} {count}.0' in told
     assert "mainstay_model_left_alone 1.0" in told
+
+
+def test_each_row_has_its_own_request_and_time_where_the_server_takes_one(served: Served, server: Elsewhere) -> None:
+    timed(served.toy, SECOND)
+    server.slow_seconds = 0.05
+    caller = served.caller(served.toy.key("predict"))
+    rows = [{"tenure": place} for place in range(60)]
+    items = caller.predict(rows=rows).json["results"]
+    assert [item["degraded"] for item in items] == [False] * 60, "one after the other they take three seconds"
+    assert [item["output"]["churn"] for item in items] == [pytest.approx(place / 100) for place in range(60)]
+    assert sorted(asked.body["tenure"] for asked in server.asked) == list(range(60))
+    assert server.most_at_once <= AT_ONCE
+    caller.close()
+
+
+def test_a_row_that_the_server_refuses_fails_alone_and_no_row_is_asked_twice(served: Served, server: Elsewhere) -> None:
+    server.moods = ["422"]
+    caller = served.caller(served.toy.key("predict"))
+    items = caller.predict(rows=[{"tenure": place} for place in range(20)]).json["results"]
+    assert sorted(item["degraded"] for item in items) == [False] * 19 + [True]
+    assert sorted(asked.body["tenure"] for asked in server.asked) == list(range(20))
+    caller.close()
+
+
+def test_the_callers_deadline_ends_what_is_left_of_many_rows(served: Served, server: Elsewhere) -> None:
+    caller = served.caller(served.toy.key("predict"))
+    server.moods = ["wait"] * 40
+    rows = [{"tenure": place} for place in range(40)]
+    said = caller.ask("POST", "/v1/churn/predict", {"rows": rows}, X_Request_Timeout_Ms="500")
+    assert said.status == 504
+    server.let_go.set()
+    assert caller.predict(key="A").json["degraded"] is False
+    assert len(server.asked) <= AT_ONCE + 1, "those whose turn had not come are not asked for any more"
+    caller.close()

@@ -128,6 +128,41 @@ def test_a_request_with_many_rows_is_asked_whole() -> None:
     run(act)
 
 
+def test_a_request_with_more_rows_than_a_call_takes_is_asked_in_several_side_by_side() -> None:
+    async def act() -> None:
+        bench = Bench(most=2, at_once=2)
+        many = await bench.asks("a", rows=7)
+        other = await bench.asks("b", caller="two")
+        assert bench.calls == [["a", "a"], ["a", "a"]]
+        await bench.land()
+        assert bench.calls[2:] == [["a", "a"]], "it stands in the line since before"
+        await bench.land()
+        assert bench.calls[3:] == [["b"]], "callers take turns between its calls too"
+        assert not many.done()
+        for _ in range(3):
+            await bench.land()
+        assert (many.done(), other.done()) == (True, True)
+        assert bench.calls[4:] == [["a"]]
+        assert sum(len(one) for one in bench.calls) == 8
+
+    run(act)
+
+
+def test_a_call_that_fails_takes_the_rest_of_its_request_along() -> None:
+    async def act() -> None:
+        bench = Bench(most=1, at_once=2)
+        many = await bench.asks("a", rows=9)
+        await bench.land(ValueError("a defect"))
+        assert isinstance(many.exception(), ValueError)
+        after = await bench.asks("b")
+        for _ in range(3):
+            await bench.land()
+        assert after.done()
+        assert bench.calls == [["a"], ["a"], ["a"], ["b"]]
+
+    run(act)
+
+
 def test_a_burst_waits_and_what_would_wait_too_long_is_told_at_once() -> None:
     async def act() -> None:
         bench = Bench()

@@ -9,6 +9,7 @@ from mainstay.app.check_pre import eaten
 from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.records import ModelVersion
 from mainstay.core.verdicts import Finding, Verdict
+from mainstay.models.batches import answers
 from mainstay.models.post import post_of
 from mainstay.models.registry import Secrets
 from mainstay.models.runtimes import runtime_of
@@ -29,18 +30,16 @@ def try_http(
     try:
         loaded = runtime_of("http").load(None, draft.given, {**draft.options, "secrets": secrets})
         try:
-            answers = loaded.predict(prepared)
+            given = answers(loaded, prepared)
         finally:
             loaded.close()
         post = post_of(draft)
         if post is not None:
-            answers = [post(answer) for answer in answers]
+            given = [post(answer) for answer in given]
     except ModelRefused as error:
         yield Finding(check=CHECK, verdict=Verdict.FAIL, sentence=error.sentence, mend=error.mend)
         return
     except ModelError as error:
         yield Finding(check=CHECK, verdict=Verdict.WARN, sentence=error.sentence, mend=error.mend)
         return
-    yield Finding(
-        check=CHECK, verdict=Verdict.PASS, sentence=f"{draft.build} answers {len(answers)} rows of the sample"
-    )
+    yield Finding(check=CHECK, verdict=Verdict.PASS, sentence=f"{draft.build} answers {len(given)} rows of the sample")

@@ -511,7 +511,7 @@ class RuntimeCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     blocking: bool
     """Whether `predict` waits on another process, so that an event loop must call it from a thread."""
     batch: int = 1000
-    """Rows worth giving at once."""
+    """Rows that `predict` is given at the most; with `blocking`, whoever has more asks several times."""
     at_once: int = 1
     """With `blocking`: calls that it works on at the same time."""
 

@@ -38,7 +38,7 @@ class Elsewhere:
     async def ask(
         self, snap: Snapshot, model: LoadedModel, works: Sequence[Work], call: Call, *, more: int, begun: bool
     ) -> None:
-        """Waits until the model was asked for all of them at once; see ModelQueue.through."""
+        """Waits until the model was asked for all of them; see ModelQueue.through."""
         try:
             await self._queue(snap, model).through(works, call, more=more, begun=begun)
         except Overloaded:
@@ -65,6 +65,7 @@ class Elsewhere:
             self._clock,
             together=version.together if version and config.batching == "auto" else 1,
             at_once=model.capabilities.at_once,
+            most=model.capabilities.batch,
             patience_us=config.queue_us,
             told=self._meter.asked,
         )

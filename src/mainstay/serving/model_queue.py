@@ -90,7 +90,7 @@ class Costs:
 
 
 class _Waiting:
-    """A request in the queue, and then in a call."""
+    """A request, or as much of one as a call takes, in the queue and then in a call."""
 
     __slots__ = ("call", "done", "weight", "works")
 
@@ -121,6 +121,7 @@ class ModelQueue:
         clock: For waits and deadlines.
         together: Rows of several requests that are asked at once; 1: each request is asked alone.
         at_once: Calls that the model works on at the same time.
+        most: Rows of a call at the most; a request with more is asked in several calls.
         patience_us: How long a request may wait, by estimate; None: as above.
         told: Hears of each call how many rows it asks for.
     """
@@ -134,6 +135,7 @@ class ModelQueue:
         *,
         together: int = 1,
         at_once: int = 1,
+        most: int = 1000,
         patience_us: int | None = None,
         told: Callable[[int], None] = lambda _rows: None,
     ) -> None:
@@ -141,7 +143,8 @@ class ModelQueue:
         self._run = run
         self._costs = costs
         self._clock = clock
-        self._together = max(together, 1)
+        self._most = max(most, 1)
+        self._together = min(max(together, 1), self._most)
         self._at_once = at_once
         self._patience_us = patience_us
         self._told = told
@@ -164,28 +167,45 @@ class ModelQueue:
             return
         now_us = self._clock.monotonic_us()
         rows = len(works) + more
-        weight = rows if self._together > 1 else self._costs.us(rows)
+        weight = self._weight(rows)
         wait_us = self._wait_us(call.caller, weight, now_us)
         if not begun:
             if wait_us > self._patience(rows, now_us):
                 raise Overloaded(wait_us)
-            if call.deadline_us is not None and now_us + wait_us + self._costs.us(rows) > call.deadline_us:
+            calls = -(-len(works) // self._most)
+            lasts_us = self._costs.us(rows) // min(calls, self._at_once)
+            if call.deadline_us is not None and now_us + wait_us + lasts_us > call.deadline_us:
                 raise TooLate
-        waiting = _Waiting(works, call, weight, asyncio.get_running_loop().create_future())
-        self._lines.setdefault(call.caller, deque()).append(waiting)
-        self._weights[call.caller] = self._weights.get(call.caller, 0) + weight
+        waiting = self._lined_up(works, call, weight)
+        ended = waiting[0].done if len(waiting) == 1 else asyncio.gather(*(one.done for one in waiting))
         self._start()
         try:
             if call.deadline_us is None:
-                await waiting.done
+                await ended
             else:
                 async with asyncio.timeout((call.deadline_us - self._clock.monotonic_us()) / SECOND):
-                    await waiting.done
+                    await ended
         except TimeoutError:
             raise TooLate from None
         finally:
-            if not waiting.done.done() or waiting.done.cancelled():
-                self._withdraw(waiting)
+            for one in waiting:
+                if not one.done.done() or one.done.cancelled():
+                    self._withdraw(one)
+
+    def _weight(self, rows: int) -> int:
+        return rows if self._together > 1 else self._costs.us(rows)
+
+    def _lined_up(self, works: Sequence[Work], call: Call, weight: int) -> list[_Waiting]:
+        """The request at the end of its caller's line, in as many parts as it takes calls; `weight` is of them all."""
+        loop = asyncio.get_running_loop()
+        parts = [works[start : start + self._most] for start in range(0, len(works), self._most)]
+        weights = [self._weight(len(part)) for part in parts[1:]]
+        weights.insert(0, max(weight - sum(weights), 0))
+        line = self._lines.setdefault(call.caller, deque())
+        waiting = [_Waiting(part, call, each, loop.create_future()) for part, each in zip(parts, weights, strict=True)]
+        line.extend(waiting)
+        self._weights[call.caller] = self._weights.get(call.caller, 0) + sum(weights)
+        return waiting
 
     def _patience(self, rows: int, now_us: int) -> int:
         """How long may be waited, by estimate. Weighs the request that asks, whether it is taken or not."""

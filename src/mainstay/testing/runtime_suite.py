@@ -24,6 +24,7 @@ from mainstay.core.clock import SystemClock
 from mainstay.core.errors import ModelError, ModelRefused, ModelTimeout
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row
+from mainstay.models.batches import answers
 
 
 class RuntimeCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,18 +42,18 @@ class RuntimeCase(msgspec.Struct, frozen=True, kw_only=True):
 
 def one_answer_for_each_row_in_order(case: RuntimeCase) -> None:
     with closing(case.load()) as model:
-        together = model.predict(case.rows)
+        together = answers(model, case.rows)
         alone = [model.predict([row])[0] for row in case.rows]
         assert len(together) == len(case.rows)
         assert all(map(_close, together, alone)), "a row's answer does not depend on its neighbours"
-        assert all(map(_close, model.predict(case.rows[::-1]), together[::-1])), "answers follow the rows' order"
+        assert all(map(_close, answers(model, case.rows[::-1]), together[::-1])), "answers follow the rows' order"
         if case.varies:
             assert len(set(together)) > 1, "the case's rows must not all have the same answer"
 
 
 def answers_have_the_signatures_width_and_types(case: RuntimeCase) -> None:
     with closing(case.load()) as model:
-        for answer in model.predict(case.rows):
+        for answer in answers(model, case.rows):
             assert len(answer) == len(case.signature.outputs)
             for value, field in zip(answer, case.signature.outputs, strict=True):
                 wanted = {"number": float, "integer": int, "boolean": bool}.get(field.type, str)
@@ -64,11 +65,11 @@ def an_empty_batch_has_no_answers(case: RuntimeCase) -> None:
         assert model.predict([]) == []
 
 
-def a_thousand_rows_are_answered_at_once(case: RuntimeCase) -> None:
+def a_thousand_rows_are_answered_as_many_at_once_as_it_says(case: RuntimeCase) -> None:
     with closing(case.load()) as model:
-        few = model.predict(case.rows)
+        few = answers(model, case.rows)
         times = 1000 // len(case.rows) + 1
-        many = model.predict([*case.rows] * times)
+        many = answers(model, [*case.rows] * times)
         assert all(map(_close, many, few * times))
 
 
@@ -83,7 +84,7 @@ def a_row_of_another_width_is_refused(case: RuntimeCase) -> None:
     with closing(case.load()) as model:
         _raises(ModelRefused, lambda: model.predict([(*case.rows[0], 1)]))
         if case.signature.inputs:
-            _raises(ModelRefused, lambda: model.predict([case.rows[0], case.rows[0][:-1]]))
+            _raises(ModelRefused, lambda: answers(model, [case.rows[0], case.rows[0][:-1]]))
         assert len(model.predict([case.rows[0]])) == 1, "a refusal leaves the model usable"
 
 
@@ -115,13 +116,13 @@ def what_must_be_refused_is_refused_without_naming_a_value(case: RuntimeCase) ->
 
 def threads_share_a_model(case: RuntimeCase) -> None:
     with closing(case.load()) as model:
-        wanted = model.predict(case.rows)
+        wanted = answers(model, case.rows)
         wrong: list[Any] = []
 
         def ask() -> None:
             for _ in range(5):
                 try:
-                    given = model.predict(case.rows)
+                    given = answers(model, case.rows)
                 except ModelError as error:
                     wrong.append(error)
                     continue
@@ -195,7 +196,7 @@ RUNTIME_SUITE: tuple[Callable[[RuntimeCase], None], ...] = (
     one_answer_for_each_row_in_order,
     answers_have_the_signatures_width_and_types,
     an_empty_batch_has_no_answers,
-    a_thousand_rows_are_answered_at_once,
+    a_thousand_rows_are_answered_as_many_at_once_as_it_says,
     the_same_row_has_the_same_answer_to_the_last_bit,
     a_row_of_another_width_is_refused,
     nulls_are_answered_or_refused_by_name,

@@ -44,6 +44,11 @@ class Elsewhere(ThreadingHTTPServer):
         self.moods: list[str] = []
         self.asked: list[Asked] = []
         self.connections = 0
+        self.slow_seconds = 0.0
+        """How long each answer takes."""
+        self.now = 0
+        self.most_at_once = 0
+        self.counting = threading.Lock()
         self.waits = threading.Event()
         self.let_go = threading.Event()
         self.closed = threading.Event()
@@ -90,7 +95,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         lower = {name.lower(): value for name, value in self.headers.items()}
-        self.server.asked.append(Asked(self.path, lower, body))
+        with self.server.counting:
+            self.server.asked.append(Asked(self.path, lower, body))
+            self.server.now += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.now)
+        time.sleep(self.server.slow_seconds)
+        with self.server.counting:
+            self.server.now -= 1
         mood = self.server.moods.pop(0) if self.server.moods else "fine"
         with suppress(BrokenPipeError, ConnectionResetError):
             self._meet(mood, body)

@@ -92,8 +92,6 @@ class HttpRuntime:
 class HttpModel:
     """One server, and how it fares."""
 
-    capabilities = RuntimeCapabilities(blocking=True, batch=ROWS, at_once=AT_ONCE)
-
     def __init__(
         self,
         wire: Wire,
@@ -104,6 +102,7 @@ class HttpModel:
         headers: Mapping[str, str] | None,
         clock: Clock,
     ) -> None:
+        self.capabilities = RuntimeCapabilities(blocking=True, batch=ROWS if protocol.several else 1, at_once=AT_ONCE)
         self.build = f"{said.protocol} at {target_of(said.url).origin}"
         self._wire = wire
         self._protocol = protocol
@@ -121,12 +120,9 @@ class HttpModel:
         if self._closed:
             raise ModelRefused("the model was closed")
         check_rows(rows, self._width, self._required)
-        deadline_us = deadline_us or self._clock.monotonic_us() + _DEFAULT_US
-        size = ROWS if self._protocol.several else 1
-        answers: list[tuple[Any, ...]] = []
-        for start in range(0, len(rows), size):
-            answers += self._asked(rows[start : start + size], deadline_us)
-        return answers
+        if len(rows) > self.capabilities.batch:
+            raise ModelRefused(f"{len(rows)} rows came for one request, which takes {self.capabilities.batch}")
+        return self._asked(rows, deadline_us or self._clock.monotonic_us() + _DEFAULT_US) if rows else []
 
     def present(self) -> bool:
         """Always: whether the server answers is for the policies.
