@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
+from mainstay.core.addresses import names_user, target
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import mapping, sequence, text
 
@@ -61,16 +61,10 @@ def cross_check_http(path: Path, model: dict[str, Any], faults: Faults) -> None:
 def _address(where: Path, url: str, faults: Faults) -> None:
     if not url or "${" in url:
         return
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-        parts = urlsplit("")
-    if "@" in parts.netloc:
+    if names_user(url):
         mend = "write it under `headers:`, as ${VAR} or ${file:path}"
         faults.at(where, "an address without a user or password", "one with", mend)
-    elif not good or parts.fragment or not (url.isascii() and url.isprintable()) or " " in url:
+    elif not url.isascii() or target(url) is None:
         faults.at(where, "an http or https address", shown(url), "write https://HOST:PORT/PATH")
 
 

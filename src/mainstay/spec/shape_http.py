@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from mainstay.core import elsewhere
+from mainstay.core.elsewhere import Network, Number
 from mainstay.spec.part import Part
 from mainstay.spec.values import Identifier, Span
 
@@ -31,7 +33,7 @@ class HttpPart(Part):
     tensor: str = Field(
         default="", min_length=1, description="`oip`: one tensor for all inputs; left out: one for each by its name."
     )
-    datatype: Literal["FP64", "FP32", "FP16"] = Field(default="FP64", description="`oip`: how numbers are sent.")
+    datatype: Number = Field(default=elsewhere.NUMBER, description="`oip`: how numbers are sent.")
     request: Any = Field(
         default=None,
         description="`json`: the body; `$NAME` is an input, `$rows` a `row` for each. Left out: one `row`.",
@@ -59,15 +61,19 @@ class HttpPart(Part):
         description="Certificates in PEM of an authority of your own.",
         examples=["${file:authority.pem}"],
     )
-    network: Literal["public", "private", "loopback"] = Field(
-        default="private",
+    network: Network = Field(
+        default=elsewhere.NETWORK,
         description="Whether the host may have a private address, or be this machine under another name.",
     )
-    connect_timeout: Span = Field(default=1_000_000, examples=["1s"])
+    connect_timeout: Span = Field(default=elsewhere.CONNECT_US, examples=["1s"])
     read_timeout: Span | None = Field(
         default=None, description="Between two parts of an answer; left out: `model.timeout`.", examples=["500ms"]
     )
-    response_limit: int = Field(default=1_000_000, ge=1, le=100_000_000, description="Bytes of an answer at most.")
-    retries: float = Field(default=0.2, ge=0, le=1, description="Second tries for each request, at most.")
-    failures: int = Field(default=5, ge=1, description="After so many in a row it is left alone.")
-    pause: Span = Field(default=5_000_000, description="For so long; twice as long each time.", examples=["5s"])
+    response_limit: int = Field(
+        default=elsewhere.ANSWER_BYTES, ge=1, le=100_000_000, description="Bytes of an answer at most."
+    )
+    retries: float = Field(default=elsewhere.RETRIES, ge=0, le=1, description="Second tries for each request, at most.")
+    failures: int = Field(default=elsewhere.FAILURES, ge=1, description="After so many in a row it is left alone.")
+    pause: Span = Field(
+        default=elsewhere.PAUSE_US, description="For so long; twice as long each time.", examples=["5s"]
+    )

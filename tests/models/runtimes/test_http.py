@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from mainstay.core.clock import SECOND, SystemClock
 from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeout
 from mainstay.core.nouns import Field, Signature
-from mainstay.models.runtimes.http import HttpModel, HttpRuntime
+from mainstay.models.runtimes.http import HttpModel, HttpOptions, HttpRuntime
 from mainstay.models.runtimes.http_address import permitted, target_of
 from mainstay.models.runtimes.http_breaker import Breaker, Budget
+from mainstay.spec.shape_http import HttpPart
 from mainstay.testing.clock import FakeClock
 from mainstay.testing.runtime_suite import RUNTIME_SUITE, RuntimeCase
 from tests.http.serving import serving
@@ -360,3 +361,10 @@ def test_what_is_no_plain_address_is_refused(url: str) -> None:
 def test_options_that_cannot_work_are_refused_when_it_is_loaded(said: dict[str, Any], told: str) -> None:
     with pytest.raises(ModelRefused, match=told):
         loaded("http://scores.example.com", **said)
+
+
+def test_what_the_file_leaves_out_is_what_the_runtime_takes() -> None:
+    plain = HttpOptions(url="https://a/", protocol="oip")
+    part = HttpPart(url="https://a/", protocol="oip", inputs=["tenure"])
+    for name in ("datatype", "network", "connect_timeout", "response_limit", "retries", "failures", "pause"):
+        assert getattr(plain, name) == getattr(part, name), name

@@ -18,12 +18,14 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core import elsewhere
 from mainstay.core.clock import SECOND, Clock, SystemClock
+from mainstay.core.elsewhere import Network, Number
 from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeout
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row, RuntimeCapabilities
 from mainstay.models.inputs import check_rows, required_of
-from mainstay.models.runtimes.http_address import Network, Resolve, resolved, target_of
+from mainstay.models.runtimes.http_address import Resolve, resolved, target_of
 from mainstay.models.runtimes.http_breaker import Breaker, Budget
 from mainstay.models.runtimes.http_protocols import BadReply, Protocol, protocol_of
 from mainstay.models.runtimes.http_wire import Failed, Limits, Reply, Wire
@@ -52,16 +54,17 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     row: Any = None
     answers: str = ""
     tensor: str = ""
-    datatype: str = ""
+    datatype: Number = elsewhere.NUMBER
     headers: dict[str, str] = {}
     ca: str = ""
-    network: Network = "private"
-    connect_timeout: int = SECOND
-    read_timeout: int | None = None
-    response_limit: int = 1_000_000
-    retries: float = 0.2
-    failures: int = 5
-    pause: int = 5 * SECOND
+    network: Network = elsewhere.NETWORK
+    connect_timeout: int = elsewhere.CONNECT_US
+    read_timeout: int = _DEFAULT_US
+    """A file always says it: left out there, it is `model.timeout`."""
+    response_limit: int = elsewhere.ANSWER_BYTES
+    retries: float = elsewhere.RETRIES
+    failures: int = elsewhere.FAILURES
+    pause: int = elsewhere.PAUSE_US
 
 
 class HttpRuntime:
@@ -81,9 +84,7 @@ class HttpRuntime:
             raise ModelRefused(f"the options of the http model do not fit: {error}") from None
         target = target_of(said.url)
         protocol = protocol_of(said, target.path, signature)
-        limits = Limits(
-            connect_us=said.connect_timeout, read_us=said.read_timeout or _DEFAULT_US, size=said.response_limit
-        )
+        limits = Limits(connect_us=said.connect_timeout, read_us=said.read_timeout, size=said.response_limit)
         headers, ca = _revealed(said, secrets)
         wire = Wire(target, limits, self._clock, network=said.network, authorities=ca, resolve=self._resolve)
         return HttpModel(wire, protocol, signature, said, headers=headers, clock=self._clock)

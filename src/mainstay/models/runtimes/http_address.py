@@ -12,53 +12,29 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
+from mainstay.core.addresses import Target, loopback, target
+from mainstay.core.elsewhere import Network
 from mainstay.core.errors import ModelRefused
 
-Network = Literal["public", "private", "loopback"]
-"""The farthest in that a name may lead: to public addresses alone, to private ones too, or to this machine as well."""
 Resolve = Callable[[str, int], list[str]]
 """Addresses of a host name, in order of preference. Raises OSError."""
 
 _METADATA = ("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")
 _NAT64 = 0x0064_FF9B << 64
 """The first 96 bits of IPv6 addresses with IPv4 inside, by RFC 6052."""
-_PORTS = {"http": 80, "https": 443}
-
-
-class Target(NamedTuple):
-    """A URL in its parts."""
-
-    secure: bool
-    host: str
-    port: int
-    path: str
-    """With the query, at least a slash."""
-
-    @property
-    def origin(self) -> str:
-        """The host as a `Host` header and a sentence name it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS["https" if self.secure else "http"] else f"{host}:{self.port}"
 
 
 def target_of(url: str) -> Target:
     """Raises ModelRefused for what is no plain `http` or `https` address."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ModelRefused("the model's `url` is no address", mend="write https://HOST:PORT/PATH") from None
-    plain = url.isascii() and url.isprintable() and " " not in url
-    if parts.scheme not in _PORTS or not parts.hostname or not plain or "@" in parts.netloc or parts.fragment:
+    found = target(url) if url.isascii() else None
+    if found is None:
         raise ModelRefused(
             "the model's `url` must be http or https, with a host, and without a user, a password or a fragment",
             mend="write https://HOST:PORT/PATH, and what is secret under `headers:`",
         )
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.scheme == "https", parts.hostname, port or _PORTS[parts.scheme], path)
+    return found
 
 
 def resolved(host: str, port: int) -> list[str]:
@@ -70,16 +46,17 @@ def resolved(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def permitted(target: Target, network: Network, resolve: Resolve = resolved) -> list[str]:
-    """The addresses of the target that may be spoken to. Raises OSError for a name that nobody knows.
+def permitted(at: Target, network: Network, resolve: Resolve = resolved) -> list[str]:
+    """The addresses of the server that may be spoken to. Raises OSError for a name that nobody knows.
 
     Raises ModelRefused where none of them may be. The sentence names the kind of address, not the address: it reaches
     callers.
     """
     whys = []
     allowed = []
-    for text in resolve(target.host, target.port):
-        why = _refused(text, "loopback" if _says_loopback(target.host) else network)
+    for text in resolve(at.host, at.port):
+        # Where the file itself says this machine, nobody else's word is needed for it.
+        why = _refused(text, "loopback" if loopback(at.host) else network)
         if why:
             whys.append(why)
         else:
@@ -87,20 +64,10 @@ def permitted(target: Target, network: Network, resolve: Resolve = resolved) -> 
     if not allowed:
         why = whys[0] if whys else "no address"
         raise ModelRefused(
-            f"the model at {target.origin} is not asked: the name leads to {why}",
+            f"the model at {at.origin} is not asked: the name leads to {why}",
             mend="write the right host, or `network:` where that address is meant" if whys else "",
         )
     return allowed
-
-
-def _says_loopback(host: str) -> bool:
-    """Whether the file itself says `this machine`, so that nobody else's word is needed for it."""
-    if host == "localhost":
-        return True
-    try:
-        return _plain(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _refused(text: str, network: Network) -> str:

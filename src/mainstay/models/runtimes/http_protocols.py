@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _DATATYPES = {"integer": "INT64", "timestamp": "INT64", "number": "FP64", "boolean": "BOOL"}
 """By type; every other is BYTES."""
-_NUMBERS = ("FP16", "FP32", "FP64")
 _WHOLE = "$rows"
 
 
@@ -82,9 +81,7 @@ class _Oip:
         self.path = path
         self._inputs = signature.inputs
         self._tensor = said.tensor
-        self._number = said.datatype or "FP64"
-        if self._number not in _NUMBERS:
-            raise ModelRefused(f"`http.datatype` is one of {', '.join(_NUMBERS)}")
+        self._number = said.datatype
         for field in signature.inputs if said.tensor else ():
             if field.type not in {"number", "integer", "boolean"}:
                 raise ModelRefused(f"`http.tensor` takes numbers alone, and {field.name} is of type {field.type}")

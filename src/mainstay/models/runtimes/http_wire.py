@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainstay.core.addresses import Target
 from mainstay.core.clock import Clock
+from mainstay.core.elsewhere import Network
 from mainstay.core.errors import ModelRefused
-from mainstay.models.runtimes.http_address import Network, Resolve, Target, permitted
+from mainstay.models.runtimes.http_address import Resolve, permitted
 
 _IDLE_MOST = 8
 _IDLE_US = 30_000_000
@@ -29,10 +31,10 @@ _IDLE_US = 30_000_000
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how much."""
 
-    connect_us: int = 1_000_000
-    read_us: int = 30_000_000
+    connect_us: int
+    read_us: int
     """Between two parts of an answer."""
-    size: int = 1_000_000
+    size: int
     """Bytes of an answer's body."""
 
 
