@@ -10,8 +10,10 @@ import pytest
 
 from mainstay.core.clock import MINUTE, SECOND
 from mainstay.core.rate import Rate
+from mainstay.serving.feedback import Recorded
 from mainstay.serving.keys import create_key, revoke_key
 from mainstay.serving.meter import Meter
+from mainstay.serving.request import DecisionRequest
 from tests.http.serving import Caller, Served
 from tests.http.test_every_route import ROLES
 
@@ -127,6 +129,18 @@ def test_the_openapi_document_describes_what_is_answered(served: Served, caller:
         said = caller.ask("POST", "/v1/churn/predict", example["value"])
         assert said.status == 200, said.body
         assert str(said.status) in operation["responses"]
+
+
+def test_feedback_is_described_by_the_records_that_are_read_and_sent(served: Served, caller: Caller) -> None:
+    described = caller.ask("GET", "/openapi.json").json["paths"]["/v1/churn/decisions"]["post"]
+    forms = described["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
+    assert [list(form["properties"]) for form in forms] == [list(DecisionRequest.__struct_fields__)] * 2
+    told = described["responses"]["201"]["content"]["application/json"]["schema"]
+    assert (list(told["properties"]), told["required"]) == (list(Recorded.__struct_fields__), ["event", "receipt"])
+    said = caller.ask(
+        "POST", "/v1/churn/decisions", {"receipt": caller.predict(key="A").json["receipt"], "decision": "accepted"}
+    )
+    jsonschema.Draft202012Validator(told).validate(said.json)
 
 
 def test_every_route_is_in_the_document(served: Served, caller: Caller) -> None:

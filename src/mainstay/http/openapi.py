@@ -12,9 +12,9 @@ from mainstay.core.nouns import Field, Retired
 from mainstay.http import openapi_card, openapi_fields
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
-from mainstay.serving.feedback import TEXT_MOST
+from mainstay.serving.feedback import TEXT_MOST, Recorded
 from mainstay.serving.idempotency import NAME_PATTERN
-from mainstay.serving.request import KEYS_MOST, ROWS_MOST, Key
+from mainstay.serving.request import KEYS_MOST, ROWS_MOST, DecisionRequest, Key
 from mainstay.serving.retirement import sentence
 
 Schema = dict[str, Any]
@@ -46,7 +46,7 @@ def document(
     paths = {
         f"/v1/{name}/predict": {"post": _predict(contract, examples, rows)},
         f"/v1/{name}/decisions": {
-            "post": _feedback("decision", openapi_card.decision(_DECISION), "What a person did with an answer")
+            "post": _feedback("decision", openapi_card.decision(DecisionRequest), "What a person did with an answer")
         },
         f"/v1/{name}/outcomes": {"post": _feedback("outcome", _OUTCOME, "What came true")},
         **openapi_card.paths(contract, _problem_response, _STATUSES),
@@ -177,7 +177,6 @@ _TEXT: Schema = {"type": "string"}
 _SENT = ("400", "401", "403", "408", "413", "422", "429", "503")
 """What any route that takes a body may answer."""
 _TEXT_SENT: Schema = {"type": "string", "maxLength": TEXT_MOST}
-_DECISION: Schema = {"properties": {"reason": _TEXT, "by": _TEXT, "id": _TEXT}}
 _OUTCOME: Schema = {
     "type": "object",
     "required": ["receipt", "outcome"],
@@ -273,7 +272,7 @@ def _refusals(*statuses: str) -> Schema:
 
 
 def _feedback(kind: str, schema: Schema, summary: str) -> Schema:
-    recorded = {"type": "object", "properties": {"event": _TEXT, "receipt": _TEXT, "repeated": {"type": "boolean"}}}
+    recorded = openapi_card.drawn(Recorded)
     return {
         "operationId": kind,
         "summary": summary,

@@ -130,9 +130,15 @@ def _script() -> Schema:
     return {"operationId": "card_script", "summary": "The card's script", "security": [], "responses": {"200": given}}
 
 
-def decision(schema: Schema) -> Schema:
-    """What a decision's request may be: a reason is needed where the answer was overridden."""
-    properties: Schema = dict(schema["properties"])
+def drawn(record: type[msgspec.Struct]) -> Schema:
+    """The schema of a record, as it is read or sent."""
+    found: Schema = msgspec.json.schema_components([record])[1][record.__name__]
+    return found
+
+
+def decision(record: type[msgspec.Struct]) -> Schema:
+    """What a decision's request may be, by the record that reads it: an answer is overridden with a reason."""
+    properties: Schema = dict(drawn(record)["properties"])
     for name in ("reason", "by", "id"):
         if name in properties:
             properties[name] = {"type": "string", "maxLength": FEEDBACK_MOST, **_ABOUT[name]}
@@ -175,14 +181,12 @@ def _read(problem: Problem, statuses: dict[str, str]) -> Schema:
 
 
 def _decide(problem: Problem, statuses: dict[str, str]) -> Schema:
-    wanted = msgspec.json.schema_components([CardDecision])[1]["CardDecision"]
-    wanted = decision(wanted)
-    recorded = _json(msgspec.json.schema_components([Recorded])[1]["Recorded"])
+    recorded = _json(drawn(Recorded))
     return {
         "operationId": "card_decision",
         "summary": "What the token's user did with an answer that was given to it (the script asks this)",
         "security": [{"card": []}],
-        "requestBody": {"required": True, **_json(wanted)},
+        "requestBody": {"required": True, **_json(decision(CardDecision))},
         "responses": {
             "200": {"description": "Recorded before", **recorded},
             "201": {"description": "Recorded", **recorded},
