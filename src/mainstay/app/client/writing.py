@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mainstay.app.client import python, typescript
+from mainstay.app.client.shapes import Shapes, shapes
 from mainstay.core.errors import NotFound, Refused
 from mainstay.serving import contract as api_contract
 from mainstay.serving.contract import ApiContract
@@ -20,7 +21,7 @@ class Language(NamedTuple):
     ending: str
     template: str
     """Beside this module."""
-    parts: Callable[[ApiContract], dict[str, str]]
+    parts: Callable[[Shapes], dict[str, str]]
 
 
 LANGUAGES: dict[str, Language] = {
@@ -53,7 +54,7 @@ def text_of(contract: ApiContract, language: str) -> str:
     """The whole client."""
     made = LANGUAGES[language]
     text = (Path(__file__).parent / made.template).read_text()
-    parts = {"NAME": contract.integration, "API": str(contract.api), "MARK": MARK, **made.parts(contract)}
+    parts = {"NAME": contract.integration, "API": str(contract.api), "MARK": MARK, **made.parts(shapes(contract))}
     for name, part in parts.items():
         text = text.replace(f"@@{name}@@", part)
     return text
