@@ -183,6 +183,34 @@ def test_a_state_that_fails_again_and_again_makes_rows_stale_too(toy: Toy) -> No
     view.close()
 
 
+class _Counting(MemoryState):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scanned: list[str] = []
+
+    def scan(self, space: str, prefix: str = "") -> tuple[Versioned, ...]:
+        self.scanned.append(space)
+        return super().scan(space, prefix)
+
+
+def test_the_pictures_of_two_versions_are_made_of_one_look_at_the_feature_sets(toy: Toy) -> None:
+    toy.models[2] = Linear()
+    toy.version(2, previous=1)
+    state = _Counting()
+    state.commit([Write(space=item.space, name=item.name, body=item.body) for item in _all(toy.state)])
+    view = WorkerView(state, lambda _: Linear(), lambda _: integration(), toy.clock)
+    view.refresh()
+    assert view.other(1) is None, "it is loaded by the next look"
+    state.scanned.clear()
+    assert view.refresh()
+    other = view.other(1)
+    assert other is not None
+    assert view.now is not None
+    assert other.personal is view.now.personal
+    assert [state.scanned.count(space) for space in ("feature_set", "suppressed")] == [1, 1]
+    view.close()
+
+
 def _all(state: MemoryState) -> Iterator[Versioned]:
     for space in ("applied", "answering", "model", "feature_set", "dataset", "api_key"):
         yield from state.scan(space)

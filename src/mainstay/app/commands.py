@@ -89,19 +89,19 @@ def _quarantine_list(works: Works, args: Body) -> Body:
         before=(int(args["before"][0]), int(args["before"][1])) if args.get("before") else None,
         limit=int(args.get("limit", 100)),
     )
-    return {"rows": [_shown(works, one, args) for one in rows]}
+    personal = Personal(works.desk.integration)
+    return {"rows": [_shown(works, one, args, personal) for one in rows]}
 
 
 def _quarantine_show(works: Works, args: Body) -> Body:
-    return {"row": _shown(works, quarantine.row(works.desk, args["id"]), args)}
+    return {"row": _shown(works, quarantine.row(works.desk, args["id"]), args, Personal(works.desk.integration))}
 
 
-def _shown(works: Works, row: quarantine.QuarantinedRow, args: Body) -> Body:
+def _shown(works: Works, row: quarantine.QuarantinedRow, args: Body, personal: Personal) -> Body:
     """The row; where `args` ask for it, without the values of columns marked `pii`."""
     told: Body = msgspec.to_builtins(row)
     if not args.get("masked"):
         return told
-    personal = Personal(works.desk.integration)
     hidden = [name for name in row.raw if not personal.raw_shown(row.dataset, name)]
     told["raw"] |= dict.fromkeys(hidden)
     if not personal.key_shown(works.desk.integration.datasets[row.dataset].key_names):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -94,6 +94,17 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What receipts show to those who may not see who somebody is."""
     erased: Callable[[str, FeatureSetState | None], bool] = _nobody
     """Whether a key of a feature set is on the suppression list: receipts about it do not name it."""
+
+
+class _Look(NamedTuple):
+    """What one look at state found, for every picture that is made of it."""
+
+    applied: Applied
+    integration: Integration
+    versions: tuple[int, ...]
+    sets: tuple[FeatureSetState, ...]
+    personal: Personal
+    erased: Callable[[str, FeatureSetState | None], bool]
 
 
 class _Asked:
@@ -249,10 +260,12 @@ class WorkerView:
         if wished is not None and other is None:
             before = None
         versions = tuple(one.number for one in (version, before) if one is not None)
+        sets = tuple(self._cached(item, FeatureSetState) for item in self._state.scan("feature_set"))
+        look = _Look(applied, integration, versions, sets, Personal(integration, sets), self._suppression())
         self._other = None
         if wished is not None and other is not None:
-            self._other = self._picture(applied, integration, wished, other, versions)
-        return self._picture(applied, integration, version, model, versions)
+            self._other = self._picture(look, wished, other)
+        return self._picture(look, version, model)
 
     def _wished_model(self, version: ModelVersion | None) -> LoadedModel | None:
         """The model of a version that somebody asked for and that does not answer; None where it does not load."""
@@ -276,15 +289,9 @@ class WorkerView:
         pinned = [self._one("feature_set", digest, FeatureSetState) for digest in before.feature_sets]
         return before if all(one is not None and not one.retired for one in pinned) else None
 
-    def _picture(
-        self,
-        applied: Applied,
-        integration: Integration,
-        version: ModelVersion | None,
-        model: LoadedModel | None,
-        versions: tuple[int, ...],
-    ) -> Snapshot:
-        sets = self._feature_sets(integration, version)
+    def _picture(self, look: _Look, version: ModelVersion | None, model: LoadedModel | None) -> Snapshot:
+        integration = look.integration
+        sets = self._feature_sets(look, version)
         feature_set = sets[0] if sets else None
         states = {name: state for name in integration.datasets if (state := self._one("dataset", name, DatasetState))}
         terms, several = _terms(integration, sets, states)
@@ -294,10 +301,10 @@ class WorkerView:
         quick = model is not None and not model.capabilities.blocking and several is None
         return Snapshot(
             integration=integration,
-            applied=applied.digest,
+            applied=look.applied.digest,
             version=version,
             model=model,
-            versions=versions,
+            versions=look.versions,
             feature_set=feature_set,
             key_type=feature_set.key_type if feature_set else "string",
             columns=given_by.columns,
@@ -315,10 +322,8 @@ class WorkerView:
             fed=tuple(field.name for field in version.fed) if version else (),
             pre=pre_of(version) if version else None,
             post=post_of(version) if version else None,
-            personal=Personal(
-                integration, [self._cached(item, FeatureSetState) for item in self._state.scan("feature_set")]
-            ),
-            erased=self._suppression(),
+            personal=look.personal,
+            erased=look.erased,
             numbers=_numbers(outputs),
         )
 
@@ -379,16 +384,15 @@ class WorkerView:
         while self._leaving and self._leaving[0][0] <= at_us:
             self._leaving.pop(0)[1].close()
 
-    def _feature_sets(self, integration: Integration, version: ModelVersion | None) -> tuple[FeatureSetState, ...]:
+    def _feature_sets(self, look: _Look, version: ModelVersion | None) -> tuple[FeatureSetState, ...]:
         """The sets that the version pins; for one that reads no features, the newest of each of the model's views."""
         if version is not None and version.feature_set:
             pinned = [self._one("feature_set", digest, FeatureSetState) for digest in version.feature_sets]
             there = tuple(one for one in pinned if one is not None)
             return there if len(there) == len(pinned) else ()  # one without the other would answer from half a row
-        sets = [self._cached(item, FeatureSetState) for item in self._state.scan("feature_set")]
         found = []
-        for view in integration.model.views:
-            mine = [each for each in sets if each.view == view and not each.retired]
+        for view in look.integration.model.views:
+            mine = [each for each in look.sets if each.view == view and not each.retired]
             found += [max(mine, key=lambda each: (each.complete, each.plan))] if mine else []
         return tuple(found)
 
