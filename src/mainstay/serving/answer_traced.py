@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from mainstay.core.clock import Clock
 from mainstay.core.ports import Journal, LoadedModel, OnlineReader
@@ -55,10 +56,8 @@ class TracedAnswering(Answering):
             return works
 
     def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
-        with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
+        with self._asking(snap, works):
             super()._run(snap, model, works)
-            if any(work.error for work in works):
-                span.failed("the model did not answer")
 
     async def _run_elsewhere(
         self,
@@ -70,8 +69,13 @@ class TracedAnswering(Answering):
         more: int = 0,
         begun: bool = False,
     ) -> None:
-        with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
+        with self._asking(snap, works):
             await super()._run_elsewhere(snap, model, works, call, more=more, begun=begun)
+
+    @contextmanager
+    def _asking(self, snap: Snapshot, works: Sequence[Work]) -> Iterator[None]:
+        with self._trace.span("model", rows=len(works), version=snap.version.number if snap.version else 0) as span:
+            yield
             if any(work.error for work in works):
                 span.failed("the model did not answer")
 

@@ -218,15 +218,19 @@ def judge_given(standing: Terms, now_us: int) -> Judgement:
 
 
 def _concerns(row: OnlineRow | None, standing: Terms, now_us: int) -> list[Concern]:
-    found = row_concerns(row, standing, now_us)
-    for part in standing.datasets:
-        found += freshness_concerns(part, now_us)
+    found = [*row_concerns(row, standing, now_us), *standing_concerns(standing, now_us)]
+    if standing.warn:
+        found.append(Concern("on_warn", Verdict.WARN, standing.warn))
+    return found
+
+
+def standing_concerns(standing: Terms, now_us: int) -> list[Concern]:
+    """What is not as promised about the datasets, whatever the row."""
+    found = [concern for part in standing.datasets for concern in freshness_concerns(part, now_us)]
     if not standing.datasets:
         found.append(Concern("on_stale", Verdict.UNKNOWN, "no feature set is published for this model version"))
     if standing.unread:
         found.append(Concern("on_stale", Verdict.ERROR, standing.unread))
-    if standing.warn:
-        found.append(Concern("on_warn", Verdict.WARN, standing.warn))
     return found
 
 

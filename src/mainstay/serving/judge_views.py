@@ -29,6 +29,7 @@ from mainstay.serving.judge import (
     row_concerns,
     row_facts,
     row_of_facts,
+    standing_concerns,
     unread,
 )
 
@@ -72,13 +73,7 @@ def judge_views(seen: Sequence[Seen], standing: Terms, now_us: int) -> Judgement
     if not standing.unread and all(calm(one.row, one.terms, now_us) for one in seen):
         return Judgement("answer", Verdict.PASS, "", "", 200, instant, age, None)
     found = [concern for one in seen for concern in _own(one, now_us)]
-    for part in standing.datasets:
-        found += freshness_concerns(part, now_us)
-    if not standing.datasets:
-        found.append(Concern("on_stale", Verdict.UNKNOWN, "no feature set is published for this model version"))
-    if standing.unread:
-        found.append(Concern("on_stale", Verdict.ERROR, standing.unread))
-    return decide(found, standing, now_us, instant, age)
+    return decide([*found, *standing_concerns(standing, now_us)], standing, now_us, instant, age)
 
 
 def least_as_of(seen: Sequence[Seen]) -> int | None:
