@@ -33,13 +33,7 @@ _PARAMETER = {
     "timestamp": "make_timestamp(CAST({} AS BIGINT))",
 }
 _RAW = {"timestamp": "BIGINT", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
-_RESULT = {
-    "string": "CAST({} AS VARCHAR)",
-    "json": "CAST({} AS VARCHAR)",
-    "bytes": "CAST({} AS VARCHAR)",
-    "integer": "CAST({} AS BIGINT)",
-    "number": "CAST({} AS DOUBLE)",
-    "boolean": "CAST({} AS BOOLEAN)",
+_RESULT = _PARAMETER | {
     "date": "CAST(CAST({} AS DATE) AS VARCHAR)",
     "timestamp": "epoch_us(CAST({} AS TIMESTAMP))",
 }
