@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable
 from importlib import import_module
 from typing import Protocol, cast
 
-from mainstay.app.supervisor import PortTaken
+from mainstay.app.supervisor import not_to_be_had
 from mainstay.app.tls import Secured
 from mainstay.core.errors import Refused
 from mainstay.serving.desk import Desk
@@ -68,7 +67,5 @@ def reserve(host: str, port: int, *, setting: str) -> socket.socket:
         held.bind((host, port))
     except OSError as error:
         held.close()
-        sentence = f"cannot listen on {host} port {port}: {error.strerror}"
-        kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
-        raise kind(sentence, mend=f"set `settings: {{{setting}}}` to a free one") from error
+        raise not_to_be_had(host, port, setting, error) from error
     return held

@@ -286,12 +286,17 @@ def listen(host: str, port: int, *, backlog: int = 1024, setting: str = "port: .
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        sentence = f"cannot listen on {host} port {port}: {error.strerror}"
-        kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
-        raise kind(sentence, mend=f"set `settings: {{{setting}}}` to a free one") from error
+        raise not_to_be_had(host, port, setting, error) from error
     listening.listen(backlog)
     listening.setblocking(False)
     return listening
+
+
+def not_to_be_had(host: str, port: int, setting: str, error: OSError) -> Refused:
+    """The refusal of a port that nothing can listen on. `setting`: what to change."""
+    sentence = f"cannot listen on {host} port {port}: {error.strerror}"
+    kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
+    return kind(sentence, mend=f"set `settings: {{{setting}}}` to a free one")
 
 
 def orphaned(env: Mapping[str, str]) -> bool:
