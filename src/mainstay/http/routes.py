@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from mainstay.http.oip import OipDoor
 from mainstay.serving import contract, keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
+from mainstay.serving.feedback import Recorded
 from mainstay.serving.pairs import an_example
 from mainstay.serving.request import CardTokenRequest, Key, read_card_token, read_decision, read_outcome
 from mainstay.serving.retirement import still_open
@@ -32,6 +34,7 @@ from mainstay.serving.view_rows import Keyed, key_texts
 
 _encode = msgspec.json.Encoder().encode
 ROUTE = "mainstay.route"
+Asked = TypeVar("Asked")
 
 
 def application(desk: Desk, waiting: Any = lambda: 0, most: int = WAITING_MOST) -> ASGIApp:
@@ -71,17 +74,19 @@ class _Inner:
         raise NotReady("nothing is applied yet")
 
     async def _decision(self, request: Request) -> Response:
-        self._here(request, "decisions")
-        asked = read_decision(await read_body(request.scope["headers"], request.receive))
-        caller = _caller(request).id
-        recorded = await self._desk.looked_up(lambda: self._desk.feedback.decide(asked, caller))
-        return _json(recorded, 200 if recorded.repeated else 201)
+        return await self._recorded(request, "decisions", read_decision, self._desk.feedback.decide)
 
     async def _outcome(self, request: Request) -> Response:
-        self._here(request, "outcomes")
-        asked = read_outcome(await read_body(request.scope["headers"], request.receive))
+        return await self._recorded(request, "outcomes", read_outcome, self._desk.feedback.come_true)
+
+    async def _recorded(
+        self, request: Request, name: str, read: Callable[[bytes], Asked], record: Callable[[Asked, str], Recorded]
+    ) -> Response:
+        """Reads what a person says of an answer and records it."""
+        self._here(request, name)
+        asked = read(await read_body(request.scope["headers"], request.receive))
         caller = _caller(request).id
-        recorded = await self._desk.looked_up(lambda: self._desk.feedback.come_true(asked, caller))
+        recorded = await self._desk.looked_up(lambda: record(asked, caller))
         return _json(recorded, 200 if recorded.repeated else 201)
 
     async def _card_token(self, request: Request) -> Response:

@@ -24,6 +24,7 @@ from mainstay.app.closing import LEAD_S, keep_out_of
 from mainstay.app.doors import Door, open_door
 from mainstay.app.supervisor import orphaned
 from mainstay.app.tls import secured
+from mainstay.app.uvicorn_options import OPTIONS
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import MainstayError
 from mainstay.core.nouns import Settings
@@ -73,14 +74,8 @@ class WorkerServer(uvicorn.Server):
             app = Traced(app, trace)
         config = uvicorn.Config(
             app,
-            loop="uvloop",
             http=PredictProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
+            **OPTIONS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )

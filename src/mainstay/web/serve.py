@@ -23,6 +23,7 @@ from mainstay.app.place import Place
 from mainstay.app.stores import home_at, open_state
 from mainstay.app.supervisor import orphaned
 from mainstay.app.tls import AppliedTls, Secured
+from mainstay.app.uvicorn_options import OPTIONS
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import MainstayError
 from mainstay.web.site import site
@@ -51,13 +52,7 @@ class PageServer(uvicorn.Server):
         app = site(Pages(place, clock), place.home.secret(), clock)
         config = uvicorn.Config(
             app,
-            loop="uvloop",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
+            **OPTIONS,
             limit_concurrency=WAITING_MOST,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
