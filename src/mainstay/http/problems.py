@@ -39,6 +39,8 @@ TITLES: dict[str, str] = {
     "media_type": "The body's type or encoding is not taken",
     "not_supported": "Not supported here",
     "too_large": "The body is too large",
+    "malformed": "The request cannot be read",
+    "head_too_large": "The headers are too large",
     "bad_request": "The body is not JSON",
     "invalid": "The body does not fit",
     "timeout": "The body did not arrive",

@@ -15,10 +15,12 @@ import termios
 from asyncio import BaseTransport, TimerHandle
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mainstay.http.front import PEER, Front
+from mainstay.http.problems import Told
+from mainstay.http.strict import StrictProtocol
 from mainstay.serving.peers import Peer, peer_of
 
 BODY_MOST = 64 * 1024
@@ -39,7 +41,7 @@ class Standing(ServerState):
         self.leaving = False
 
 
-class PredictProtocol(HttpToolsProtocol):
+class PredictProtocol(StrictProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -49,8 +51,6 @@ class PredictProtocol(HttpToolsProtocol):
         self._length = 0
         self._body = b""
         self._owed = 0
-        self._last = False
-        """Whether the connection is closed with the last answer that it is owed: later requests are not answered."""
         self._answered = 0.0
         self._idling: TimerHandle | None = None
         self._standing = self.server_state if isinstance(self.server_state, Standing) else Standing()
@@ -81,6 +81,7 @@ class PredictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Decides which road the request takes."""
+        self._loose = 0
         turns = self._turns
         self._short = (
             turns is not None
@@ -98,6 +99,7 @@ class PredictProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         if self._short:
+            self._loose = 0
             self._body = self._body + body if self._body else body
         elif not self._last:
             super().on_body(body)
@@ -174,8 +176,16 @@ class PredictProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
         self.scope[PEER] = self._peer  # type: ignore[literal-required]
         super().on_headers_complete()
-        if self._standing.leaving:
+        if self._standing.leaving and self._in_body:
             self.cycle.keep_alive = False
+
+    def _refuse(self, told: Told) -> None:
+        if self._owed and self._turns is not None:
+            self._turns.answer()
+        if self._owed:  # a model that takes its time has them; the connection is closed with the last of them
+            self._last = self._deaf = True
+        else:
+            super()._refuse(told)
 
     def _write(self, status: int, head: bytes, body: bytes) -> None:
         self._owed -= 1
