@@ -31,6 +31,7 @@ from mainstay.grpc.door import OIP, OPEN
 from mainstay.serving.token_rules import caller_of, claimed, cut, keys_of
 from mainstay.serving.tokens import WAITING_MOST
 from tests.grpc.test_door import CALLS, by_key, call, code
+from tests.grpc.test_streams import Stream
 from tests.http.issuer import Issuer, issuing, part, private, public_pem
 from tests.http.serving import Said, Served, serving
 from tests.serving.toy import NOW, Toy, integration
@@ -207,6 +208,8 @@ def test_every_wrong_token_is_refused_alike(start: Start, issuer: Issuer) -> Non
         assert said.headers["www-authenticate"] == 'Bearer realm="mainstay"'
         told.add(said.body)
     assert len(told) == 1, told
+    (body,) = told
+    assert b"API key" not in body, "nobody is told to bring what was never asked of it"
     assert len(served.toy.receipts()) == 1
 
 
@@ -361,6 +364,19 @@ def test_a_file_that_no_longer_names_the_issuer_is_heeded_at_once(start: Start, 
         served.toy.reapply()
         assert caller.predict(key="A").status == 401
     caller.close()
+
+
+def test_an_open_stream_outlives_a_change_of_the_issuers_other_keys(start: Start, issuer: Issuer) -> None:
+    issuer.rotate("second", keep=True)
+    served = start(grpc="127.0.0.1:0")
+    with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel:
+        stream = Stream(channel, good(issuer, kid="second"))
+        assert stream.ask(by_key(b"A")) == ""
+        del issuer.keys["first"]
+        served.toy.clock.advance(6 * MINUTE)
+        served.toy.desk.callers.refresh()
+        assert stream.ask(by_key(b"A")) == ""
+        stream.close()
 
 
 def test_grpc_takes_tokens(start: Start, issuer: Issuer) -> None:

@@ -1,6 +1,6 @@
 """The gRPC door: the Open Inference Protocol's service and gRPC's own health service, on the worker's event loop.
 
-Authentication is the outermost layer: a call is looked at by `_Guard` before any of its message is read.
+Authentication is the outermost layer: a call is looked at by `Guard` before any of its message is read.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 import grpc
 from mainstay import __version__
@@ -21,15 +21,14 @@ from mainstay.core.clock import SECOND
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.grpc import tensors
+from mainstay.grpc.guard import OPEN_MOST, Guard, admitted, peer_of_call, token_of
 from mainstay.grpc.messages import kind
 from mainstay.serving import addressing, infer
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault, fault_of, unforeseen
-from mainstay.serving.peers import Peer, peer_of_pem
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
 from mainstay.serving.retirement import told as told_of
-from mainstay.serving.token_rules import cut
 from mainstay.serving.work import Call
 
 OIP = "inference.GRPCInferenceService"
@@ -49,7 +48,6 @@ _LOOK_SECONDS = 1.0
 _WAIT_SECONDS = 0.1
 _LOOKS = 2
 """How often no connection must be found in a row: one may just be on its way from the system to the library."""
-_NAMES = {"DNS": "peer_dns", "URI": "peer_uri", "email": "peer_email", "IP": "peer_ip"}
 _SERVING, _NOT_SERVING, _SERVICE_UNKNOWN = 1, 2, 3
 _SERVICES = ("", OIP)
 
@@ -91,12 +89,13 @@ class GrpcDoor:
         self._numbers = itertools.count(1)
         self._server: grpc.aio.Server | None = None
         self._port = 0
-        self._leaving = asyncio.Event()
-        self._peers = False
+        self._leaving = False
+        self._watching: dict[asyncio.Event, None] = {}
+        """Who watches our health, the first first; each is woken to be let go."""
 
     async def start(self, address: str, secured: Secured | None = None) -> int:
         """Listens on `host:port`, which other workers may share. Returns the port. Raises OSError where it cannot."""
-        self._peers = secured is not None and secured.clients_required
+        peers = secured is not None and secured.clients_required
         options = (
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_MOST),
@@ -104,7 +103,7 @@ class GrpcDoor:
             ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
             ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         )
-        guard = _Guard(self._desk, self._refuse, certified=self._peers)
+        guard = Guard(self._desk, self._refuse, OPEN, certified=peers)
         server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=self._waiting)
         server.add_generic_rpc_handlers((_service(OIP, self._oip()), _service(HEALTH, self._health())))
         try:
@@ -121,7 +120,9 @@ class GrpcDoor:
 
     async def stop(self, grace_seconds: float) -> None:
         """Takes nothing new, and lets what was begun come to its end for so long."""
-        self._leaving.set()
+        self._leaving = True
+        for one in self._watching:
+            one.set()
         if self._server is not None:
             loop = asyncio.get_running_loop()
             end = loop.time() + grace_seconds
@@ -170,18 +171,19 @@ class GrpcDoor:
             context.set_trailing_metadata(self._going())
             try:
                 return await act(request, context)
-            except MainstayError as error:
-                await self._refuse(context, fault_of(error))
-            except TimeoutError:
-                await self._refuse(context, Fault(code="not_ready", status=503, detail="the model is being loaded"))
-            except (asyncio.CancelledError, grpc.aio.AbortError):
+            except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a status
-                self._report(unforeseen(error, "over gRPC"))
-                fault = Fault(code="internal", status=500, detail="the operator finds the cause in the log")
-                await self._refuse(context, fault)
+                await self._refuse(context, self._fault_of(error))
 
         return call
+
+    def _fault_of(self, error: Exception) -> Fault:
+        """What a caller is told of anything that was raised."""
+        if isinstance(error, MainstayError):
+            return fault_of(error)
+        self._report(unforeseen(error, "over gRPC"))
+        return Fault(code="internal", status=500, detail="the operator finds the cause in the log")
 
     def _going(self) -> Metadata:
         """What is told beside each answer where the API version is retired."""
@@ -192,11 +194,10 @@ class GrpcDoor:
         metadata = (*metadata, *self._going())
         if fault.successor:
             metadata = (*metadata, ("mainstay-successor", fault.successor))
-        text = "; ".join(part for part in (fault.detail, fault.mend) if part)
         if fault.retry_after is not None:
             metadata = (*metadata, ("retry-after", str(fault.retry_after)))
             metadata = (*metadata, ("grpc-retry-pushback-ms", str(fault.retry_after * 1000)))
-        await context.abort(CODES.get(fault.status, grpc.StatusCode.INTERNAL), text, metadata)
+        await context.abort(CODES.get(fault.status, grpc.StatusCode.INTERNAL), _text(fault), metadata)
 
     # --- calls -------------------------------------------------------------------------------------------------------
 
@@ -240,25 +241,26 @@ class GrpcDoor:
         """Each request of a stream is answered in turn; one that fails is told in its place and ends nothing."""
         told = kind("ModelStreamInferResponse")
         context.set_trailing_metadata(self._going())
+        rated = False  # the first one was, as the call was let in
         async for request in requests:
             try:
-                reply = await self._answered(request, context)
-            except MainstayError as error:
-                fault = fault_of(error)
-                yield told(error_message="; ".join(part for part in (fault.detail, fault.mend) if part))
-                continue
-            if isinstance(reply, Refusal):
-                yield told(error_message=reply.sentence)
+                reply = await self._answered(request, context, rated=rated)
+            except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a sentence
+                reply = told(error_message=_text(self._fault_of(error)))
             else:
-                yield told(infer_response=reply)
+                refused = isinstance(reply, Refusal)
+                reply = told(error_message=reply.sentence) if refused else told(infer_response=reply)
+            rated = True
+            yield reply
 
-    async def _answered(self, request: Any, context: Any) -> Any:
+    async def _answered(self, request: Any, context: Any, *, rated: bool = False) -> Any:
+        """The answer, or why there is none. `rated`: whether the caller's rate is still to be asked for it."""
         desk = self._desk
         began_us = desk.clock.monotonic_us()
         left_s = context.time_remaining()
         deadline_us = None if left_s is None else began_us + int(left_s * SECOND)
         request_id = f"{self._boot}-{next(self._numbers):x}"
-        caller = _caller(desk, context)
+        caller = await self._caller(context, rated=rated)
         call = Call(caller, request_id, began_us, deadline_us=deadline_us, door="grpc")
         status, reason = 500, ""
         try:
@@ -278,6 +280,14 @@ class GrpcDoor:
             desk.meter.predicted(status, desk.clock.monotonic_us() - began_us, reason=reason)
         return told
 
+    async def _caller(self, context: Any, *, rated: bool) -> str:
+        """Who asks, looked at again for each request of a call. Raises BadRequest for who may not any more."""
+        token = token_of(context.invocation_metadata())
+        found = await admitted(self._desk, token, None if token is not None else peer_of_call(context), rated=rated)
+        if isinstance(found, Fault):
+            raise BadRequest(found.detail, mend=found.mend, status=found.status)
+        return found.id
+
     # --- health ------------------------------------------------------------------------------------------------------
 
     async def _check(self, request: Any, context: Any) -> Any:
@@ -286,17 +296,22 @@ class GrpcDoor:
         return kind("HealthCheckResponse")(status=self._standing())
 
     async def _watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
-        """The standing, and each change of it, until this worker leaves."""
-        before = 0
-        while not self._leaving.is_set():
-            now = self._standing() if request.service in _SERVICES else _SERVICE_UNKNOWN
-            if now != before:
-                before = now
-                yield kind("HealthCheckResponse")(status=now)
-            try:
-                await asyncio.wait_for(self._leaving.wait(), _LOOK_SECONDS)
-            except TimeoutError:
-                continue
+        """The standing, and each change of it, until this worker leaves, or too many others came to watch."""
+        mine, before = asyncio.Event(), 0
+        self._watching[mine] = None
+        if len(self._watching) > OPEN_MOST:
+            next(iter(self._watching)).set()
+            del self._watching[next(iter(self._watching))]
+        try:
+            while not (self._leaving or mine.is_set()):
+                now = self._standing() if request.service in _SERVICES else _SERVICE_UNKNOWN
+                if now != before:
+                    before = now
+                    yield kind("HealthCheckResponse")(status=now)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(mine.wait(), _LOOK_SECONDS)
+        finally:
+            self._watching.pop(mine, None)
 
     def _standing(self) -> int:
         return _NOT_SERVING if self._desk.not_ready() else _SERVING
@@ -315,96 +330,6 @@ async def _not_done(_request: Any, context: Any) -> None:
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
 
 
-class _Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Lets through who may predict, and everybody to the calls of OPEN."""
-
-    def __init__(self, desk: Desk, refuse: Callable[..., Awaitable[None]], *, certified: bool) -> None:
-        self._desk = desk
-        self._refuse = refuse
-        self._certified = certified
-
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        if details.method in OPEN:
-            return await continuation(details)
-        token = _token(details.invocation_metadata)
-        if token is None and self._certified:
-            # Whose connection it is can be asked of the call's context alone, which there is not before its handler.
-            return _guarded(await continuation(details), self._admit)
-        fault = await self._fault(token, None)
-        if fault is None:
-            return await continuation(details)
-
-        async def refused(_request: Any, context: Any) -> None:
-            await self._refuse(context, fault)
-
-        return _refusing(await continuation(details), refused)
-
-    async def _admit(self, context: Any) -> None:
-        fault = await self._fault(None, _peer(context))
-        if fault is not None:
-            await self._refuse(context, fault)
-
-    async def _fault(self, token: bytes | None, peer: Peer | None) -> Fault | None:
-        """Why the caller may not come in; None for one who may."""
-        caller = await self._desk.authenticate(token, peer)
-        if isinstance(caller, Fault):
-            fault = caller
-        else:
-            taken = self._desk.take(caller)
-            if taken is None or taken.allowed:
-                return None
-            detail = f"this API key may send {taken.rate.text.replace('/', ' requests/')}, and has"
-            fault = Fault(code="rate", status=429, detail=detail, retry_after=max(1, taken.wait_s))
-        self._desk.meter.request("grpc", fault.status)
-        return fault
-
-
-def _guarded(found: Any, admit: Callable[[Any], Awaitable[None]]) -> Any:
-    """The handler, which is entered, and its message read, once `admit` has let the call in."""
-    if found is None:
-
-        async def nothing(_request: Any, context: Any) -> None:
-            await admit(context)
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call")
-
-        return grpc.unary_unary_rpc_method_handler(nothing)
-    inner = found.stream_stream or found.unary_stream or found.unary_unary
-    if found.response_streaming:
-
-        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-            await admit(context)
-            async for each in inner(request, context):
-                yield each
-
-        return _streaming(found)(streamed, found.request_deserializer, found.response_serializer)
-
-    async def once(raw: bytes, context: Any) -> Any:
-        await admit(context)
-        try:
-            request = raw if found.request_deserializer is None else found.request_deserializer(raw)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INTERNAL, "the message cannot be read")
-        return await inner(request, context)
-
-    return grpc.unary_unary_rpc_method_handler(once, None, found.response_serializer)
-
-
-def _streaming(found: Any) -> Any:
-    return grpc.stream_stream_rpc_method_handler if found.request_streaming else grpc.unary_stream_rpc_method_handler
-
-
-def _refusing(found: Any, refused: Callable[[Any, Any], Awaitable[None]]) -> Any:
-    """A handler of the same kind as `found` that refuses."""
-    if found is not None and found.response_streaming:
-
-        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-            await refused(request, context)
-            yield None
-
-        return _streaming(found)(streamed)
-    return grpc.unary_unary_rpc_method_handler(refused)
-
-
 def _service(name: str, handlers: dict[str, grpc.RpcMethodHandler]) -> Any:
     return grpc.method_handlers_generic_handler(name, handlers)
 
@@ -415,17 +340,6 @@ def _unary(name: str, act: Callable[[Any, Any], Awaitable[Any]]) -> grpc.RpcMeth
         request_deserializer=kind(f"{name}Request").FromString,
         response_serializer=kind(f"{name}Response").SerializeToString,
     )
-
-
-def _token(metadata: Any) -> bytes | None:
-    """The API key or token that came with a call, unchecked; None when none did."""
-    for name, value in metadata or ():
-        data: bytes = value if isinstance(value, bytes) else value.encode("latin-1", "replace")
-        if name == "authorization" and data[:7].lower() == b"bearer ":
-            return cut(data[7:])
-        if name == "x-api-key":
-            return cut(data)
-    return None
 
 
 def _credentials(secured: Secured) -> grpc.ServerCredentials:
@@ -439,20 +353,8 @@ def _credentials(secured: Secured) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(now(), now, secured.clients_required)
 
 
-def _peer(context: Any) -> Peer | None:
-    """Whose certificate the connection has, as gRPC tells it after verifying it."""
-    told = {name: [one.decode("utf-8", "replace") for one in each] for name, each in context.auth_context().items()}
-    pem = told.get("x509_pem_cert")
-    names = {kind: told.get(field, ()) for kind, field in _NAMES.items()}
-    return peer_of_pem(pem[0], next(iter(told.get("x509_subject", ())), ""), names) if pem else None
-
-
-def _caller(desk: Desk, context: Any) -> str:
-    token = _token(context.invocation_metadata())
-    caller = desk.callers.at_once(token, None if token is not None else _peer(context))
-    if caller is None:  # revoked since the call began
-        raise BadRequest("this API key is not known, revoked or expired", status=401)
-    return caller.id
+def _text(fault: Fault) -> str:
+    return "; ".join(part for part in (fault.detail, fault.mend) if part)
 
 
 def _fault(refusal: Refusal) -> Fault:

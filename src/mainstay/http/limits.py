@@ -7,11 +7,11 @@ import msgspec
 from mainstay.core.clock import SECOND
 from mainstay.http.headers import Lines
 from mainstay.http.problems import TITLES, Problem, Told
-from mainstay.serving.rates import Taken
+from mainstay.serving.rates import Taken, spent
 
 TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 POLICY = "key"
-"""The one policy there is: requests of an API key."""
+"""The one policy there is: requests of a caller."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -31,14 +31,14 @@ def lines(taken: Taken) -> Lines:
 
 def refused(taken: Taken, request: str) -> Told:
     """429: the caller's rate is used up."""
-    wait = max(1, taken.wait_s)
+    fault = spent(taken)
     body = QuotaProblem(
         type=TYPE,
-        title=TITLES["rate"],
-        status=429,
-        detail=f"this API key may send {taken.rate.text.replace('/', ' requests/')}, and has",
-        mend=f"ask again in {wait} s, or ask for a higher rate",
+        title=TITLES[fault.code],
+        status=fault.status,
+        detail=fault.detail,
+        mend=fault.mend,
         request=request,
         violated_policies=(POLICY,),
     )
-    return Told(429, _encode(body), ((b"retry-after", str(wait).encode()), *lines(taken)))
+    return Told(fault.status, _encode(body), ((b"retry-after", str(fault.retry_after).encode()), *lines(taken)))

@@ -162,14 +162,14 @@ def curl(base: str, path: str, body: object) -> str:
 _STATUSES = {
     "400": "The body is not JSON",
     "401": "No API key, or one that is not known, revoked or expired",
-    "403": "The API key has no role for this",
+    "403": "The caller has no role for this",
     "404": TITLES["on_missing"],
     "408": "The body did not arrive in time",
     "409": "The row is held or carries a warning that the file refuses; the first request of this name still runs",
     "410": f"{TITLES['on_deleted']}; this version of the API has ended (`successor`)",
     "413": "The body is larger than 1 MiB",
     "422": "The body does not fit, or the Idempotency-Key names another request",
-    "429": "The rate of this API key is used up",
+    "429": "The rate of this caller is used up",
     "503": "The data is older than promised, the model did not answer, or no receipt can be written",
     "504": "The answer could not be there in the time of `X-Request-Timeout-Ms`",
 }

@@ -118,8 +118,8 @@ class _Inner:
             wrong = problems.told(
                 "forbidden",
                 403,
-                "this API key may not read metrics",
-                mend="ask for one with role `operate`",
+                "this caller may not read metrics",
+                mend="ask for the role `operate`",
                 request=request.scope[REQUEST],
             )
             return Response(wrong.body, wrong.status, media_type=problems.PROBLEM.decode())

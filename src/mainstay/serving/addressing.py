@@ -57,10 +57,13 @@ async def addressed(desk: Desk, name: str, version: str = "") -> Snapshot:
     snap = here(desk, name, version)
     if not version:
         return snap
-    async with asyncio.timeout(_LOAD_SECONDS):
-        while (found := desk.view.other(int(version))) is None:
-            here(desk, name, version)
-            await asyncio.sleep(_LOOK_SECONDS)
+    try:
+        async with asyncio.timeout(_LOAD_SECONDS):
+            while (found := desk.view.other(int(version))) is None:
+                here(desk, name, version)
+                await asyncio.sleep(_LOOK_SECONDS)
+    except TimeoutError:
+        raise NotReady(f"version {version} is still being loaded") from None
     return found
 
 

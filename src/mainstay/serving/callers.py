@@ -41,7 +41,7 @@ BAD_TOKEN = Fault(
     detail="this token does not count: issuer, audience, time, scope or signature is not what `callers.oidc` asks for",
     mend="get a new one from the issuer, for the audience of this API",
 )
-NO_ROLE = Fault(code="forbidden", status=403, detail="this API key has no role", mend="ask for one with role `predict`")
+NO_ROLE = Fault(code="forbidden", status=403, detail="this caller has no role here", mend="ask for the role `predict`")
 
 
 def known_by(id: str) -> tuple[str, str]:

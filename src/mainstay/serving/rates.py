@@ -15,6 +15,7 @@ from typing import NamedTuple
 from mainstay.core.clock import SECOND, Clock
 from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey
+from mainstay.serving.faults import Fault
 from mainstay.serving.meter import Meter, read_counts
 
 
@@ -29,6 +30,18 @@ class Taken(NamedTuple):
     """Seconds until as many are left as there can be."""
     wait_s: int
     """Seconds until one may follow; 0 where one may now."""
+
+
+def spent(taken: Taken) -> Fault:
+    """What a caller is told whose rate is used up."""
+    wait = max(1, taken.wait_s)
+    return Fault(
+        code="rate",
+        status=429,
+        detail=f"this caller may send {taken.rate.text.replace('/', ' requests/')}, and has",
+        mend=f"ask again in {wait} s, or ask for a higher rate",
+        retry_after=wait,
+    )
 
 
 class _Bucket:
