@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mainstay.app import commands
@@ -96,6 +97,25 @@ def test_a_person_who_changes_anything_is_in_the_audit(world: Shop, capsys: pyte
     for secret in (token, second, token.split("_")[2], PERSON, "person-0007", "Bonnn"):
         assert secret not in text
     assert told(capsys, "audit", "verify")["fault"] is None
+
+
+def test_events_of_model_versions_name_their_record(world: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    world.write(columns=COLUMNS.rstrip() + CHECKS, model="constant: {churn_probability: 0.3}")
+    told(capsys, "run")
+    told(capsys, "apply", "--yes")
+    for arguments in (("use", "1"), ("use", "1"), ("retire", "2")):
+        told(capsys, "model", *arguments)
+    records = {one["number"]: one for one in told(capsys, "audit", "--limit", "1000")["records"]}
+    with own(world.place, "a test") as works:
+        payloads = [entry.payload for one in works.journal.segments() for entry, _ in works.journal.scan(one.name)]
+    events = [msgspec.msgpack.decode(payload) for payload in payloads]
+    kinds = [one for one in events if one.get("kind", "").startswith("audit.model.")]
+    assert [one["kind"] for one in kinds] == ["audit.model.use", "audit.model.retire"]
+    for one in kinds:
+        record = records[one["body"].pop("number")]
+        assert one["kind"] == f"audit.{record['what']}"
+        assert one["body"].pop("object") == record["object"]
+        assert one["body"] == record["details"]
 
 
 def test_the_list_can_be_asked_for_a_part(world: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainstay.core.clock import HOUR, MINUTE
+from mainstay.core.nouns import Retired
 from mainstay.serving.idempotency import BadName, read_name
 from mainstay.store.repeats_sqlite import SqliteRepeats
 from tests.http.serving import Caller, Said, Served, serving
-from tests.serving.toy import Toy
+from tests.serving.toy import NOW, Toy
 
 PREDICT = "/v1/churn/predict"
 
@@ -44,6 +46,23 @@ def test_refusals_that_were_recorded_are_given_again_and_failures_are_not(served
     assert ask(caller, "c").status == 503
     served.toy.dataset(as_of_us=served.toy.clock.now_us())
     assert ask(caller, "c").status == 200
+
+
+def test_what_was_never_judged_is_judged_by_a_later_try(served: Served, caller: Caller) -> None:
+    toy = served.toy
+    toy.file = msgspec.structs.replace(toy.file, retired=Retired(on_us=NOW - 2, sunset_us=NOW - 1, successor="/v2"))
+    toy.reapply()
+    ended = ask(caller, "a")
+    assert (ended.status, ended.json["type"]) == (410, "/docs#api_retired")
+    toy.file = msgspec.structs.replace(toy.file, retired=None)
+    toy.reapply()
+    assert ask(caller, "a").status == 200, "the end was put off: nothing of it is kept for a day"
+    decided, path = {"receipt": "ra5gg0000", "decision": "accepted"}, "/v1/churn/decisions"
+    assert ask(caller, "b", decided, path).status == 404
+    decided["receipt"] = ask(caller, "c").json["receipt"]
+    assert ask(caller, "b", decided, path).status == 201
+    assert ask(caller, "d", path="/v1/other/predict").status == 404
+    assert "idempotent-replayed" not in ask(caller, "d", path="/v1/other/predict").headers
 
 
 def test_a_name_used_for_another_request_is_422(served: Served, caller: Caller) -> None:

@@ -16,7 +16,7 @@ from mainstay.core.clock import DAY, SECOND
 from mainstay.core.nouns import Retired
 from mainstay.grpc.door import OIP
 from mainstay.grpc.messages import kind
-from mainstay.serving.tally import Tally
+from mainstay.serving.tally import NAMES_MOST, SUBJECTS_MOST, Tally
 from mainstay.store.memory import MemoryState
 from mainstay.testing.clock import FakeClock
 from tests.http.serving import Caller, Said, Served, serving
@@ -158,6 +158,39 @@ def test_who_calls_what_is_counted_at_every_door(served: Served, caller: Caller)
         one for item in served.toy.state.scan(SPACE) if (one := msgspec.json.decode(item.body, type=Calls)).api == 2
     ]
     assert newest.first_us == newest.last_us == NOW + DAY
+
+
+def test_callers_by_token_are_named_up_to_a_bound_and_counted_all() -> None:
+    state, clock = MemoryState(), FakeClock(NOW)
+    first, second = Tally(clock), Tally(clock)
+    for number in range(SUBJECTS_MOST + 50):
+        first.count(f"oidc-entra-{number}", 1, "v1", 1)
+        second.count(f"oidc-entra-other{number}", 1, "v1", 1)
+    first.count("k", 1, "v1", 1)
+    first.count("oidc-okta-1", 1, "v1", 1)
+    for tally in (first, second, first, second):
+        tally.flush(state)
+    found = [msgspec.json.decode(item.body, type=Calls) for item in state.scan(SPACE)]
+    entra = {one.caller: one.requests for one in found if one.caller.startswith("oidc-entra-")}
+    assert len(entra) == SUBJECTS_MOST + 1
+    assert entra["oidc-entra-others"] == 50 + SUBJECTS_MOST + 50
+    assert sum(one.requests for one in found) == 2 * (SUBJECTS_MOST + 50) + 2
+    assert first._counts == first._flushed == {}, "a worker forgets who has not come again"
+    first.count("oidc-entra-1", 1, "v1", 1)
+    first.count("oidc-entra-other1", 1, "v1", 1)
+    first.flush(state)
+    again = {one.name: msgspec.json.decode(one.body, type=Calls).requests for one in state.scan(SPACE)}
+    assert again["oidc-entra-1|1|v1|1"] == 2
+    assert again["oidc-entra-others|1|v1|1"] == entra["oidc-entra-others"] + 1
+
+
+def test_a_worker_whose_state_is_away_holds_no_counts_without_end() -> None:
+    tally = Tally(FakeClock(NOW))
+    for number in range(NAMES_MOST + 10):
+        tally.count(f"oidc-entra-{number}", 1, "v1", 1)
+    assert len(tally._counts) == NAMES_MOST + 1
+    tally.count("oidc-entra-5", 1, "v1", 1)
+    assert tally._counts["oidc-entra-5", 1, "v1", 1] == 2
 
 
 def test_counts_of_several_workers_add_up(served: Served) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainstay.core.clock import HOUR, MINUTE, SECOND
 from mainstay.core.rate import Rate, read_rate
 from mainstay.core.records import ApiKey
 from mainstay.serving.meter import Meter
-from mainstay.serving.rates import Rates, Taken
+from mainstay.serving.rates import BUCKETS_MOST, Rates, Taken
 from mainstay.testing.clock import FakeClock
 
 KEY = ApiKey(id="crm", name="crm", roles=("predict",), created_us=0, rate=Rate(10, SECOND))
@@ -105,3 +106,37 @@ def test_a_restarted_worker_does_not_take_its_past_again(tmp_path: Path) -> None
     rates = Rates(clock, Meter(tmp_path / "api-2.json"))
     rates.look(tmp_path)
     assert allowed(rates, 20) == 10
+
+
+def test_full_buckets_of_callers_without_end_are_forgotten(tmp_path: Path) -> None:
+    clock = FakeClock(0)
+    meters = [Meter(tmp_path / f"api-{number}.json") for number in (1, 2)]
+    first, second = (Rates(clock, meter) for meter in meters)
+    meters[0].counts.rated["of an earlier process"] = 7
+    take(first, 10)
+    meters[0].save(0)
+    second.look(tmp_path)
+    for number in range(5 * BUCKETS_MOST):
+        take(first, key=msgspec.structs.replace(KEY, id=f"oidc-entra-{number}"))
+        clock.advance(SECOND // 1000)
+    assert len(meters[0].counts.rated) <= BUCKETS_MOST + 1, "what is written for the others every second, too"
+    take(second)
+    take(first, 4)  # forgotten here, and come again: the other owes what it is given
+    meters[0].save(0)
+    second.look(tmp_path)
+    assert take(second).left == 10 - 1 - 4 - 1
+
+
+def test_what_others_gave_waits_in_one_place(tmp_path: Path) -> None:
+    clock = FakeClock(0)
+    meters = [Meter(tmp_path / f"api-{number}.json") for number in (1, 2)]
+    first, second = (Rates(clock, meter) for meter in meters)
+    take(second)
+    meters[0].save(0)
+    for _ in range(3):
+        second.look(tmp_path)
+        take(first, 2)
+        meters[0].save(0)
+    second.look(tmp_path)
+    assert len(second._elsewhere) == 1
+    assert take(second).left == 10 - 1 - 6 - 1

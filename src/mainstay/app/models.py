@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from mainstay.app import apply as applying
 from mainstay.app.place import Place, need_applied, opened
 from mainstay.app.stores import open_journal, open_online
+from mainstay.core.audit import AuditRecord, event_of
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import MainstayError, ModelRefused, Refused
 from mainstay.core.inputs import ModelInput
@@ -56,15 +56,6 @@ class Shop:
     artifacts: LocalArtifacts
     clock: Clock
 
-    def tell(self, kind: str, body: dict[str, Any], by: str) -> None:
-        """Writes an event into the journal: what the registry recorded in the audit."""
-        journal = open_journal(self.place.home, self.clock)
-        try:
-            event = Event(kind=kind, at_us=self.clock.now_us(), by=by, body=body)
-            journal.append("event", msgspec.msgpack.encode(event))
-        finally:
-            journal.close()
-
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks of an import."""
@@ -83,7 +74,20 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
 def shop(place: Place) -> Iterator[Shop]:
     """Opens what there is. Raises NotFound before the first `apply`."""
     with opened(place) as state:
-        yield Shop(place, state, Registry(state), LocalArtifacts(place.home.artifacts), SystemClock())
+        clock = SystemClock()
+        registry = Registry(state, tell=lambda made: _tell(place, clock, made))
+        yield Shop(place, state, registry, LocalArtifacts(place.home.artifacts), clock)
+
+
+def _tell(place: Place, clock: Clock, made: AuditRecord) -> None:
+    """Writes into the journal what the registry recorded in the audit."""
+    journal = open_journal(place.home, clock)
+    try:
+        what, body = event_of(made)
+        event = Event(kind=what, at_us=clock.now_us(), by=made.by, body=body)
+        journal.append("event", msgspec.msgpack.encode(event))
+    finally:
+        journal.close()
 
 
 def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str, ...]]:
@@ -101,7 +105,6 @@ def add_model(at: Shop, wish: Wish, *, by: str) -> tuple[ModelVersion, tuple[str
     with handed(wish.file, wish.example) as given:
         made = _draft(at, integration, wanted, wish=msgspec.structs.replace(wish, file=given.file), given=given, by=by)
     version = at.registry.add(made.version, by=by)
-    at.tell("audit.model.add", {"version": version.number, "digest": version.digest}, by)
     return version, made.told
 
 
@@ -249,11 +252,9 @@ def use_model(at: Shop, number: int, *, by: str) -> Answering:
         _keep_outputs(integration, ModelInput(sets=tuple(pinned)), version)
     await_host(at, version)
     _need_load(at, version)
-    answering = at.registry.use(
+    return at.registry.use(
         number, by=by, at_us=at.clock.now_us(), hindrance=lambda one: hindrance(at, integration, one)
     )
-    at.tell("audit.model.use", {"version": number, "previous": answering.previous}, by)
-    return answering
 
 
 def _need_load(at: Shop, version: ModelVersion) -> None:
@@ -282,9 +283,7 @@ def _keep_outputs(integration: Integration, wanted: ModelInput, version: ModelVe
 
 def retire_model(at: Shop, number: int, *, by: str) -> ModelVersion:
     """Takes a version out of use for good. Raises Refused for the one that answers."""
-    version = at.registry.retire(number, at_us=at.clock.now_us(), by=by)
-    at.tell("audit.model.retire", {"version": number}, by)
-    return version
+    return at.registry.retire(number, at_us=at.clock.now_us(), by=by)
 
 
 def await_host(at: Shop, version: ModelVersion, *, patience_us: int = HOST_US) -> None:

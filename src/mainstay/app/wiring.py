@@ -14,7 +14,7 @@ import msgspec
 from mainstay.app.place import Place, need_applied
 from mainstay.app.stores import open_journal, open_online, open_state, take
 from mainstay.app.tracing import open_trace
-from mainstay.core.audit import Change, Detail
+from mainstay.core.audit import Change, Detail, event_of
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import StoreError
 from mainstay.core.nouns import Integration, SourceConfig
@@ -109,8 +109,7 @@ class Works:
     def audit(self, what: str, object: str, details: Mapping[str, Detail], writes: Sequence[Write] = ()) -> None:
         """Records who changed what, in one commit with `writes`, and tells it as an event."""
         change = Change(what=what, object=object, details=details, by=self.by, at_us=self.clock.now_us())
-        made = audit.commit(self.state, writes, change, token=self.lease.token)
-        self.tell(f"audit.{what}", {"number": made.number, "object": object, **details})
+        self.tell(*event_of(audit.commit(self.state, writes, change, token=self.lease.token)))
 
     def close(self) -> None:
         """Closes every store and lets the lease go."""

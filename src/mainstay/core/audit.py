@@ -9,6 +9,7 @@ The first record's `previous` is the empty text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -49,6 +50,11 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True):
     previous: str
     """The hash of the record before it."""
     hash: str
+
+
+def event_of(made: AuditRecord) -> tuple[str, dict[str, Any]]:
+    """Kind and body of the event that tells of a record."""
+    return f"audit.{made.what}", {"number": made.number, "object": made.object, **made.details}
 
 
 class AuditHead(msgspec.Struct, frozen=True, kw_only=True):

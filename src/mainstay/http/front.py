@@ -18,7 +18,7 @@ from mainstay.http import auth, cors, limits, problems, retiring
 from mainstay.http.body import Body, Gone, read_body, while_there
 from mainstay.http.headers import adding
 from mainstay.http.naming import Naming
-from mainstay.http.once import asks, once
+from mainstay.http.once import JUDGED, asks, once
 from mainstay.http.problems import Told, problem_of, report
 from mainstay.http.turns import Turns, predict_path
 from mainstay.serving.desk import Desk
@@ -196,6 +196,8 @@ class Front:
             await respond(send, fault, call.request)
             return
         if isinstance(reply, Refusal):
+            if reply.receipt is not None:
+                scope[JUDGED] = True
             refused = problems.refused(reply, call.request)
             desk.meter.predicted(refused.status, desk.clock.monotonic_us() - call.began_us, reason=reply.reason)
             await respond(send, refused, call.request)

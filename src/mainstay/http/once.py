@@ -18,6 +18,8 @@ from mainstay.serving.desk import Desk
 from mainstay.serving.idempotency import BadName, Begun, read_name
 
 HEADER = b"idempotency-key"
+JUDGED = "mainstay.judged"
+"""In the scope of a request that was refused with a receipt."""
 REPLAYED = (b"idempotent-replayed", b"true")
 _PATHS = re.compile(r"/v1/[^/]+/(predict|decisions|outcomes)")
 
@@ -53,7 +55,7 @@ async def once(
     timeout_us = 0 if snap is None else snap.integration.model.timeout_us
     begun = await asyncio.to_thread(desk.repeating.begin, caller, name, asked, timeout_us)
     if isinstance(begun, Begun):
-        await _first(desk, begun, (body, receive), send, go_on)
+        await _first(desk, scope, begun, (body, receive), send, go_on=go_on)
         return None
     if begun == "other":
         text = "this `Idempotency-Key` was used for another request"
@@ -74,7 +76,9 @@ async def _again(desk: Desk, found: Repeat, send: Send, request: str) -> None:
     await send({"type": "http.response.body", "body": found.body})
 
 
-async def _first(desk: Desk, begun: Begun, read: tuple[bytes, Receive], send: Send, go_on: GoOn) -> None:
+async def _first(
+    desk: Desk, scope: Scope, begun: Begun, read: tuple[bytes, Receive], send: Send, *, go_on: GoOn
+) -> None:
     """Whatever is answered is kept before its first byte leaves."""
     body, receive = read
     unread = [body]
@@ -93,7 +97,8 @@ async def _first(desk: Desk, begun: Begun, read: tuple[bytes, Receive], send: Se
     kind = next((value for name, value in (held[0]["headers"] if held else ()) if name == b"content-type"), b"")
     answer = b"".join(message.get("body", b"") for message in held[1:])
     try:
-        await asyncio.to_thread(desk.repeating.finish, begun, status, kind.decode(), answer)
+        judged = JUDGED in scope
+        await asyncio.to_thread(desk.repeating.finish, begun, status, kind.decode(), answer, judged=judged)
     except StoreError:
         desk.meter.request("repeat", 500)  # it was recorded, so it is answered; asked again, it is made anew
     for message in held:

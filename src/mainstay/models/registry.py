@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core.audit import Change, Detail
+from mainstay.core.audit import AuditRecord, Change, Detail
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Conflict, ModelRefused, NotFound, Refused
 from mainstay.core.ids import digest_bytes
@@ -56,12 +56,21 @@ class RegistryReader:
 
 
 class Registry(RegistryReader):
-    """The writing half. `token` is the lease's, where one is held."""
+    """The writing half.
 
-    def __init__(self, state: State, *, token: int | None = None) -> None:
+    Args:
+        state: Where versions are.
+        token: The lease's, where one is held.
+        tell: Hears of each record of the audit that was made.
+    """
+
+    def __init__(
+        self, state: State, *, token: int | None = None, tell: Callable[[AuditRecord], None] = lambda _made: None
+    ) -> None:
         super().__init__(state)
         self._writable = state
         self._token = token
+        self._tell = tell
 
     def add(self, draft: ModelVersion, *, by: str = "") -> ModelVersion:
         """Stores the draft under the next number, whatever it carries; equal content gives the one that is there.
@@ -76,14 +85,14 @@ class Registry(RegistryReader):
             number = max((version.number for version in versions), default=0) + 1
             made = msgspec.structs.replace(draft, number=number)
             try:
-                change = Change(
-                    what="model.add",
-                    object=f"version {number}",
-                    details={"version": number, "digest": made.digest, "name": made.name, "origin": made.origin},
+                told = change(
+                    "model.add",
+                    f"version {number}",
+                    {"version": number, "digest": made.digest, "name": made.name, "origin": made.origin},
                     by=by or made.created_by,
                     at_us=made.created_us,
                 )
-                self._commit(SPACE, _name(number), made, None, change)
+                self._commit(SPACE, _name(number), made, None, told)
             except Conflict:
                 continue
             return made
@@ -104,15 +113,15 @@ class Registry(RegistryReader):
             if now is not None and now.version == number:
                 return now
             then = Answering(version=number, previous=now.version if now else None, since_us=at_us, by=by)
-            change = Change(
-                what="model.use",
-                object=f"version {number}",
-                details={"version": number, "previous": then.previous},
+            told = change(
+                "model.use",
+                f"version {number}",
+                {"version": number, "previous": then.previous},
                 by=by,
                 at_us=at_us,
             )
             try:
-                self._commit(*ANSWERING, then, record, change)
+                self._commit(*ANSWERING, then, record, told)
             except Conflict:
                 continue
             return then
@@ -154,16 +163,26 @@ class Registry(RegistryReader):
             raise Refused(f"version {number} answers now", mend="mainstay model use another one first")
         record = self._state.get(SPACE, _name(number))
         version = msgspec.structs.replace(self.get(number), retired_us=at_us)
-        told: dict[str, Detail] = {"version": number, "digest": version.digest}
-        change = Change(what="model.retire", object=f"version {number}", details=told, by=by, at_us=at_us)
-        self._commit(SPACE, _name(number), version, record, change)
+        told = change(
+            "model.retire",
+            f"version {number}",
+            {"version": number, "digest": version.digest},
+            by=by,
+            at_us=at_us,
+        )
+        self._commit(SPACE, _name(number), version, record, told)
         return version
 
-    def _commit(self, space: str, name: str, body: msgspec.Struct, before: Versioned | None, change: Change) -> None:
+    def _commit(self, space: str, name: str, body: msgspec.Struct, before: Versioned | None, told: Change) -> None:
         data = encode(body, before.body if before else None)
         expect = before.version if before else 0
         write = Write(space=space, name=name, body=data, expect=expect)
-        audit.commit(self._writable, [write], change, token=self._token)
+        self._tell(audit.commit(self._writable, [write], told, token=self._token))
+
+
+def change(what: str, object: str, details: Mapping[str, Detail], *, by: str, at_us: int) -> Change:
+    """A change as the audit will tell of it."""
+    return Change(what=what, object=object, details=details, by=by, at_us=at_us)
 
 
 def inline_draft(

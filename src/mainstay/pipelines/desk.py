@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mainstay.core.audit import Change, Detail
+from mainstay.core.audit import Change, Detail, event_of
 from mainstay.core.clock import Clock
 from mainstay.core.nouns import Integration
 from mainstay.core.ports import History, Landing, Online, Source, State, Write
@@ -72,8 +72,7 @@ class Desk:
         if change is None:
             self.state.commit(writes, token=self.token)
             return
-        made = audit.commit(self.state, writes, change, token=self.token)
-        self.tell(f"audit.{made.what}", {"number": made.number, "object": made.object, **made.details})
+        self.tell(*event_of(audit.commit(self.state, writes, change, token=self.token)))
 
     def dataset_state(self, name: str) -> DatasetState:
         """The dataset's state; a fresh one when it was never read."""

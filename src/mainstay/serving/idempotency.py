@@ -22,7 +22,9 @@ HELD_US = 30 * SECOND
 """How long a name stays taken by a request whose process died, beside what the model may take for all its rows."""
 TURNS = 11
 """Times that a request may wait for the model: 1,000 keys in parts of 100, and one for luck."""
-KEPT_STATUSES = frozenset((200, 201, 404, 409, 410))
+DONE = frozenset((200, 201))
+REFUSED = frozenset((404, 409, 410))
+"""Statuses of refusals that are kept, where they were judged: of the others a later try may be answered."""
 NAME_MOST = 255
 NAME_PATTERN = r'^(?:"[ -~]{1,255}"|[!#-~](?:[ -~]{0,253}[!-~])?)$'
 """The header with a name in it: quoted, or bare."""
@@ -87,13 +89,13 @@ class Repeating:
             return begun
         return found if found.payload == asked else "other"
 
-    def finish(self, begun: Begun, status: int, kind: str, body: bytes) -> None:
+    def finish(self, begun: Begun, status: int, kind: str, body: bytes, *, judged: bool) -> None:
         """Keeps the answer, to be done before its first byte leaves; or forgets the request, so that it may come again.
 
-        Raises StoreError.
+        `judged`: whether there is a receipt of a refusal. Raises StoreError.
         """
         store, now_us = self._store(), self._clock.now_us()
-        if status not in KEPT_STATUSES:
+        if status not in DONE and not (judged and status in REFUSED):
             store.release(begun.ticket)
             return
         answer = Repeat(payload=begun.payload, status=status, kind=kind, body=body)

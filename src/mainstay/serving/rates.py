@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from mainstay.core.rate import Rate
 from mainstay.core.records import ApiKey
 from mainstay.serving.faults import Fault
 from mainstay.serving.meter import Meter, read_counts
+
+BUCKETS_MOST = 1_000
+"""Buckets from which on those that are full are forgotten: an issuer's tokens may be of any number of callers."""
 
 
 class Taken(NamedTuple):
@@ -65,8 +69,9 @@ class Rates:
         self._clock = clock
         self._meter = meter
         self._buckets: dict[str, _Bucket] = {}
-        self._elsewhere: deque[dict[str, int]] = deque()
+        self._elsewhere: deque[dict[str, int]] = deque(maxlen=1)
         self._seen: dict[Path, dict[str, int]] = {}
+        self._sweep_at = BUCKETS_MOST
 
     def take(self, caller: ApiKey, usual: Rate | None) -> Taken | None:
         """A request of the caller's rate, else of the `usual` one; None where there is neither."""
@@ -78,6 +83,8 @@ class Rates:
         now_us = self._clock.monotonic_us()
         bucket = self._buckets.get(caller.id)
         if bucket is None or bucket.rate != rate:
+            if len(self._buckets) >= self._sweep_at:
+                self._sweep(now_us)
             bucket = self._buckets[caller.id] = _Bucket(rate, now_us)
         full = rate.requests
         bucket.tokens = min(full, bucket.tokens + (now_us - bucket.at_us) * full / rate.per_us)
@@ -107,11 +114,26 @@ class Rates:
             before = self._seen.get(file, counts.rated)
             self._seen[file] = counts.rated
             for caller, count in counts.rated.items():
-                more = count - before.get(caller, 0)
-                if more > 0:
+                was = before.get(caller, 0)
+                more = count - was if count >= was else count  # it was forgotten there, and came again
+                if more:
                     taken[caller] = taken.get(caller, 0) + more
         if taken:
+            with suppress(IndexError):  # where nobody has asked here since the last look
+                for caller, count in self._elsewhere.popleft().items():
+                    taken[caller] = taken.get(caller, 0) + count
             self._elsewhere.append(taken)
+
+    def _sweep(self, now_us: int) -> None:
+        """Forgets whose bucket is full again, as it would be for a caller that was never seen."""
+        for caller, bucket in list(self._buckets.items()):
+            missing = bucket.rate.requests - bucket.tokens
+            if (now_us - bucket.at_us) * bucket.rate.requests >= missing * bucket.rate.per_us:
+                del self._buckets[caller]
+        rated = self._meter.counts.rated
+        for caller in rated.keys() - self._buckets.keys():
+            del rated[caller]
+        self._sweep_at = max(BUCKETS_MOST, 2 * len(self._buckets))
 
     def _owe(self, taken: dict[str, int]) -> None:
         """What others gave goes out of the buckets here too; nobody owes more than one bucket."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
@@ -17,6 +18,14 @@ from mainstay.serving.work import Call
 
 FLUSH_US = 10 * SECOND
 """How often a worker adds its counts to state. A worker killed with -9 loses those of so long; receipts lose none."""
+NAMES_MOST = 10_000
+"""Counts that a worker holds at once, where state takes none."""
+SUBJECTS_MOST = 1_000
+"""Callers by token that state names one by one, of each issuer; all others of it are counted together."""
+OTHERS = "others"
+WRITES_MOST = 200
+"""Counts in one commit, which stays short so."""
+_SUBJECT = "oidc-"
 _TRIES = 5
 
 Name = tuple[str, int, str, int]
@@ -42,7 +51,11 @@ class Tally:
     def count(self, caller: str, api: int, door: str, model_version: int) -> None:
         """A request."""
         name = (caller, api, door, model_version)
-        self._counts[name] = self._counts.get(name, 0) + 1
+        before = self._counts.get(name, 0)
+        if not before and len(self._counts) >= NAMES_MOST:  # state has not taken any for long
+            name = (_beside(caller), api, door, model_version)
+            before = self._counts.get(name, 0)
+        self._counts[name] = before + 1
 
     def look(self, state: State) -> None:
         """Flushes where it is time to. A state that does not take it now is given it with the next."""
@@ -55,16 +68,58 @@ class Tally:
         self._due_us, now_us = self._clock.monotonic_us() + FLUSH_US, self._clock.now_us()
         counts = dict(self._counts)
         new = {name: count - self._flushed.get(name, 0) for name, count in counts.items()}
-        new = {name: count for name, count in new.items() if count}
-        for left in reversed(range(_TRIES)) if new else ():
-            try:
-                state.commit([_added(state, name, count, now_us) for name, count in new.items()])
-            except Conflict:
-                if not left:
-                    raise
-                continue
-            self._flushed = counts
-            return
+        for name in [name for name, count in new.items() if not count]:
+            del new[name], self._counts[name], self._flushed[name]  # nothing came since: whoever comes again is new
+        known = _Subjects(state) if any(name[0].startswith(_SUBJECT) for name in new) else None
+        names = list(new)
+        for part in (names[first : first + WRITES_MOST] for first in range(0, len(names), WRITES_MOST)):
+            told: dict[Name, int] = {}
+            for name in part:
+                told_as = name if known is None else (known.named(name[0]), *name[1:])
+                told[told_as] = told.get(told_as, 0) + new[name]
+            _add(state, told, now_us)
+            self._flushed.update({name: counts[name] for name in part})
+
+
+class _Subjects:
+    """The callers by token that state names one by one, of each issuer."""
+
+    def __init__(self, state: State) -> None:
+        self._there: dict[str, set[str]] = {}
+        for item in state.scan(SPACE):
+            caller = item.name.partition("|")[0]
+            if caller.startswith(_SUBJECT):
+                self._of(caller).add(caller)
+
+    def named(self, caller: str) -> str:
+        """What the caller's requests are counted under."""
+        if not caller.startswith(_SUBJECT):
+            return caller
+        there = self._of(caller)
+        if caller not in there:
+            if len(there) >= SUBJECTS_MOST:
+                return _beside(caller)
+            there.add(caller)
+        return caller
+
+    def _of(self, caller: str) -> set[str]:
+        return self._there.setdefault(caller.rpartition("-")[0], set())
+
+
+def _beside(caller: str) -> str:
+    """What a caller is counted under that is not named by itself: by its issuer, or by nothing."""
+    return f"{caller.rpartition('-')[0]}-{OTHERS}" if caller.startswith(_SUBJECT) else ""
+
+
+def _add(state: State, told: Mapping[Name, int], now_us: int) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            state.commit([_added(state, name, count, now_us) for name, count in told.items()])
+        except Conflict:
+            if not left:
+                raise
+            continue
+        return
 
 
 def _added(state: State, name: Name, count: int, now_us: int) -> Write:
