@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import hmac
 import json
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +34,7 @@ from mainstay.serving.token_rules import caller_of, claimed, cut, keys_of
 from mainstay.serving.tokens import WAITING_MOST
 from tests.grpc.test_door import CALLS, by_key, call, code
 from tests.grpc.test_streams import Stream
+from tests.http.certificates import Files
 from tests.http.issuer import Issuer, issuing, part, private, public_pem
 from tests.http.serving import Said, Served, serving
 from tests.serving.toy import NOW, Toy, integration
@@ -366,6 +369,59 @@ def test_a_file_that_no_longer_names_the_issuer_is_heeded_at_once(start: Start, 
     caller.close()
 
 
+@contextlib.contextmanager
+def dripping(until: threading.Event, answer: bytes, secure: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A server that answers a byte at a time, for long."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with contextlib.suppress(OSError), connection, contextlib.ExitStack() as closing:
+            spoken = connection
+            if secure is not None:
+                spoken = closing.enter_context(secure.wrap_socket(connection, server_side=True))
+            spoken.recv(65536)
+            for byte in answer:
+                spoken.sendall(bytes((byte,)))
+                if until.wait(0.05):
+                    break
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        until.set()
+        thread.join(10)
+        listening.close()
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_issuer_that_answers_a_byte_at_a_time_is_given_up(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuers, "SECONDS", 0.3)
+    answer = b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200 if part == "head" else b"HTTP/1.0 200\r\n\r\n" + b" " * 200 + b"{}"
+    until = threading.Event()
+    with dripping(until, answer) as port:
+        with pytest.raises(MainstayError, match="not in time"):
+            issuers.fetched(f"http://127.0.0.1:{port}/keys")
+        assert not until.is_set()
+
+
+def test_an_issuer_is_asked_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Files(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    answer = b'HTTP/1.0 200\r\n\r\n{"keys": []}'
+    with (
+        dripping(threading.Event(), answer, context) as port,
+        pytest.raises(MainstayError, match="does not answer"),
+    ):
+        issuers.fetched(f"https://127.0.0.1:{port}/keys")  # nobody here trusts it
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.client_ca))
+    with dripping(threading.Event(), answer, context) as port:
+        assert issuers.fetched(f"https://127.0.0.1:{port}/keys") == {"keys": []}
+
+
 def test_an_open_stream_outlives_a_change_of_the_issuers_other_keys(start: Start, issuer: Issuer) -> None:
     issuer.rotate("second", keep=True)
     served = start(grpc="127.0.0.1:0")
@@ -474,6 +530,7 @@ def test_keys_that_do_not_fit_are_passed_over(issuer: Issuer) -> None:
     unfit: list[dict[str, Any]] = [
         {}, {"kty": "oct", "k": "a2V5", "kid": "first", "alg": "HS256"}, {**plain, "use": "enc"}, weak,
         {**plain, "key_ops": ["sign"]}, {**plain, "alg": "RS512"}, {**plain, "kid": 7}, {**plain, "n": 5},
+        {**plain, "kty": []}, {**plain, "kty": {"RSA": 1}},
         {**plain, "kty": "EC"}, {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "e"},
     ]  # fmt: skip
     assert keys_of(unfit, ("RS256", "ES256", "HS256", "none")) == {}

@@ -187,6 +187,20 @@ def test_a_switch_in_the_middle_of_pipelined_requests_answers_none_out_of_order(
     assert re.findall(rb"HTTP/1\.1 (\d+)", found) == [b"200"], "its connection is closed, and the caller asks again"
 
 
+def test_a_failure_of_the_whole_turn_is_told_to_each_of_its_callers(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_given: Any) -> Any:
+        raise ZeroDivisionError
+
+    token = served.toy.key()
+    monkeypatch.setattr(served.toy.desk.answering, "_record_each", fails)
+    one = head(served, token, "Content-Length: 11") + b'{"key":"A"}'
+    assert re.findall(rb"HTTP/1\.1 (\d+)", served.raw(one + one)) == [b"500", b"500"]
+    monkeypatch.undo()
+    assert re.findall(rb"HTTP/1\.1 (\d+)", served.raw(one)) == [b"200"]
+
+
 def test_an_unexpected_failure_shows_nothing_of_itself(
     served: Served, caller: Caller, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -25,7 +28,7 @@ from mainstay.store.home import Home
 from mainstay.store.journal import SegmentJournal
 from mainstay.store.online_sqlite import SqliteOnline
 from mainstay.store.state_sqlite import SqliteState
-from tests.http.serving import Caller, serving
+from tests.http.serving import Caller, Served, serving
 from tests.serving.toy import SIGNATURE, Linear, Toy
 
 FILE = """
@@ -220,6 +223,33 @@ def test_a_revoked_key_is_refused_while_a_model_is_still_being_loaded(tmp_path: 
         going.set()
         caller.close()
     toy.journal.close()
+
+
+def test_a_revoked_key_is_refused_while_every_thread_that_requests_wait_in_is_taken(served: Served) -> None:
+    toy = served.toy
+    token = toy.key()
+    (key,) = toy.view.keys.now.values()
+    caller = served.caller(token)
+    assert caller.ask("POST", "/v1/churn/predict", {"key": "A"}, Idempotency_Key="first").status == 200
+    with closing(sqlite3.connect(toy.folder / "repeats.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # who else wants to keep an answer waits
+
+        def ask(name: int) -> int:
+            one = served.caller(token)
+            try:
+                return one.ask("POST", "/v1/churn/predict", {"key": "A"}, Idempotency_Key=f"k{name}").status
+            finally:
+                one.close()
+
+        with ThreadPoolExecutor(40) as threads:
+            asked = [threads.submit(ask, number) for number in range(40)]
+            until(lambda: len(served.server.server_state.tasks) == 40)
+            revoke_key(toy.state, key.id, clock=toy.clock)
+            until(lambda: caller.predict(key="A").status == 401)
+            waiting = not any(one.done() for one in asked)
+            other.execute("ROLLBACK")
+    assert waiting
+    caller.close()
 
 
 def test_the_last_use_of_a_key_is_written_with_the_counters(home: Home2) -> None:

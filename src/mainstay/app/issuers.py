@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import socket
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,8 +28,9 @@ from mainstay.store.shelf import ShelfReader
 
 SPACE = "issuer"
 SECONDS = 3.0
-"""For each of the two documents."""
+"""For each of the two documents, from the first byte to the last."""
 BYTES_MOST = 1024 * 1024
+_LATE = "not in time"
 DISCOVERY = "/.well-known/openid-configuration"
 
 
@@ -93,16 +96,18 @@ def fetched(url: str) -> dict[str, Any]:
     if not safe(url):
         raise MainstayError(f"{url} is neither https nor on this machine")
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - `safe` looked at it
+    limit = _Limit(SECONDS)
     try:
-        with _opener(url).open(request, timeout=SECONDS) as reply:
+        with limit, _opener(url, limit).open(request, timeout=SECONDS) as reply:
             body = reply.read(BYTES_MOST + 1)
     except HTTPError as error:
         error.close()
         raise MainstayError(f"{url} answers {error.code}") from None
-    except URLError as error:
-        raise MainstayError(f"{url} does not answer: {_said(error.reason)}") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise MainstayError(f"{url} does not answer: {_said(error)}") from None
+        reason = error.reason if isinstance(error, URLError) else error
+        raise MainstayError(f"{url} does not answer: {_LATE if limit.over else _said(reason)}") from None
+    if limit.over:
+        raise MainstayError(f"{url} does not answer: {_LATE}")
     try:
         found = msgspec.json.decode(body) if len(body) <= BYTES_MOST else None
     except (msgspec.DecodeError, RecursionError):
@@ -148,13 +153,72 @@ def judge(integration: Integration) -> Iterator[Finding]:
             yield Finding(check=name, verdict=verdict, sentence=said, mend=mend)
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+class _Limit:
+    """Ends the connection that is not done in time, also where a byte comes now and then.
+
+    Args:
+        seconds: How long it may take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.over = False
+        self._held: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def connect(self, *given: Any, **named: Any) -> socket.socket:
+        """As `socket.create_connection`."""
+        found = socket.create_connection(*given, **named)
+        self._held.append(found.dup())  # TLS takes the first one over
+        if self.over:
+            self._end()
+        return found
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_raised: object) -> None:
+        self._timer.cancel()
+        for one in self._held:
+            one.close()
+
+    def _end(self) -> None:
+        self.over = True
+        for one in self._held:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+class _Limited(urllib.request.HTTPHandler):
+    """Speaks http and https, within the limit."""
+
+    https_request = urllib.request.HTTPHandler.http_request
+
+    def __init__(self, limit: _Limit) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._of(http.client.HTTPConnection), req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(self._of(http.client.HTTPSConnection), req)
+
+    def _of(self, kind: type[http.client.HTTPConnection]) -> Any:
+        def made(host: str, **named: Any) -> http.client.HTTPConnection:
+            found = kind(host, **named)
+            found._create_connection = self._limit.connect  # type: ignore[attr-defined]  # noqa: SLF001 - its only seam
+            return found
+
+        return made
+
+
+def _opener(url: str, limit: _Limit) -> urllib.request.OpenerDirector:
     """Speaks http and https, and goes nowhere but where it is told: no redirect, no proxy to this very machine."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler({} if loopback(urlsplit(url).hostname or "") else None),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        _Limited(limit),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.HTTPDefaultErrorHandler(),
     ):
@@ -176,4 +240,4 @@ def _discovered(issuer: OidcIssuer) -> str:
 def _said(reason: object) -> str:
     if isinstance(reason, OSError) and reason.strerror:
         return reason.strerror
-    return "not in time" if isinstance(reason, TimeoutError) else type(reason).__name__
+    return _LATE if isinstance(reason, TimeoutError) else type(reason).__name__

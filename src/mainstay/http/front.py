@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
@@ -337,10 +338,17 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 async def forever(work: Callable[[], object], every: float) -> None:
-    """Does `work` in a thread every so many seconds, until cancelled; a failure is reported and tried again."""
-    while True:
-        try:
-            await asyncio.to_thread(work)
-        except Exception as error:  # noqa: BLE001 - the door: one failed look must not end all later ones
-            report(f"background work failed with {type(error).__name__}")
-        await asyncio.sleep(every)
+    """Does `work` every so many seconds, until cancelled; a failure is reported and tried again.
+
+    In a thread of its own: those that requests wait in may all be taken, and a revoked key must not live on for that.
+    """
+    loop, own = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="looking")
+    try:
+        while True:
+            try:
+                await loop.run_in_executor(own, work)
+            except Exception as error:  # noqa: BLE001 - the door: one failed look must not end all later ones
+                report(f"background work failed with {type(error).__name__}")
+            await asyncio.sleep(every)
+    finally:
+        await asyncio.to_thread(own.shutdown)  # what it does now ends before stores are closed

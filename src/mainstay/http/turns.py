@@ -131,7 +131,10 @@ class Turns:
         asked = [(request, call) for request, call, _ in part]
         if snap is None:
             return [NotReady("this worker is being closed")] * len(asked)
-        return self._desk.answering.predict_each(snap, asked)
+        try:
+            return self._desk.answering.predict_each(snap, asked)
+        except Exception as error:  # noqa: BLE001 - the door: whatever happened, each caller gets a problem
+            return [error] * len(asked)
 
     async def _answer_later(self, snap: Snapshot, turn: Sequence[Turn]) -> None:
         """By the long road; in order, for two may have come by one connection."""

@@ -48,7 +48,7 @@ def keys_of(jwks: Iterable[Mapping[str, Any]], algorithms: Iterable[str]) -> dic
     found: dict[tuple[str, str], Any] = {}
     for _, said in zip(range(KEYS_MOST), jwks, strict=False):
         kid, kind = said.get("kid", ""), said.get("kty")
-        if kind not in _PUBLIC or not isinstance(kid, str) or not _for_signatures(said):
+        if not (isinstance(kind, str) and kind in _PUBLIC and isinstance(kid, str) and _for_signatures(said)):
             continue
         public = {name: said.get(name) for name in ("kty", *_PUBLIC[kind])}
         for algorithm in algorithms:
