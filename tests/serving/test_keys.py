@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainstay.core.clock import DAY, HOUR, SECOND
 from mainstay.core.errors import NotFound, Refused, StoreBusy
+from mainstay.core.ports import Write
+from mainstay.core.records import encode
 from mainstay.serving.callers import Callers
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.keys import allows, create_key, digest, find, known_keys, list_keys, live, revoke_key, rotate_key
@@ -158,3 +161,20 @@ def test_the_last_use_of_each_secret_is_known_also_after_the_ring_changed() -> N
     clock.advance(HOUR)
     assert callers.who(old.encode()) is None
     assert callers.used()[digest(old)] == first
+
+
+def test_a_record_that_cannot_be_read_keeps_no_revoked_key_alive() -> None:
+    state, clock = MemoryState(), FakeClock(DAY)
+    token, record = create_key(state, "crm", "predict", clock=clock)
+    ring = KeyRing(state)
+    ring.refresh()
+    assert find(ring.now, token.encode(), clock.now_us()) is not None
+    revoked = msgspec.structs.replace(record, revoked_us=clock.now_us())
+    state.commit(
+        [
+            Write(space="api_key", name="0" * 64, body=b'{"id": 7'),
+            Write(space="api_key", name=digest(token), body=encode(revoked)),
+        ]
+    )
+    ring.refresh()
+    assert find(ring.now, token.encode(), clock.now_us()) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -33,11 +34,13 @@ class KeyRing:
                 seen = self._state.changed()
                 if seen == self._seen:
                     return
-                found = {
-                    item.name: msgspec.json.decode(item.body, type=ApiKey) for item in self._state.scan(keys.SPACE)
-                }
+                items = self._state.scan(keys.SPACE)
             except MainstayError:
                 return
+            found: dict[str, ApiKey] = {}
+            for item in items:
+                with suppress(msgspec.DecodeError):  # nobody's key; it must not keep the others from being revoked
+                    found[item.name] = msgspec.json.decode(item.body, type=ApiKey)
             self._seen = seen
             if found != self.now:
                 self.now = found
