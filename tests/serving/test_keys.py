@@ -59,6 +59,17 @@ def test_revoked_and_expired_keys_are_not_found() -> None:
         revoke_key(state, "nobody", clock=CLOCK)
 
 
+def test_an_id_that_is_nearly_one_is_told_which() -> None:
+    state, clock = MemoryState(), FakeClock()
+    _, key = create_key(state, "crm", "predict", clock=clock, random=bytes)
+    with pytest.raises(NotFound) as told:
+        revoke_key(state, key.id[:-1], clock=clock)
+    assert told.value.mend == f"did you mean {key.id}?"
+    with pytest.raises(NotFound, match="no API key") as told:
+        revoke_key(state, "zzzz", clock=clock)
+    assert told.value.mend == "mainstay key list"
+
+
 def test_a_rotated_key_has_two_secrets_until_the_overlap_is_over() -> None:
     clock = FakeClock()
     state = MemoryState()

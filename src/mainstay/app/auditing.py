@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from mainstay.app.place import Place, opened
@@ -59,3 +61,8 @@ def verified(place: Place, head: str = "") -> tuple[Checked, Finding]:
     if anchor:
         sentence = f"{records}, each as it was written; the hash that was asked for is that of {checked.anchored}"
     return checked, Finding(check=CHECK, verdict=Verdict.PASS, sentence=sentence, mend="" if anchor else KEEP)
+
+
+def document_of(checked: Checked, finding: Finding) -> dict[str, Any]:
+    """What programs read of it."""
+    return {"finding": finding, **{name: getattr(checked, name) for name in checked.__struct_fields__}}

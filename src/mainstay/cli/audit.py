@@ -61,11 +61,11 @@ def verify(
 
     Example: mainstay audit verify
     """
-    from mainstay.app.auditing import verified
+    from mainstay.app.auditing import document_of, verified
     from mainstay.app.place import locate
 
     session: Session = ctx.obj
     checked, finding = verified(locate(session.find_file(), session.find_home()), head)
-    session.out.document({"finding": finding, **{name: getattr(checked, name) for name in checked.__struct_fields__}})
+    session.out.document(document_of(checked, finding))
     session.out.findings([finding])
     return 1 if checked.fault is not None else 0

@@ -22,20 +22,6 @@ def _parts(id: str) -> tuple[str, int]:
     return dataset, int(number)
 
 
-def _batches(session: Session) -> list[Any]:
-    from mainstay.app.place import locate
-    from mainstay.app.stores import open_state
-    from mainstay.core.records import BatchRecord
-    from mainstay.store.shelf import ShelfReader
-
-    place = locate(session.find_file(), session.find_home())
-    state = open_state(place.home)
-    try:
-        return list(ShelfReader(state, "batch", BatchRecord).all().values())
-    finally:
-        state.close()
-
-
 @app.command("list")
 def list_(
     ctx: typer.Context,
@@ -48,15 +34,13 @@ def list_(
 
     Example: mainstay batch list --waiting
     """
+    from mainstay.app.batches import listed
+    from mainstay.app.place import locate
     from mainstay.core.clock import iso
 
     session: Session = ctx.obj
-    found = [
-        one
-        for one in _batches(session)
-        if (dataset is None or one.dataset == dataset) and (not waiting or one.status not in ("published", "discarded"))
-    ]
-    found = sorted(found, key=lambda one: (one.began_us, one.number), reverse=True)[:limit]
+    place = locate(session.find_file(), session.find_home())
+    found = listed(place, dataset, waiting=waiting, limit=limit)
     session.out.document({"batches": found})
     session.out.table(
         ["id", "status", "mode", "rows", "published", "quarantined", "read began", "reason"],
@@ -74,14 +58,13 @@ def show(ctx: typer.Context, *, id: Id) -> None:
 
     Example: mainstay batch show customers/12
     """
+    from mainstay.app.batches import batch
+    from mainstay.app.place import locate
     from mainstay.core.clock import iso
-    from mainstay.core.errors import NotFound
 
     session: Session = ctx.obj
     dataset, number = _parts(id)
-    found = next((one for one in _batches(session) if (one.dataset, one.number) == (dataset, number)), None)
-    if found is None:
-        raise NotFound(f"there is no batch {id}", mend="mainstay batch list")
+    found = batch(locate(session.find_file(), session.find_home()), dataset, number)
     session.out.document(found)
     session.out.say(f"{id}  {found.status}  {found.mode}, {found.rows:,} rows, {found.noops:,} no-op re-reads")
     session.out.say(f"read began {iso(found.began_us)}, landed {iso(found.landed_us)}, digest {found.digest}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,23 +10,15 @@ from mainstay.cli.session import Session
 from mainstay.cli.spans import span_us
 
 if TYPE_CHECKING:
-    from mainstay.core.ports import State
+    from mainstay.app.place import Place
 
 app = typer.Typer(help="Create, rotate, list and revoke API keys.", no_args_is_help=True)
 
 
-@contextmanager
-def _state(session: Session) -> Iterator[State]:
+def _place(session: Session) -> Place:
     from mainstay.app.place import locate
-    from mainstay.app.stores import open_state
 
-    place = locate(session.find_file(), session.find_home())
-    place.home.create()
-    state = open_state(place.home)
-    try:
-        yield state
-    finally:
-        state.close()
+    return locate(session.find_file(), session.find_home())
 
 
 @app.command()
@@ -44,27 +34,19 @@ def create(
 
     Example: mainstay key create crm --role predict --days 365 --rate 100/s
     """
+    from mainstay.app import api_keys
     from mainstay.app.place import whoami
-    from mainstay.core.clock import DAY, SystemClock, iso
-    from mainstay.core.errors import Refused
-    from mainstay.core.rate import WANTED, read_rate
-    from mainstay.serving.keys import create_key
+    from mainstay.core.clock import SystemClock, iso
 
     session: Session = ctx.obj
-    clock = SystemClock()
-    most = read_rate(rate) if rate else None
-    if rate and most is None:
-        raise Refused(f"`--rate`: wanted {WANTED}, found {rate!r}")
-    expires = None if days is None else clock.now_us() + days * DAY
-    with _state(session) as state:
-        by = whoami("mainstay key create")
-        token, key = create_key(state, name, role, clock=clock, expires_us=expires, rate=most, by=by)  # type: ignore[arg-type]
-    session.out.document(
-        {"key": token, "id": key.id, "name": key.name, "roles": key.roles, "expires_us": key.expires_us}
-        | ({"rate": most.text} if most else {})
+    by = whoami("mainstay key create")
+    made = api_keys.create(_place(session), name, role, clock=SystemClock(), by=by, days=days, rate=rate)
+    expires = made.key.expires_us
+    session.out.document(made.document)
+    session.out.say(made.token, style="bold")
+    session.out.say(
+        f"id {made.key.id}, roles {', '.join(made.key.roles)}" + (f", until {iso(expires)}" if expires else "")
     )
-    session.out.say(token, style="bold")
-    session.out.say(f"id {key.id}, roles {', '.join(key.roles)}" + (f", until {iso(expires)}" if expires else ""))
     session.out.say("It is not shown again. Send it as `Authorization: Bearer ...`.")
 
 
@@ -82,25 +64,24 @@ def rotate(
 
     Example: mainstay key rotate abc2def4 --overlap 1h
     """
+    from mainstay.app import api_keys
     from mainstay.app.place import whoami
-    from mainstay.core.clock import DAY, SystemClock, iso
-    from mainstay.serving.keys import rotate_key
+    from mainstay.core.clock import SystemClock, iso
 
     session: Session = ctx.obj
-    clock = SystemClock()
     overlap_us = 0 if overlap == "0" else span_us("--overlap", overlap)
-    expires = None if days is None else clock.now_us() + days * DAY
-    with _state(session) as state:
-        by = whoami("mainstay key rotate")
-        token, key = rotate_key(state, id, overlap_us, clock=clock, expires_us=expires, by=by)
-    ends_us = key.created_us + overlap_us
-    session.out.document({"key": token, "id": key.id, "expires_us": key.expires_us, "old_until_us": ends_us})
-    session.out.say(token, style="bold")
+    by = whoami("mainstay key rotate")
+    made = api_keys.rotate(_place(session), id, overlap_us, clock=SystemClock(), by=by, days=days)
+    key = made.key
+    session.out.document(made.document)
+    session.out.say(made.token, style="bold")
     session.out.say(
         f"id {key.id}, roles {', '.join(key.roles)}" + (f", until {iso(key.expires_us)}" if key.expires_us else "")
     )
     session.out.say(
-        f"The old one is taken until {iso(ends_us)}." if overlap_us else "The old one is refused from now on."
+        f"The old one is taken until {iso(made.old_until_us)}."
+        if overlap_us and made.old_until_us
+        else "The old one is refused from now on."
     )
     session.out.say("It is not shown again. Send it as `Authorization: Bearer ...`.")
 
@@ -113,36 +94,26 @@ def list_(ctx: typer.Context) -> None:
 
     Example: mainstay key list
     """
-    import msgspec
-
-    from mainstay.app.place import locate
-    from mainstay.app.worker import meters_folder
+    from mainstay.app import api_keys
     from mainstay.core.clock import iso
-    from mainstay.serving.keys import known_keys
-    from mainstay.serving.meter import merged
 
     session: Session = ctx.obj
-    with _state(session) as state:
-        known = known_keys(state)
-    seen = merged(meters_folder(locate(session.find_file(), session.find_home()).home)).used
-    found = list(known.values())
-    used = [seen.get(name) for name in known]
-    told = [msgspec.to_builtins(one) | {"used_us": at_us} for one, at_us in zip(found, used, strict=True)]
-    session.out.document({"keys": told})
+    found = api_keys.listed(_place(session))
+    session.out.document({"keys": [one.document for one in found]})
     session.out.table(
         ["id", "name", "roles", "rate", "created", "last use", "expires", "revoked"],
         [
             (
-                one.id,
-                one.name,
-                ", ".join(one.roles),
-                one.rate.text if one.rate else None,
-                iso(one.created_us),
-                iso(at_us) if at_us else None,
-                iso(one.expires_us) if one.expires_us else None,
-                iso(one.revoked_us) if one.revoked_us else None,
+                one.key.id,
+                one.key.name,
+                ", ".join(one.key.roles),
+                one.key.rate.text if one.key.rate else None,
+                iso(one.key.created_us),
+                iso(one.used_us) if one.used_us else None,
+                iso(one.key.expires_us) if one.key.expires_us else None,
+                iso(one.key.revoked_us) if one.key.revoked_us else None,
             )
-            for one, at_us in zip(found, used, strict=True)
+            for one in found
         ],
     )
 
@@ -153,12 +124,11 @@ def revoke(ctx: typer.Context, *, id: Annotated[str, typer.Argument(help="The id
 
     Example: mainstay key revoke abc2def4
     """
+    from mainstay.app import api_keys
     from mainstay.app.place import whoami
     from mainstay.core.clock import SystemClock
-    from mainstay.serving.keys import revoke_key
 
     session: Session = ctx.obj
-    with _state(session) as state:
-        key = revoke_key(state, id, clock=SystemClock(), by=whoami("mainstay key revoke"))
+    key = api_keys.revoke(_place(session), id, clock=SystemClock(), by=whoami("mainstay key revoke"))
     session.out.document(key)
     session.out.say(f"{key.name} ({key.id}) is revoked")

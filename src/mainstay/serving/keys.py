@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import hashlib
 from collections.abc import Mapping
 from typing import Literal
@@ -169,7 +170,8 @@ def _secrets(state: StateReader, id: str) -> list[tuple[Versioned, ApiKey]]:
     found = [(item, msgspec.json.decode(item.body, type=ApiKey)) for item in state.scan(SPACE)]
     mine = [(item, record) for item, record in found if record.id == id]
     if not mine:
-        raise NotFound(f"there is no API key {id!r}", mend="mainstay key list")
+        near = difflib.get_close_matches(id, {record.id for _, record in found}, n=1)
+        raise NotFound(f"there is no API key {id!r}", mend=f"did you mean {near[0]}?" if near else "mainstay key list")
     return mine
 
 
