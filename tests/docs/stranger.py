@@ -60,7 +60,7 @@ class Stranger:
     def __init__(self, folder: Path, crm: Database, *, uses_lab: bool = False) -> None:
         self.folder = folder
         self.crm = crm
-        self.port = free_port()
+        self.port, self.control = free_port(), free_port()
         self.env = {
             **os.environ, "CRM_URL": crm.server.url(crm.name, user="reader", password="reader"), "COLUMNS": "200",
             "NO_COLOR": "1", "OMP_NUM_THREADS": "1",
@@ -71,6 +71,8 @@ class Stranger:
             "lab/bin/python": sys.executable,
             "https://mainstay.example.com": f"http://127.0.0.1:{self.port}",
             "127.0.0.1:8700": f"127.0.0.1:{self.port}",
+            "127.0.0.1:8701": f"127.0.0.1:{self.control}",
+            "--status-port 8701": f"--status-port {self.control}",
             "/mnt/backups": str(folder / "backups"),
             "/tmp/units": str(folder / "units"),
         }

@@ -22,7 +22,7 @@ from mainstay.app.status import read_status
 from mainstay.app.supervisor import listen
 from mainstay.app.up import listen_for_page
 from mainstay.core.clock import DAY, HOUR, MINUTE, SystemClock
-from mainstay.core.nouns import Listener
+from mainstay.core.nouns_listeners import Listener
 from mainstay.core.verdicts import Finding
 from mainstay.serving.keys import list_keys, revoke_key, rotate_key
 from mainstay.store.state_sqlite import SqliteState
@@ -30,6 +30,7 @@ from mainstay.testing.clock import START_US
 from mainstay.web.session import IDLE_US, MOST_US, Signer
 from mainstay.web.site import Site, routes
 from tests.app.shop import Shop
+from tests.http.serving import Caller
 from tests.web.looking import EVIL, Looked, Looker, bad_shop, looped, paged
 
 SHOWN = "/", "/datasets/customers", "/quarantine", "/quarantine/customers", "/model", "/events"
@@ -337,6 +338,12 @@ def test_up_serves_it_when_asked_to(tmp_path: Path) -> None:
         )  # fmt: skip
         assert json.loads(made.stdout)["integration"] == "churn"
         assert "No quarantined rows" in looker.ask("/quarantine/customers").text
+        assert f"control API on http://127.0.0.1:{port}/control/v1  (API key of role admin)" in _log(tmp_path)
+        caller = Caller(port, looked.key("admin"))
+        assert caller.ask("GET", "/control/v1/status").json["integration"] == "churn"
+        assert caller.ask("POST", "/control/v1/run").json["results"][0]["dataset"] == "customers"
+        assert caller.ask("POST", "/control/v1/models/1/use").json["version"] == 1
+        caller.close()
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
@@ -387,6 +394,10 @@ def test_a_port_that_is_taken_is_said_and_keeps_nothing_else_from_running(tmp_pa
     assert listen_for_page(state, SystemClock(), None, said.append) is None
     assert state.get("process", "status-page") is None
     state.close()
+
+
+def _log(folder: Path) -> str:
+    return (folder / "up.log").read_text()
 
 
 def _port_of(log: Path, process: subprocess.Popen[bytes]) -> int:

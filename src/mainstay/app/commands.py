@@ -336,6 +336,10 @@ COMMANDS: dict[str, Callable[[Works, Body], Body]] = {
 }
 
 
+class LoopAway(Refused):
+    """Nobody would perform the command, or not in time: nothing was left to be done later."""
+
+
 def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND) -> Body:
     """Performs a command: here, when the lease is free; else by its owner, waiting up to `timeout_us`.
 
@@ -358,7 +362,7 @@ def ask(place: Place, command: str, args: Body, *, timeout_us: int = 60 * SECOND
 def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body:
     """Has the owner of the lease perform a command that only reads; never takes the lease itself.
 
-    Raises whatever the command raised, and Refused when nobody answers in time: then the request does not stand.
+    Raises whatever the command raised, and LoopAway when nobody answers in time: then the request does not stand.
     """
     request = Request(
         id=new_id("req"), command=command, args=args, by=whoami("the status page"), at_us=SystemClock().now_us()
@@ -366,7 +370,7 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
     with contextlib.closing(open_state(place.home)) as state:
         runs = locked(place, state)
     if not runs:
-        raise Refused("the loop does not run, and quarantine is read by it", mend="mainstay up")
+        raise LoopAway("the loop does not run, and quarantine is read by it", mend="mainstay up")
     try:
         return ask_owner(place, request, LeaseOwned("the loop"), timeout_us)
     except LeaseOwned:
@@ -375,7 +379,7 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
             state.commit([Write(space="request", name=request.id, body=None)])
         finally:
             state.close()
-        raise Refused("the loop is busy with a run and did not answer in time", mend="try again in a moment") from None
+        raise LoopAway("the loop is busy with a run and did not answer in time", mend="try again in a moment") from None
 
 
 def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:

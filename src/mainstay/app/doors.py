@@ -1,18 +1,27 @@
-"""The doors that a worker opens beside HTTP: literal name -> "module:Class", loaded only where one is asked for."""
+"""Doors that a process of another folder opens: literal name -> "module:Class", loaded only where one is asked for.
+
+gRPC beside HTTP in a worker; the control API beside the status page.
+"""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from mainstay.app.supervisor import not_to_be_had
 from mainstay.app.tls import Secured
 from mainstay.core.errors import Refused
 from mainstay.serving.desk import Desk
 
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from mainstay.app.control import Control
+
 BUILT_IN = {"grpc": "mainstay.grpc.door:GrpcDoor"}
+CONTROL = "mainstay.http.control:ControlDoor"
 EXTRAS = {"grpc": "mainstay[grpc]"}
 
 
@@ -35,6 +44,21 @@ class DoorClass(Protocol):
 def open_door(name: str, desk: Desk, report: Callable[[str], None], waiting: int) -> Door:
     """The door of this name, not yet listening. Raises Refused where what it needs is not installed."""
     return _class_of(name)(desk, report, waiting)
+
+
+class ControlApp(Protocol):
+    """The control API as an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def close(self) -> None:
+        """Begins nothing new."""
+
+
+def control_app(control: Control) -> ControlApp:
+    """The control API of an integration."""
+    module, _, attribute = CONTROL.partition(":")
+    return cast("ControlApp", getattr(import_module(module), attribute)(control))
 
 
 def need(name: str) -> None:

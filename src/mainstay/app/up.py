@@ -26,7 +26,8 @@ from mainstay.app.tls import secured
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
-from mainstay.core.nouns import Integration, Listener
+from mainstay.core.nouns import Integration
+from mainstay.core.nouns_listeners import Listener, StatusPage
 from mainstay.core.ports import State, StateReader, Write
 from mainstay.core.records import ModelVersion, NotApplied, ProcessState, encode
 from mainstay.models.registry import host_of
@@ -181,7 +182,7 @@ def _listener_of(said: Listener | None, port: int | None) -> Listener | None:
     """Where something is to listen: as the file says, with the command line's port; None: nowhere."""
     if port is None:
         return said
-    return Listener(port=port) if said is None else Listener(port=port, host=said.host)
+    return Listener(port=port) if said is None else msgspec.structs.replace(said, port=port)
 
 
 def _reserved(wanted: Listener | None, say: Callable[[str], None]) -> socket.socket | None:
@@ -220,6 +221,10 @@ def listen_for_page(
         return None
     else:
         say(f"status page on {scheme}://{page.host}:{listener.getsockname()[1]}  (API key of role operate)")
+        if not isinstance(page, StatusPage) or page.control:
+            say(
+                f"control API on {scheme}://{page.host}:{listener.getsockname()[1]}/control/v1  (API key of role admin)"
+            )
         return listener
     finally:
         state.commit([note])

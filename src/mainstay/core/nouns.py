@@ -13,6 +13,7 @@ import msgspec
 from mainstay.core.clock import SECOND
 from mainstay.core.keys import key_names
 from mainstay.core.nouns_callers import CallersConfig, Tls
+from mainstay.core.nouns_listeners import Listener, StatusPage
 from mainstay.core.rate import Rate
 from mainstay.core.verdicts import OnFail
 
@@ -389,13 +390,6 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
     review_after_us: int | None = None
 
 
-class Listener(msgspec.Struct, frozen=True, kw_only=True):
-    """Where something other than the API itself listens."""
-
-    port: int
-    host: str = "127.0.0.1"
-
-
 class FreeDisk(msgspec.Struct, frozen=True, kw_only=True):
     """The least that must be free on the home's disk: a share of it, or bytes."""
 
@@ -417,7 +411,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     host: str = "127.0.0.1"
     port: int = 8700
-    status_page: Listener | None = None
+    status_page: StatusPage | None = None
     """None: it is not served."""
     grpc: Listener | None = None
     """None: nothing is answered over gRPC."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core import nouns, nouns_callers
+from mainstay.core import nouns, nouns_callers, nouns_listeners
 from mainstay.core.keys import key_names
 from mainstay.core.nouns import Check, Cleaning, ColumnType
 from mainstay.core.verdicts import OnFail
@@ -366,7 +366,7 @@ def _settings(file: shape.FilePart) -> nouns.Settings:
         workers=file.settings.workers,
         host=file.settings.host,
         port=file.settings.port,
-        status_page=_listener(file.settings.status_page),
+        status_page=_status_page(file.settings.status_page),
         grpc=_listener(file.settings.grpc),
         stop_after_us=file.settings.stop_after,
         free_disk=_free_disk(file.settings.free_disk),
@@ -404,8 +404,14 @@ def _issuer(one: OidcPart) -> nouns_callers.OidcIssuer:
     )
 
 
-def _listener(part: shape.ListenerPart | None) -> nouns.Listener | None:
-    return None if part is None else nouns.Listener(port=part.port, host=part.host)
+def _status_page(part: shape.StatusPagePart | None) -> nouns_listeners.StatusPage | None:
+    if part is None:
+        return None
+    return nouns_listeners.StatusPage(port=part.port, host=part.host, control=part.control == "on")
+
+
+def _listener(part: shape.ListenerPart | None) -> nouns_listeners.Listener | None:
+    return None if part is None else nouns_listeners.Listener(port=part.port, host=part.host)
 
 
 def _free_disk(said: tuple[float | None, int] | None) -> nouns.FreeDisk:

@@ -397,6 +397,10 @@ class ListenerPart(Part):
     host: str = Field(default="127.0.0.1", min_length=1)
 
 
+class StatusPagePart(ListenerPart):
+    control: Literal["on", "off"] = Field(default="on", description="Whether the control API is served there too.")
+
+
 class SettingsPart(Part):
     durability: Literal["process", "power"] = Field(default="process", description="What a receipt survives.")
     without_receipt: Literal["refuse", "answer"] = Field(default="refuse", description="When none can be written.")
@@ -406,7 +410,7 @@ class SettingsPart(Part):
     stop_after: Span = Field(default=2_000_000, le=30_000_000, examples=["2s", "10s"])
     free_disk: FreeDisk | None = Field(default=None, description="The least that must be free on the home's disk.")
     rate: RateOf | None = Field(default=None, description="Requests of each API key that has no rate of its own.")
-    status_page: ListenerPart | None = Field(default=None, examples=["{port: 8701}"])
+    status_page: StatusPagePart | None = Field(default=None, examples=["{port: 8701}"])
     grpc: ListenerPart | None = Field(default=None, examples=["{port: 8702}"])
     tls: TlsPart | None = Field(default=None, examples=["{certificate: tls/api.pem, key: tls/api.key}"])
 

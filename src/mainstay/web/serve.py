@@ -1,6 +1,7 @@
-"""The status page as a process: `python -m mainstay.web.serve --home H --integration N --fd F [--file F]`.
+"""The control plane as a process: `python -m mainstay.web.serve --home H --integration N --fd F [--file F]`.
 
-It answers on a listening socket that it inherits, beside the API and never in its way. SIGTERM: end, exit 0.
+The status page, which reads, and the control API below /control, which changes something. It answers on a listening
+socket that it inherits, beside the prediction API and never in its way. SIGTERM: end, exit 0.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from types import FrameType
 
 import msgspec
 import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mainstay.app.control import Control
+from mainstay.app.doors import control_app
 from mainstay.app.pages import Pages
 from mainstay.app.place import Place
 from mainstay.app.stores import home_at, open_state
@@ -30,6 +34,7 @@ from mainstay.web.site import site
 
 DRAIN_SECONDS = 3
 LOOK_SECONDS = 1.0
+CONTROL = "/control"
 WAITING_MOST = 64
 """Requests at once, above which more are refused: a page that reads must not wear the machine out."""
 
@@ -49,7 +54,9 @@ class PageServer(uvicorn.Server):
         tls = None if applied is None else applied.tls
         tls = None if tls is None else msgspec.structs.replace(tls, client_ca=None)
         self._secured = None if applied is None or tls is None else Secured(tls, applied.folder)
-        app = site(Pages(place, clock), place.home.secret(), clock)
+        self._control = Control(place, clock)
+        self._api = control_app(self._control)
+        app = beside(site(Pages(place, clock), place.home.secret(), clock), self._control, self._api)
         config = uvicorn.Config(
             app,
             **OPTIONS,
@@ -63,6 +70,12 @@ class PageServer(uvicorn.Server):
         self.config.ssl = None if self._secured is None else self._secured.context
         await super().startup(sockets)
         self._watching = asyncio.create_task(self._watch())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finishes what was begun."""
+        await super().shutdown(sockets)
+        self._api.close()
+        self._control.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ends, and with exit code 0: uvicorn would raise the signal again when all is done."""
@@ -86,6 +99,22 @@ class PageServer(uvicorn.Server):
         if self._applied is not None and self._applied.changed():
             return True
         return self._secured is not None and self._secured.look(on_loop)
+
+
+def beside(page: ASGIApp, control: Control, api: ASGIApp) -> ASGIApp:
+    """The page, and the control API on its own paths while the file lets it be served; else nothing is there."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] == "http"
+            and (scope["path"] == CONTROL or scope["path"].startswith(f"{CONTROL}/"))
+            and await asyncio.to_thread(lambda: control.served)
+        ):
+            await api(scope, receive, send)
+        else:
+            await page(scope, receive, send)
+
+    return app
 
 
 def main(argv: Sequence[str] | None = None) -> int:

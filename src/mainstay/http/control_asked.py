@@ -1,0 +1,191 @@
+"""What a caller of the control API sends, as a JSON body or behind `?`, read strictly: faults name the field."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from mainstay.core.rate import PATTERN, WANTED
+from mainstay.serving.request import DEPTH_MOST, BadRequest, came, deeper, unknown_field, whole
+
+T = TypeVar("T", bound="Asked")
+
+FIELDS_MOST = 20
+SPAN = r"^([0-9]{1,9}(ms|s)|[0-9]{1,6}m|[0-9]{1,5}h|[0-9]{1,4}d)$"
+
+Text = Annotated[str, msgspec.Meta(max_length=1_000)]
+Reason = Annotated[str, msgspec.Meta(max_length=1_000, pattern=r"[^\s\x00-\x20\x7f-\xa0]")]
+Span = Annotated[str, msgspec.Meta(pattern=SPAN)]
+Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
+Ids = Annotated[list[Text], msgspec.Meta(max_length=1_000)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+
+DESCRIBED = {
+    "name": "a text of 1 to 200 characters: who will use it",
+    "role": "`predict`, `operate` or `admin`",
+    "days": "whole days from 1 to 36500 until it expires, or null",
+    "rate": f"{WANTED}, or null",
+    "overlap": "how long the old secret is still taken, such as 1h, or 0s",
+    "datasets": "a list of at most 1000 names of datasets; empty: all of them",
+    "dry_run": "true or false: read and judge, land nothing",
+    "ids": "a list of at most 1000 ids such as customers/12/3",
+    "dataset": "the name of a dataset",
+    "key": "the key of a row as a text, or null",
+    "reason": "a text that says why, of at most 1000 characters",
+    "through": "the number of a batch: also every waiting one up to it, or null",
+    "all": "true or false: also rows that were replayed, superseded or discarded",
+    "limit": "a whole number from 1 to 1000",
+    "personal": "true or false: also values of columns marked `pii`, for role admin",
+    "waiting": "true or false: only batches that are not settled",
+    "what": "the beginning of what was done: key, model.use",
+    "by": "a part of who did it",
+    "object": "a part of what was changed",
+    "since": "only the newest of so long: 7d, 12h",
+    "head": "a hash that an earlier answer told, kept elsewhere",
+}
+"""Every field: what is wanted of it."""
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Nothing; a body may be left out, or be an empty object."""
+
+
+class NewKey(Asked, frozen=True, kw_only=True):
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    role: Literal["predict", "operate", "admin"] = "predict"
+    days: Days | None = None
+    rate: Annotated[str, msgspec.Meta(pattern=PATTERN)] | None = None
+
+
+class NewSecret(Asked, frozen=True, kw_only=True):
+    overlap: Span = "1h"
+    days: Days | None = None
+
+
+class RunAsked(Asked, frozen=True, kw_only=True):
+    datasets: Ids = []
+    dry_run: bool = False
+
+
+class ReplayAsked(Asked, frozen=True, kw_only=True):
+    ids: Ids = []
+    dataset: Text | None = None
+    key: Text | None = None
+
+
+class DiscardAsked(Asked, frozen=True, kw_only=True):
+    ids: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1_000)]
+    reason: Reason
+
+
+class ReleaseAsked(Asked, frozen=True, kw_only=True):
+    reason: Reason
+    through: Annotated[int, msgspec.Meta(ge=1, le=999_999_999)] | None = None
+
+
+class ReasonAsked(Asked, frozen=True, kw_only=True):
+    reason: Reason
+
+
+class QuarantineAsked(Asked, frozen=True, kw_only=True):
+    dataset: Text | None = None
+    all: bool = False
+    limit: Limit = 50
+    personal: bool = False
+
+
+class BatchesAsked(Asked, frozen=True, kw_only=True):
+    dataset: Text | None = None
+    waiting: bool = False
+    limit: Limit = 30
+
+
+class AuditAsked(Asked, frozen=True, kw_only=True):
+    what: Text = ""
+    by: Text = ""
+    object: Text = ""
+    since: Span | None = None
+    limit: Limit = 100
+
+
+class VerifyAsked(Asked, frozen=True, kw_only=True):
+    head: Text = ""
+
+
+def read_body(kind: type[T], body: bytes) -> T:
+    """The body as a record; none is as an empty object. Raises BadRequest."""
+    try:
+        raw = msgspec.json.decode(body) if body.strip() else {}
+    except RecursionError:
+        raise _too_deep() from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        raise BadRequest(f"the body is not JSON: {broken}", mend="send a JSON object", status=400) from None
+    if deeper(raw, DEPTH_MOST):
+        raise _too_deep()
+    if not isinstance(raw, dict):
+        raise BadRequest(f"wanted a JSON object, found {came(raw)}", mend="see /control/openapi.json")
+    return _read(kind, {name: whole(value) for name, value in raw.items()})
+
+
+def read_query(kind: type[T], query: bytes) -> T:
+    """What stands behind `?` as a record. Raises BadRequest."""
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MOST)
+    except ValueError:
+        raise BadRequest(f"wanted at most {FIELDS_MOST} fields behind `?`") from None
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        raise BadRequest("a field stands behind `?` twice", mend="send each once")
+    known = typing.get_type_hints(kind)
+    return _read(kind, {name: _typed(known.get(name), value) for name, value in given.items()})
+
+
+def _typed(kind: Any, text: str) -> object:
+    """A text behind `?` as the type that is wanted, where it is one; else as it is, to be refused."""
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    if kind is int and text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    return text
+
+
+def _read(kind: type[T], raw: Mapping[str, Any]) -> T:
+    try:
+        return msgspec.convert(dict(raw), kind)
+    except msgspec.ValidationError as error:
+        raise _misfit(kind, raw, str(error)) from None
+
+
+def _misfit(kind: type[Asked], raw: Mapping[str, Any], said: str) -> BadRequest:
+    """Why it does not fit; the values themselves are not repeated."""
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    for name in raw:
+        if name not in known:
+            return unknown_field(name, known)
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in raw:
+            return BadRequest(f"`{field.name}` is missing, wanted {DESCRIBED[field.name]}", where=field.name)
+    path = said.rpartition(" - at `$.")[2].rstrip("`")
+    name = path.partition("[")[0].partition(".")[0]
+    if name not in raw:
+        return BadRequest("this does not fit what the route takes", mend="see /control/openapi.json")
+    return BadRequest(f"`{name}`: wanted {DESCRIBED[name]}, found {_found(raw[name], kind, name)}", where=name)
+
+
+def _found(value: object, kind: type[Asked], name: str) -> str:
+    """What came, in words: its type where that is wrong, else that it is another."""
+    wanted = typing.get_type_hints(kind)[name]
+    several = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    plain = {str: "a string", int: "an integer", bool: "a boolean"}
+    words = {plain.get(one, "") for one in several}
+    said = came(value)
+    return f"another {said.removeprefix('a ').removeprefix('an ')}" if said in words else said
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
