@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -463,3 +465,16 @@ def test_a_token_of_an_issuer_counts_with_its_role(tmp_path: Path) -> None:
             caller.close()
             last = recorded(looked)[-1]
             assert re.fullmatch(r"token oidc-entra-\w{16} on \S+ \(control API\)", last.by)
+
+
+def test_nobody_gets_in_while_state_cannot_be_read(tmp_path: Path) -> None:
+    shop = Shop(tmp_path)
+    shop.begin()
+    with paged(shop) as looked:
+        caller = Caller(looked.port, looked.key("admin"))
+        assert caller.ask("GET", DOCUMENT).status == 200
+        with closing(sqlite3.connect(shop.place.home.state)) as connection, connection:
+            connection.execute("ALTER TABLE record RENAME TO elsewhere")
+        said = caller.ask("GET", DOCUMENT)
+        assert refused(said, 503, "not_ready"), said
+        caller.close()

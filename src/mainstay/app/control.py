@@ -89,12 +89,12 @@ class Control:
 
     @property
     def served(self) -> bool:
-        """Whether the applied file lets it be served. What cannot be read of state says no. Waits for state."""
-        try:
+        """Whether the applied file, as it was last seen, lets it be served. Waits for state."""
+        with suppress(MainstayError):
             self._look()
-        except MainstayError:
+        if self._file is None:
             return False
-        page = None if self._file is None else self._file.settings.status_page
+        page = self._file.settings.status_page
         return page is None or page.control
 
     async def who(self, token: bytes | None) -> ApiKey | Fault:
