@@ -15,6 +15,10 @@ ifeq ($(FOUND_UV),)
 export UV_CACHE_DIR := $(CURDIR)/.make/cache
 endif
 
+# Hundreds of processes are started in here, by the tests and by the demo. Where the machine says that Python shall keep no
+# bytecode (images for containers do), each would compile every library anew: 1.4 s of CPU instead of 0.4 for one.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test check docs bench bench-api soak clean
 
 help:  ## this list
@@ -54,7 +58,7 @@ clean:  ## remove everything that was built or set up in here
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/.ready: pyproject.toml uv.lock .make/.uv
-	@$(UV) sync --frozen --quiet
+	@$(UV) sync --frozen --quiet --compile-bytecode
 	@touch $@
 
 # uv from the package registry, by whichever of pip and venv this machine has.

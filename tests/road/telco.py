@@ -91,7 +91,7 @@ class Lab:
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """One thread for scikit-learn: on a small machine its threads would wait for each other and for PostgreSQL."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **more}
+    return {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", **more}
 
 
 class Telco:

@@ -249,7 +249,7 @@ class World:
             )  # fmt: skip
 
     def _env(self, more: dict[str, str]) -> dict[str, str]:
-        own = {"CRM_URL": self.crm_url, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1"}
+        own = {"CRM_URL": self.crm_url, "NO_COLOR": "1"}
         return {**os.environ, **own, **self.env, **more}
 
     @staticmethod
