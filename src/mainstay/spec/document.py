@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -48,14 +49,20 @@ def read(text: str, faults: Faults) -> dict[str, Any] | None:
     return value
 
 
-def _compose(text: str, faults: Faults) -> Any:
+@lru_cache(maxsize=4)
+def _composed(text: str) -> Any:
+    """The nodes of a text, which nobody changes: the file that is applied is read again and again."""
     yaml = YAML(typ="safe", pure=True)
     yaml.max_depth = DEEPEST
+    with warnings.catch_warnings():
+        # An anchor used twice is legal YAML; what matters is what the values say.
+        warnings.simplefilter("ignore")
+        return yaml.compose(text)
+
+
+def _compose(text: str, faults: Faults) -> Any:
     try:
-        with warnings.catch_warnings():
-            # An anchor used twice is legal YAML; what matters is what the values say.
-            warnings.simplefilter("ignore")
-            return yaml.compose(text)
+        return _composed(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)

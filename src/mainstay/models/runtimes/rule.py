@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +104,7 @@ class _Rule:
         self._width = len(signature.inputs)
         self._required = required_of(signature)
         words: set[str] = set()
-        volatile = _volatile(connection)
+        volatile = _volatile()
         for name, rule in rules.items():
             words |= _words(name, rule, volatile, {field.name.lower() for field in signature.inputs})
         # A column that no rule reads costs time at every prediction, so it is not handed over.
@@ -168,15 +170,19 @@ def _statement(inputs: Sequence[Field], outputs: Sequence[Field], rules: Mapping
     return f"SELECT {answers} FROM (SELECT {', '.join(typed)} FROM (SELECT {', '.join(raw)})) ORDER BY __row"
 
 
-def _volatile(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    """Functions whose answer is not a matter of their arguments alone, by DuckDB's own word."""
-    found = connection.execute(
-        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
-    ).fetchall()
-    return {name for (name,) in found}
+@cache
+def _volatile() -> frozenset[str]:
+    """Functions whose answer is not a matter of their arguments alone, by DuckDB's own word: the same all day."""
+    import duckdb
+
+    with closing(duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": "false"})) as connection:
+        found = connection.execute(
+            "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE stability <> 'CONSISTENT'"
+        ).fetchall()
+    return frozenset(name for (name,) in found)
 
 
-def _words(output: str, rule: str, volatile: set[str], columns: set[str]) -> set[str]:
+def _words(output: str, rule: str, volatile: frozenset[str], columns: set[str]) -> set[str]:
     """The words of a rule in lower case. Raises ModelRefused for one that may not stand in it."""
     import sqlglot
     from sqlglot import TokenType
