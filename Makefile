@@ -19,7 +19,7 @@ endif
 # bytecode (images for containers do), each would compile every library anew: 1.4 s of CPU instead of 0.4 for one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check docs bench bench-api soak clean
+.PHONY: help demo test check check-types check-style docs bench bench-api soak clean
 
 help:  ## this list
 	@echo "make VERB, where VERB is one of"
@@ -32,11 +32,15 @@ test: .venv/.ready  ## every test but the long ones, two at a time; a real Postg
 	@$(PY) -m pytest -m "not soak" -n 2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.ready  ## formatting, lint, types, import floors, the documentation's site
+	@$(MAKE) --no-print-directory -j2 check-types check-style docs
+
+check-types: .venv/.ready
+	@.venv/bin/mypy
+
+check-style: .venv/.ready
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
-	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(MAKE) --no-print-directory docs
 
 docs: .venv/.ready  ## the documentation as a site, in build/site; without the network, and no warning is let pass
 	@mkdir -p .make build
