@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -113,6 +115,15 @@ class Offers:
             self.customer(f"C{number}", number * 10)
             self.product(number + 4, number * 1.5)
         self.crm("INSERT INTO sales VALUES (1, 'C1', 7, 100.5), (2, 'C1', 8, 0.25), (3, 'C2', 7, 30)")
+
+    def moved(self, folder: Path) -> Offers:
+        """The same, all of it, in another folder that is not there yet; applied, for that remembers the folder."""
+        shutil.copytree(self.folder, folder)
+        other = copy.copy(self)
+        other.folder, other.file = folder, folder / self.file.name
+        other.place = Place(Home(folder / ".mainstay", "offers"), other.file)
+        ask(other.place, "apply", {})
+        return other
 
     def crm(self, sql: str) -> None:
         with closing(sqlite3.connect(self.folder / "crm.db")) as connection, connection:

@@ -38,11 +38,17 @@ SCORE = 10 + 4.5 / 1000 + 100.75 / 1e6 + 2 / 1e9
 """Of customer C1 and product 7, as they stand at first."""
 
 
-@pytest.fixture
-def offers(tmp_path: Path) -> Offers:
-    made = Offers(tmp_path)
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Offers:
+    """Nobody changes it: each test has a copy."""
+    made = Offers(tmp_path_factory.mktemp("begun"))
     made.begin()
     return made
+
+
+@pytest.fixture
+def offers(begun: Offers, tmp_path: Path) -> Offers:
+    return begun.moved(tmp_path / "offers")
 
 
 def score(reply: Answer | Refusal) -> float:
