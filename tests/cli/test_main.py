@@ -196,6 +196,25 @@ def test_a_command_of_the_table_has_help_with_an_example(name: str, capsys: pyte
     assert "--install-completion" not in call(capsys, name, "--help")[1]
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_on_a_narrow_screen_is_whole_and_speaks_no_python(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parts = [*getattr(load(name), "commands", {})] if name else []
+    for path in [[each] for each in parts] or [[]]:
+        out = call(capsys, *filter(None, [name]), *path, "--help")[1]
+        for word in ("<bool>", "list[", " range>", "…"):
+            assert word not in out, path
+
+
+def test_a_wrong_word_behind_a_command_of_a_group_leads_to_the_help_of_that_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "see `mainstay key create --help`" in call(capsys, "key", "create")[2]
+    assert "see `mainstay key --help`" in call(capsys, "key", "creat", "x")[2]
+
+
 def test_the_file_is_found_here_or_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")

@@ -6,8 +6,10 @@ To add a command: write `cli/x.py` with a function or a Typer app, and its line 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
+import re
 from typing import Any, NamedTuple
 
 import typer
@@ -43,7 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "quarantine": Entry("mainstay.cli.quarantine:app", "List, show, replay and discard rejected rows."),
     "map": Entry("mainstay.cli.map:map_values", "Propose what unknown values of a column mean, and ask."),
     "batch": Entry("mainstay.cli.batch:app", "List, show, release and discard batches."),
-    "key": Entry("mainstay.cli.key:app", "Create, list and revoke API keys."),
+    "key": Entry("mainstay.cli.key:app", "Create, rotate, list and revoke API keys."),
     "audit": Entry("mainstay.cli.audit:audit", "List who changed what."),
     "audit verify": Entry("mainstay.cli.audit:verify", "Find the first audit record that is not as it was written."),
     "client": Entry("mainstay.cli.client:app", "Write a typed client of the API, in Python or TypeScript."),
@@ -63,7 +65,33 @@ class Usage(MainstayError):
     exit_code = 2
 
 
-class LazyGroup(TyperGroup):
+class _Plain:
+    """Help that tells of values and not of Python: a flag has no type, and several texts are texts."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for each in params:
+            shown = "" if getattr(each, "is_flag", False) else _OURS.sub(r"\1", each.display_type_rich(ctx=ctx) or "")
+            each.display_type_rich = functools.partial(_shown, shown)
+        return params
+
+
+def _shown(text: str, *, ctx: Any) -> str:  # noqa: ARG001 - Typer's signature
+    return text
+
+
+_OURS = re.compile(r"list\[(\w+)\]|(?<=float) range|(?<=int) range")
+
+
+class _Command(_Plain, TyperCommand):
+    """A command."""
+
+
+class _Group(_Plain, TyperGroup):
+    """Several commands under one name."""
+
+
+class LazyGroup(_Plain, TyperGroup):
     """Lists commands from the table; imports one only to run it or to print its own help."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - Typer's signature
@@ -105,7 +133,7 @@ def load(name: str) -> Any:
         command: Any = _group(found)
     else:
         single = typer.Typer(add_completion=False)
-        single.command(name, help=flowing(found.__doc__))(with_session(found))
+        single.command(name, cls=_Command, help=flowing(found.__doc__))(with_session(found))
         command = typer.main.get_command(single)
     command.name = name
     return command
@@ -116,8 +144,9 @@ def _group(app: typer.Typer) -> Any:
         if registered.callback is not None:
             registered.help = registered.help or flowing(registered.callback.__doc__)
             registered.callback = with_session(registered.callback)
+            registered.cls = _Command
     if app.registered_callback is None:
-        app.callback()(with_session(_nothing))
+        app.callback(cls=_Group)(with_session(_nothing))
     return typer.main.get_group(app)
 
 

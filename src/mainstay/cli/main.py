@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from mainstay import __version__
-from mainstay.cli.commands import COMMANDS, LazyGroup, Usage, chosen
+from mainstay.cli.commands import COMMANDS, LazyGroup, Usage, chosen, load
 from mainstay.cli.output import error_document, write_json
 from mainstay.cli.session import Debug, File, Home, Json, merged
 from mainstay.core.errors import MainstayError
@@ -105,9 +105,10 @@ def _tell(error: MainstayError, arguments: list[str]) -> int:
 
 
 def _help_of(arguments: list[str]) -> str:
-    names = (chosen(arguments[place:])[0] for place, each in enumerate(arguments) if each in COMMANDS)
-    name = next(names, "")
-    return f"see `mainstay {name} --help`" if name else "see `mainstay --help`"
+    names = (chosen(arguments[place:]) for place, each in enumerate(arguments) if each in COMMANDS)
+    name, rest = next(names, ("", []))
+    part = rest[0] if name and rest and rest[0] in getattr(load(name), "commands", {}) else ""
+    return f"see `{' '.join(('mainstay', *filter(None, (name, part))))} --help`"
 
 
 def _traceback() -> None:

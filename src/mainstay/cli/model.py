@@ -19,14 +19,14 @@ app = typer.Typer(help="Add, list, show and switch model versions.", no_args_is_
 Model = Annotated[
     Path,
     typer.Argument(
-        help="An ONNX, XGBoost, LightGBM, joblib, pickle or skops file; or a folder with a model.py or an MLmodel."
+        help="An ONNX, XGBoost, LightGBM, joblib, pickle, skops or .pt2 file; or a folder with model.py or MLmodel."
     ),
 ]
-Python = Annotated[str | None, typer.Option(help="The lab's interpreter: a pickle needs its own libraries.")]
+Python = Annotated[str | None, typer.Option(help="The lab's interpreter: a pickle or .pt2 needs its own libraries.")]
 Example = Annotated[Path | None, typer.Option(help="CSV or Parquet with training rows: types and categories.")]
 Outputs = Annotated[
     list[str] | None,
-    typer.Option(help=r"name=method\[class]:unit, e.g. churn_probability=predict_proba\[Yes]:probability"),
+    typer.Option(help=r"NAME=METHOD\[CLASS]:UNIT, as in the example; again for another output."),
 ]
 Trust = Annotated[list[str] | None, typer.Option(help="skops: a type that may be loaded.")]
 Folders = Annotated[list[str] | None, typer.Option(help="A folder with the lab's own modules.")]

@@ -35,7 +35,8 @@ def show(ctx: typer.Context, *, id: Id, personal: Personal = False) -> None:
 def verify(ctx: typer.Context, *, id: Id) -> int:
     """Run the stored inputs on the stored artifact again: same version, same inputs, same output.
 
-    Exits 1 when the output differs, 2 when it cannot be told (inputs erased, artifact retired).
+    Exits 1 when the output differs, 2 when it cannot be told: inputs erased, version retired, a picture (only its
+    digest is kept), or a model that is served elsewhere and answers otherwise by now.
 
     Example: mainstay receipt verify rAEb3...
     """
