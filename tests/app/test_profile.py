@@ -77,7 +77,7 @@ def test_rows_are_counted_column_by_column(profiled: dict[str, Any]) -> None:
 def test_the_contract_stands_beside_and_only_what_it_lacks_is_proposed(profiled: dict[str, Any]) -> None:
     assert column(profiled, "age")["contract"] == ["min 18"]
     assert column(profiled, "age")["proposed"] == ["required: true"]
-    assert column(profiled, "city")["contract"] == ["values ['Bonn', 'Ulm'] (warn)"]
+    assert column(profiled, "city")["contract"] == ["values [Bonn, Ulm] (warn)"]
     assert column(profiled, "city")["proposed"] == ["required: true"]
     assert column(profiled, "plan")["proposed"] == ["required: true", "values: [basic, gold], on_fail: warn"]
     assert column(profiled, "score")["proposed"] == ["min: 0"]

@@ -326,3 +326,29 @@ def test_leakage_makes_training_set_exit_1(world: Shop, capsys: Capsys) -> None:
     made = document(capsys, "training-set", "--labels", str(labels), "--at", "at", code=1)
     assert made["rows"] == 6
     assert "leak.label_is_feature.tenure" in {one["check"] for one in made["findings"] if one["verdict"] == "FAIL"}
+
+
+def test_the_audit_shows_roles_and_short_digests(world: Shop, capsys: Capsys) -> None:
+    assert run(["apply", "--yes"]) == 0
+    assert run(["key", "create", "crm", "--role", "operate"]) == 0
+    capsys.readouterr()
+    out = told(capsys, "audit")[1]
+    assert "roles predict operate" in out
+    assert "…, steps" in out
+
+
+def test_a_contract_shows_each_check_with_its_value(world: Shop, capsys: Capsys) -> None:
+    assert run(["apply", "--yes"]) == 0
+    capsys.readouterr()
+    out = told(capsys, "contract", "customers")[1]
+    assert "tenure.max 120 (quarantine)" in out
+
+
+@pytest.mark.parametrize("days", ["0", "-5"])
+def test_no_api_key_is_made_that_has_ended_already(world: Shop, capsys: Capsys, days: str) -> None:
+    assert run(["apply", "--yes"]) == 0
+    capsys.readouterr()
+    code, out = told(capsys, "key", "create", "crm", "--days", days)
+    assert code == 2
+    assert "--days" in out
+    assert json.loads(told(capsys, "key", "list", "--json")[1])["keys"] == []

@@ -43,3 +43,62 @@ def test_with_json_only_the_document_prints(capsys: pytest.CaptureFixture[str]) 
 def test_without_json_no_document_prints(capsys: pytest.CaptureFixture[str]) -> None:
     Output(json=False).document({"a": 1})
     assert capsys.readouterr().out == ""
+
+
+STATUS = [["customers", Verdict.PASS, "5.9 s", "warn 1 min, fail 10 min", 1_200, 0, None]]
+HEADINGS = ["dataset", "", "age", "promise", "rows", "quarantined", "blocked"]
+
+
+def narrow(monkeypatch: pytest.MonkeyPatch, columns: int) -> Output:
+    out = Output(json=False)
+    monkeypatch.setattr(type(out.console), "width", columns)
+    return out
+
+
+@pytest.mark.parametrize("columns", [80, 64, 40, 24])
+def test_on_a_narrow_screen_words_stay_whole_and_no_line_is_longer_than_it(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow(monkeypatch, columns).table(HEADINGS, STATUS)
+    out = capsys.readouterr().out
+    for word in ("customers", "PASS", "warn", "fail", "1,200", "quarantined"):
+        assert word in out
+    assert all(len(line) <= columns for line in out.splitlines())
+
+
+def test_a_column_that_says_nothing_goes_first_and_a_number_stays_with_its_unit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow(monkeypatch, 80).table(HEADINGS, STATUS)
+    assert "blocked" in capsys.readouterr().out
+    narrow(monkeypatch, 60).table(HEADINGS, STATUS)
+    out = capsys.readouterr().out
+    assert "blocked" not in out
+    assert "10min" in out
+
+
+def test_a_broken_line_goes_on_below_its_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = narrow(monkeypatch, 40)
+    out.findings([Finding(check="c", verdict=Verdict.WARN, sentence="word " * 12, mend="type " * 10)])
+    out.say("disk     " + "amount " * 10)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 40 for line in lines)
+    assert [line[:9].strip() for line in lines if line[:1] != " "] == ["WARN    c", "disk"]
+    assert sum(line.split().count("word") for line in lines) == 12
+    assert sum(line.split().count("type") for line in lines) == 10
+    assert sum(line.split().count("amount") for line in lines) == 10
+
+
+def test_what_is_pasted_is_one_line_on_any_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "curl -s http://127.0.0.1:8700/v1/churn/predict -H 'Authorization: Bearer KEY' -d '{\"key\": \"[1]\"}'"
+    narrow(monkeypatch, 40).paste(command)
+    assert capsys.readouterr().out == command + "\n"
+
+
+def test_instants_in_tables_have_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=False).table(["at"], [["2026-11-28T15:28:48.055208Z"]])
+    assert "2026-11-28 15:28:48Z" in capsys.readouterr().out

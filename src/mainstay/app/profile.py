@@ -17,6 +17,7 @@ from mainstay.core.sql import DUCKDB_TYPES
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.stage import clear
 from mainstay.quality.profile import ColumnProfile, profile
+from mainstay.quality.said import said
 from mainstay.store.current import schema_of
 
 SAMPLE_ROWS = 100_000
@@ -106,8 +107,7 @@ def masked(seen: ColumnProfile) -> ColumnProfile:
 
 
 def _shown(check: Check) -> str:
-    args = ", ".join(str(value) for value in check.args.values())
-    return f"{check.kind} {args}".strip() + ("" if check.on_fail == "quarantine" else f" ({check.on_fail})")
+    return f"{check.kind} {said(check)}".strip() + ("" if check.on_fail == "quarantine" else f" ({check.on_fail})")
 
 
 def _proposed(dataset: Dataset, column: Column, seen: ColumnProfile, has: set[str]) -> Iterator[str]:

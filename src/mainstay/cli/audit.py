@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,9 +46,20 @@ def audit(
 
 
 def _details(one: AuditRecord) -> str:
-    """Each detail that says something; lists of sentences as their number."""
-    told = {name: len(value) if isinstance(value, list) else value for name, value in one.details.items()}
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, ""))[:200]
+    """Each detail that says something, digests by their first digits, and long lists as their number."""
+    told = {name: _listed(value) if isinstance(value, list) else value for name, value in one.details.items()}
+    text = ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, ""))
+    return _DIGEST.sub(r"\1…", text)[:200]
+
+
+def _listed(several: list[str]) -> str:
+    text = " ".join(several)
+    return text if len(text) <= _SHORT else str(len(several))
+
+
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+_SHORT = 24
+"""Roles of an API key are shown, steps of a plan are counted."""
 
 
 def verify(

@@ -95,6 +95,9 @@ def _list(session: Session, place: Place) -> int:
 
     found = sorted(read_backfills(place).values(), key=lambda one: one.started_us, reverse=True)
     session.out.document({"backfills": found})
+    if not found:
+        session.out.say("no backfills")
+        return 0
     session.out.table(
         ["id", "dataset", "range", "status", "started", "how far"],
         [(one.id, one.dataset, range_of(one), one.status, iso(one.started_us), said(one)) for one in found],

@@ -12,6 +12,7 @@ from mainstay.cli.session import Session
 if TYPE_CHECKING:
     from mainstay.app.contracts import Contracts
     from mainstay.cli.output import Output
+    from mainstay.core.nouns import Check
     from mainstay.core.promises import Change, DatasetContract
 
 
@@ -107,6 +108,12 @@ def _document(out: Output, found: Contracts, one: DatasetContract) -> None:
         print(yaml_of(document), end="")  # not through the console: it would fold long lines
 
 
+def _told(check: Check) -> str:
+    from mainstay.quality.said import said
+
+    return f"{f'{check.name} {said(check)}'.strip()} ({check.on_fail})"
+
+
 def _show(out: Output, found: Contracts, one: DatasetContract) -> None:
     from mainstay.core.clock import iso, span
 
@@ -118,14 +125,14 @@ def _show(out: Output, found: Contracts, one: DatasetContract) -> None:
         ["column", "type", "unit", "checks"],
         [
             (column.name, column.type, column.unit, ", ".join(
-                f"{check.name} ({check.on_fail})"
+                _told(check)
                 for check in promise.checks
                 if check.column == column.name and check.kind != "type"
             ))
             for column in promise.columns
         ],
     )  # fmt: skip
-    whole = [f"{check.name} ({check.on_fail})" for check in promise.checks if check.column is None]
+    whole = [_told(check) for check in promise.checks if check.column is None]
     fresh = promise.freshness
     ages = {"warn": fresh.warn_us, "fail": fresh.fail_us, "newest": fresh.newest_us}
     promised = [f"{name} {span(value)}" for name, value in ages.items() if value is not None]

@@ -27,7 +27,7 @@ def create(
     *,
     name: Annotated[str, typer.Argument(help="Who will use it.")],
     role: Annotated[str, typer.Option(help="predict, operate (also metrics and receipts) or admin.")] = "predict",
-    days: Annotated[int | None, typer.Option(help="Days until it expires; never when left out.")] = None,
+    days: Annotated[int | None, typer.Option(help="Days until it expires; never when left out.", min=1)] = None,
     rate: Annotated[str, typer.Option(help="Requests that it may send, 100/s say; else what the file says.")] = "",
 ) -> None:
     """Create an API key. It is shown once and kept only as its hash.
@@ -43,7 +43,7 @@ def create(
     made = api_keys.create(_place(session), name, role, clock=SystemClock(), by=by, days=days, rate=rate)
     expires = made.key.expires_us
     session.out.document(made.document)
-    session.out.say(made.token, style="bold")
+    session.out.paste(made.token, style="bold")
     session.out.say(
         f"id {made.key.id}, roles {', '.join(made.key.roles)}" + (f", until {iso(expires)}" if expires else "")
     )
@@ -57,7 +57,7 @@ def rotate(
     id: Annotated[str, typer.Argument(help="The id from `mainstay key list`.")],
     overlap: Annotated[str, typer.Option(help="How long the old secret is still taken; 0s ends it now.")] = "1h",
     days: Annotated[
-        int | None, typer.Option(help="Days until it expires; as many as it was made for when left out.")
+        int | None, typer.Option(help="Days until it expires; as many as it was made for when left out.", min=1)
     ] = None,
 ) -> None:
     """Give an API key another secret: id, name, roles, rate and receipts stay. It is shown once.
@@ -74,7 +74,7 @@ def rotate(
     made = api_keys.rotate(_place(session), id, overlap_us, clock=SystemClock(), by=by, days=days)
     key = made.key
     session.out.document(made.document)
-    session.out.say(made.token, style="bold")
+    session.out.paste(made.token, style="bold")
     session.out.say(
         f"id {key.id}, roles {', '.join(key.roles)}" + (f", until {iso(key.expires_us)}" if key.expires_us else "")
     )

@@ -124,11 +124,11 @@ def show(ctx: typer.Context, *, number: Number) -> None:
         one = at.registry.get(number)
     session.out.document(one)
     session.out.say(f"version {one.number} of {one.name}: runtime {one.runtime}, {one.build}", style="bold")
-    session.out.say(f"artifact {one.digest}")
+    session.out.paste(f"artifact {one.digest}")
     if one.original_digest and one.original_digest != one.digest:
-        session.out.say(f"original {one.original_digest}")
+        session.out.paste(f"original {one.original_digest}")
     for digest in one.feature_sets or ("",):
-        session.out.say(f"feature set {digest}")
+        session.out.paste(f"feature set {digest}")
     rows: list[tuple[str, ...]] = [
         ("in", f.name, f.type, f.unit, f"{len(f.categories)} categories" if f.categories else "")
         for f in one.signature.inputs
@@ -143,7 +143,14 @@ def show(ctx: typer.Context, *, number: Number) -> None:
         costs = [(f"{each.rows:,}", f"{each.us:,}", f"{each.us / each.rows:,.1f}") for each in one.cost]
         session.out.table(["rows at once", "µs", "µs a row"], costs)
     if one.parity:
-        session.out.table(["measured at import", ""], list(one.parity.items()))
+        session.out.table(["measured at import", ""], [(name, _measured(value)) for name, value in one.parity.items()])
+
+
+def _measured(value: object) -> object:
+    """A number or a truth as it is; of several their names and values."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_measured(each)}" for name, each in value.items())
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _told(step: PreStep) -> str:

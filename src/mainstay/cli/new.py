@@ -226,7 +226,7 @@ def _next(out: Output, made: Made, wish: Wish) -> None:
         lines += [shlex.join(command), "mainstay model use 1"]
     lines += [f"mainstay key create {made.plan.name}", "mainstay up"]
     for line in lines:
-        out.say(f"  {line}")
+        out.paste(f"  {line}")
 
 
 def _live(session: Session, made: Made, wish: Wish) -> int:
@@ -243,7 +243,7 @@ def _live(session: Session, made: Made, wish: Wish) -> int:
 
 def _ask_it(out: Output, live: Live) -> None:
     out.say("the API key, shown only now:", style="bold")
-    out.say(f"  {live.key}")
+    out.paste(f"  {live.key}")
     out.say("ask it, as soon as it says that it answers:", style="bold")
     body = json.dumps({"key": live.example}, ensure_ascii=False)
-    out.say(f"  curl -s {live.url} -H 'Authorization: Bearer {live.key}' -d '{body}'")
+    out.paste(f"  curl -s {live.url} -H 'Authorization: Bearer {live.key}' -d '{body}'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +28,27 @@ def show(ctx: typer.Context, *, id: Id, personal: Personal = False) -> None:
     with readers(locate(session.find_file(), session.find_home()), whole=personal) as found:
         one = receipt_shown(found, id)
     session.out.document(one)
-    session.out.table(["field", "value"], [(name, value) for name, value in msgspec.to_builtins(one).items()])
+    session.out.table(
+        ["field", "value"], [(name, _told(name, value)) for name, value in msgspec.to_builtins(one).items()]
+    )
+
+
+def _told(name: str, value: Any) -> str:
+    """A field for people: instants and spans as such, what holds several as JSON, nothing as nothing."""
+    import msgspec
+
+    from mainstay.core.clock import iso
+
+    if value is None or value in ({}, [], (), ""):
+        return ""
+    if name in _SPANS:
+        return f"{value / 1_000_000:g} s" if value >= 1_000_000 else f"{value / 1_000:g} ms"
+    if name.endswith("_us"):
+        return iso(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+_SPANS = {"age_us", "latency_us"}
 
 
 @app.command()

@@ -225,6 +225,7 @@ def history_rows(
         begun = False
         try:
             with duckdb.connect() as database:
+                database.execute("SET enable_progress_bar = false")
                 cursor = database.execute(statement, given | {"files": list(files)})
                 while rows := cursor.fetchmany(5_000):
                     begun = True
@@ -250,6 +251,7 @@ def history_row(history: History, table: str, batch: int, ordinal: int) -> dict[
         statement = "SELECT * FROM read_parquet($files, union_by_name=true) WHERE batch = $batch AND ordinal = $ordinal"
         try:
             with duckdb.connect() as database:
+                database.execute("SET enable_progress_bar = false")
                 cursor = database.execute(statement, {"files": list(files), "batch": batch, "ordinal": ordinal})
                 names = [column[0] for column in cursor.description or ()]
                 row = cursor.fetchone()

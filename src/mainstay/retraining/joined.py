@@ -102,7 +102,7 @@ def _joined(parts: Sequence[Part], made: Sequence[TrainingSet], options: Options
     config |= {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     try:
         with closing(duckdb.connect(str(work / "joined.duckdb"), config=config)) as db:
-            db.execute("SET TimeZone = 'UTC'")
+            db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             _read(db, made)
             told = _together(parts, made)
             notes = {

@@ -148,7 +148,7 @@ def _make(facts: Facts, wanted: LabelFile, options: Options, progress: Progress,
     except duckdb.ParserException:
         raise Refused(f"{options.memory} is no amount of memory", mend="--memory 1GB") from None
     with closing(connection) as db:
-        db.execute("SET TimeZone = 'UTC'")
+        db.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         db.execute("CREATE SCHEMA training")
         labels = read_labels(db, wanted)
         maker = _Maker(db, facts, labels)

@@ -86,7 +86,7 @@ class Current:
                 where=str(self.path),
                 mend="another process has it open; stop that process",
             ) from error
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         self._defined: set[str] = set()
         return connection
 

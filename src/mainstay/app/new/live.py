@@ -67,7 +67,7 @@ def prepare(made: Made, wish: Wish, clock: Clock, *, by: str, say: Say) -> Live:
         _answering(place, made, wish, by=by, say=say)
     state = open_state(place.home)
     try:
-        token, _ = create_key(state, "first-key", "predict", clock=clock, expires_us=None)
+        token, _ = create_key(state, "first-key", "predict", clock=clock, expires_us=None, by=by)
         sets = ShelfReader(state, "feature_set", FeatureSetState)
         integration = read_file(made.folder / "mainstay.yaml")
         example = _example(place, tuple(sets.all().values()))

@@ -142,7 +142,7 @@ class Look:
         bounded = BoundedSource(self.source, SAMPLE_ROWS)
         rows = 0
         with duckdb.connect() as connection:
-            connection.execute("SET threads = 2")
+            connection.execute("SET threads = 2; SET enable_progress_bar = false")
             with bounded.read(ReadRequest(table=table, columns=names, key=names[0], mode="snapshot")) as read:
                 empty = read.schema.empty_table()
                 connection.register("empty", empty)
