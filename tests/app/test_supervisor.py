@@ -128,6 +128,10 @@ def test_a_port_that_is_taken_is_refused_in_a_sentence() -> None:
     taken = listen("127.0.0.1", 0)
     with pytest.raises(Refused, match=r"cannot listen on 127\.0\.0\.1 port"):
         listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(Refused, match=r"mainstay up --port PORT"):
+        listen("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(Refused, match=r"--status-port PORT for once, `settings: \{status_page"):
+        listen("127.0.0.1", taken.getsockname()[1], setting="status_page: {port: ...}")
     taken.close()
 
 

@@ -296,7 +296,8 @@ def not_to_be_had(host: str, port: int, setting: str, error: OSError) -> Refused
     """The refusal of a port that nothing can listen on. `setting`: what to change."""
     sentence = f"cannot listen on {host} port {port}: {error.strerror}"
     kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
-    return kind(sentence, mend=f"set `settings: {{{setting}}}` to a free one")
+    flag = {"grpc": "--grpc-port", "status_page": "--status-port"}.get(setting.partition(":")[0], "--port")
+    return kind(sentence, mend=f"take a free one: mainstay up {flag} PORT for once, `settings: {{{setting}}}` for good")
 
 
 def orphaned(env: Mapping[str, str]) -> bool:
