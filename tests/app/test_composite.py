@@ -136,6 +136,14 @@ def test_the_reason_of_an_erasure_does_not_name_the_key(here: Orders) -> None:
         ask(here.place, "erase", {"key": "order_id=A,line_no=2", "reason": "order_id=A,line_no=2 asked"})
 
 
+def test_a_part_of_a_key_erases_nothing_and_says_what_the_whole_is(tmp_path: Path) -> None:
+    made = Orders(tmp_path)
+    made.begin(inputs="line", model='rule: {score: "total"}')
+    with pytest.raises(MainstayError, match="the key is order_id and line_no, and only order_id is named") as told:
+        ask(made.place, "erase", {"key": "order_id=A", "reason": "asked"})
+    assert "--key order_id=...,line_no=..." in str(told.value)
+
+
 def test_a_model_over_one_view_with_such_a_key(tmp_path: Path) -> None:
     made = Orders(tmp_path)
     made.begin(inputs="line", model='rule: {score: "total"}')

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from mainstay.core.errors import Refused
 from mainstay.core.inputs import person_texts
-from mainstay.core.keys import joined_key, shown_key
+from mainstay.core.keys import joined_key, shown_key, typed_columns
 from mainstay.core.records import Receipt
 from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.suppression import key_columns, person_of
@@ -46,7 +46,8 @@ class People:
 
 
 def must_be_clear(desk: Desk, key: str) -> None:
-    """Raises Refused where a key stands without its column and may be that of several views."""
+    """Raises Refused where a key may be that of several views, or is a part of one."""
+    _must_be_whole(desk, key)
     views = desk.integration.model.views
     live = [one.key_names for one in desk.live_feature_sets() if one.view in views]
     columns = [",".join(names) for names in dict.fromkeys(live)]
@@ -55,6 +56,21 @@ def must_be_clear(desk: Desk, key: str) -> None:
             f"this key may be one of {' or '.join(columns)}",
             mend=f"name its column: --key {columns[0]}=...",
         )
+
+
+def _must_be_whole(desk: Desk, key: str) -> None:
+    if person_of(desk, key).columns:
+        return
+    try:
+        given = dict(typed_columns(key))
+    except ValueError:
+        return
+    for names in (*key_columns(desk), *(one.key_names for one in desk.integration.datasets.values())):
+        if given.keys() < set(names):
+            raise Refused(
+                f"the key is {' and '.join(names)}, and only {' and '.join(given)} is named: that is no row",
+                mend=f"name all of it, once for each row: --key {','.join(f'{name}=...' for name in names)}",
+            )
 
 
 def named_in(desk: Desk, text: str, person: str) -> bool:
