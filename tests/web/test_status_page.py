@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 
+import msgspec
 import pytest
 from starlette.routing import Route
 
@@ -23,6 +24,8 @@ from mainstay.app.supervisor import listen
 from mainstay.app.up import listen_for_page
 from mainstay.core.clock import DAY, HOUR, MINUTE, SystemClock
 from mainstay.core.nouns_listeners import Listener
+from mainstay.core.ports import Write
+from mainstay.core.records import Backfill
 from mainstay.core.verdicts import Finding
 from mainstay.serving.keys import list_keys, revoke_key, rotate_key
 from mainstay.store.state_sqlite import SqliteState
@@ -71,6 +74,16 @@ def test_the_overview_says_all_that_status_says(looked: Looked) -> None:
     for words in ("version 1 of churn", "Requests 0", "Refused by policy 0", "loop pid", "MB used here"):
         assert words in plain
     assert said.text.index("things are wrong") < said.text.index("Datasets")
+
+
+def test_a_backfill_that_runs_is_on_the_overview(tmp_path: Path) -> None:
+    shop = bad_shop(tmp_path, bad=1)
+    one = Backfill(id="b1", dataset="customers", by="customer_id", rate=500, size=100, started_us=0)
+    with paged(shop) as looked:
+        state = SqliteState(shop.place.home.state)
+        state.commit([Write(space="backfill", name=one.id, body=msgspec.json.encode(one))])
+        state.close()
+        assert "Backfill b1 of customers" in " ".join(unescape(looked.looker().ask("/").plain).split())
 
 
 def test_a_dataset_page_has_contract_freshness_ages_and_batches(looked: Looked) -> None:

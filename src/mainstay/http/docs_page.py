@@ -26,6 +26,7 @@ p { margin: .5rem 0 } .soft { color: var(--soft) }
 code, pre { font: .875rem/1.5 ui-monospace, monospace }
 pre { background: var(--tint); border: 1px solid var(--line); border-radius: .5rem; padding: .9rem 1rem;
   overflow-x: auto }
+@media (max-width: 40rem) { table { display: block; overflow-x: auto } }
 table { border-collapse: collapse; width: 100%; margin: .75rem 0 } th { text-align: left; color: var(--soft) }
 th, td { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 .verb { color: var(--mark); font-weight: 600; margin-right: .5rem } a { color: var(--mark) }

@@ -125,9 +125,17 @@ def _joined(parts: Sequence[Part], made: Sequence[TrainingSet], options: Options
                 out=str(out),
                 left_out_file=str(left) if counts else "",
             )
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except duckdb.OutOfMemoryException as error:
         raise StoreError(
-            "memory and disk did not suffice to join the views", where=str(out.parent), mend="free some space"
+            f"{options.memory} of memory, and what is free on the disk, did not suffice to join the views",
+            where=str(out.parent),
+            mend="--memory 1GB, say, or free some space",
+        ) from error
+    except duckdb.IOException as error:
+        raise StoreError(
+            "the joined views could not be written",
+            where=str(out.parent),
+            mend="see that the folder may be written to and that its disk is not full",
         ) from error
 
 
