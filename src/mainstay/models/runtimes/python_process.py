@@ -271,6 +271,10 @@ def refusal_of(header: Mapping[str, Any]) -> ModelError:
         return ModelRefused(
             sentence, mend="install it there, or let `mainstay model add` put it into a side folder of its own"
         )
+    if code == "unreadable":
+        return ModelRefused(
+            sentence, mend="name the interpreter that it was made with, its libraries in it: --python PATH"
+        )
     if code == "deadline":
         return ModelTimeout(sentence)
     return ModelRefused(sentence) if header.get("terminal", True) else ModelAway(sentence)
