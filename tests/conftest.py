@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole session, an empty database for each test that asks; one Redis.
+"""One PostgreSQL for the whole session, an empty database for each test that asks; one Redis; a small disk.
 
 `make test` runs two sessions beside each other (pytest-xdist), each with servers of its own; the tests of one file stay
 together.
@@ -7,7 +7,9 @@ together.
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -58,3 +60,17 @@ def redis() -> Iterator[RedisServer]:
         pytest.skip("this machine has no redis-server (Debian: apt-get install redis-server)")
     with RedisServer() as server:
         yield server
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

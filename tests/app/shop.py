@@ -37,6 +37,7 @@ def file_of(
     key: str = "customer_id",
     api: int = 1,
     dataset: str = "customers",
+    every: str = "10s",
     more: str = "",
 ) -> str:
     return f"""\
@@ -49,7 +50,7 @@ datasets:
     source: crm
     table: customers
     key: {key}
-    every: 10s
+    every: {every}
     freshness: {{warn: 1h, fail: 2h}}
     columns:{columns}
 features:

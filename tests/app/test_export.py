@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mainstay.app import export, logs
+from mainstay.app import export, log_lines, logs
 from mainstay.app.place import Place, locate
 from mainstay.cli.main import run
 from mainstay.core.errors import FileError, Refused
@@ -311,7 +311,7 @@ def test_the_command_line_wins_over_the_environment(
     assert run(["predict", "person-0001"]) == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [(logs.LEVEL, "loud"), (logs.FORMAT, "xml")])
+@pytest.mark.parametrize(("name", "value"), [(logs.LEVEL, "loud"), (log_lines.FORMAT, "xml")])
 def test_a_setting_that_is_none_is_refused_with_those_there_are(name: str, value: str) -> None:
     with pytest.raises(Refused, match=f"{name} is '{value}'") as raised:
         logs.settings({name: value})
@@ -324,7 +324,7 @@ def test_the_level_keeps_lower_lines_back() -> None:
         "import os, structlog; from mainstay.app import logs; logs.configure(os.environ); "
         "log = structlog.get_logger(); log.info('low', x=1); log.warning('high', x=1)"
     )
-    env = {**os.environ, logs.LEVEL: "warning", logs.FORMAT: "json"}
+    env = {**os.environ, logs.LEVEL: "warning", log_lines.FORMAT: "json"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     (line,) = done.stdout.splitlines()
     told = json.loads(line)

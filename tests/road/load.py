@@ -136,6 +136,8 @@ def _why(found: Any) -> str:
 
 def by_rows(found: Any) -> Got:
     (one,) = found["results"]
+    if "output" not in one:
+        raise Failed(json.dumps(one))
     (output,) = one["output"].values()
     return Got("rows", one["receipt"], one["model_version"], output, time.monotonic())
 

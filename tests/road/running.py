@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -24,8 +24,10 @@ from tests.road.load import Asking, everybody
 class Running:
     """The shop's integration, live. Its log is `up.log` in the shop's folder."""
 
-    def __init__(self, shop: Shop, *, env: dict[str, str] | None = None) -> None:
+    def __init__(self, shop: Shop, *, env: dict[str, str] | None = None, output: int | None = None) -> None:
         self.shop = shop
+        self._output = output
+        """Where its log goes in place of `up.log`."""
         self.port, self.calls = free_port(), free_port()
         self.token: str = json.loads(self.cli("--json", "key", "create", "crm", "--role", "operate"))["key"]
         self._env = {**os.environ, **(env or {})}
@@ -43,8 +45,9 @@ class Running:
         argv = [sys.executable, "-m", "mainstay", "up", "--port", str(self.port), "--grpc-port", str(self.calls)]
         with (self.shop.folder / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*argv, "--workers", "2"], cwd=self.shop.folder, env=self._env, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log,
+                [*argv, "--workers", "2"], cwd=self.shop.folder, env=self._env, stdin=subprocess.DEVNULL,
+                stdout=log if self._output is None else self._output,
+                stderr=log if self._output is None else self._output,
             )  # fmt: skip
         self.until(lambda: self.ready() == 200 and len(self.workers()) == 2, "it is ready")
         return self
@@ -58,7 +61,7 @@ class Running:
 
     @property
     def log(self) -> str:
-        return Path(self.shop.folder / "up.log").read_text(errors="replace")
+        return "elsewhere" if self._output else Path(self.shop.folder / "up.log").read_text(errors="replace")
 
     def until(self, condition: Any, what: str, seconds: float = 90.0) -> None:
         deadline = time.monotonic() + seconds
@@ -84,6 +87,11 @@ class Running:
     def workers(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children()
         return [one for one in children if "mainstay.http.serve" in one.cmdline()]
+
+    def metrics(self) -> str:
+        asked = Request(f"http://127.0.0.1:{self.port}/metrics", headers={"Authorization": f"Bearer {self.token}"})
+        with urlopen(asked, timeout=10) as reply:
+            return str(reply.read(), "utf-8")
 
     def status(self) -> dict[str, Any]:
         done = subprocess.run(

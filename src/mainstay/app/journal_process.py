@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from mainstay.app import logs
+from mainstay.app import log_lines, logs
 from mainstay.app.loop_process import EXIT_AFTER_FAULT
 from mainstay.app.stores import home_at, open_shipped
 from mainstay.app.supervisor import orphaned
@@ -78,6 +78,7 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
+    log_lines.install(os.environ, "the journal")
     logs.configure(os.environ)
     clock = SystemClock()
     try:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import TextIO
+from typing import Protocol
 
 import structlog
 
+from mainstay.app.log_lines import FORMAT
 from mainstay.core.clock import Clock, iso
 from mainstay.core.errors import Refused
 
-LEVEL, FORMAT = "MAINSTAY_LOG_LEVEL", "MAINSTAY_LOG_FORMAT"
+LEVEL = "MAINSTAY_LOG_LEVEL"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 FORMATS = ("text", "json")
 
@@ -49,7 +50,15 @@ def settings(env: Mapping[str, str]) -> tuple[str, str]:
     return level, shape
 
 
-def sayer(env: Mapping[str, str], clock: Clock, out: TextIO) -> Callable[[str], None]:
+class Output(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> int: ...
+
+    def flush(self) -> None: ...
+
+
+def sayer(env: Mapping[str, str], clock: Clock, out: Output) -> Callable[[str], None]:
     """What `mainstay up` tells its operator with: lines, or the same as JSON. Not subject to a level."""
     _, shape = settings(env)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from mainstay.app import logs
+from mainstay.app import log_lines, logs
 from mainstay.app.loop import Loop
 from mainstay.app.place import Place, whoami
 from mainstay.app.stores import home_at
@@ -45,6 +45,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stopping.set())
     threading.Thread(target=_end_with_supervisor, args=(stopping,), daemon=True, name="mainstay-orphan").start()
     place = Place(home_at(given.home, given.integration), given.file)
+    log_lines.install(os.environ, "the loop")
     logs.configure(os.environ)
     log = structlog.get_logger()
     waiting = ""
@@ -95,6 +96,5 @@ def _dies_at(order: str) -> Callable[[str], None]:
 if __name__ == "__main__":
     main()
     # Everything is closed. DuckDB's bindings print leak reports of their own at an ordinary exit.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    log_lines.last()
     os._exit(0)

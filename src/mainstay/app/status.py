@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, tls
+from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, log_said, tls
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
 from mainstay.app.worker import meters_folder
@@ -185,6 +185,7 @@ def judge_status(facts: Facts) -> Status:
         *_model_findings(facts),
         *_load_findings(facts),
         *clock_said.findings(facts.datasets, facts.processes, facts.now_us),
+        *log_said.findings(facts.counts, facts.now_us),
         *disk.findings(facts.disk, facts.integration.settings.free_disk),
     ]
     wrong = _purpose_said([one for one in wrong if one.verdict is not Verdict.PASS], facts)

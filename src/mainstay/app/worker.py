@@ -15,7 +15,7 @@ from mainstay.app.model_secrets import secrets_of
 from mainstay.app.place import read_applied
 from mainstay.app.stores import home_at, open_journal, open_online, open_repeats, open_state, ships_journal
 from mainstay.core.clock import SECOND, Clock
-from mainstay.core.errors import StoreError
+from mainstay.core.errors import MainstayError, StoreError
 from mainstay.core.ids import keyed_hash
 from mainstay.core.ports import Journal, Online, State
 from mainstay.core.records import DiskSample, Seal
@@ -66,7 +66,8 @@ class Worker:
 
     def close(self) -> None:
         """Closes models, journal and stores."""
-        self.desk.save()
+        with suppress(OSError):  # the last counts are lost where they cannot be written
+            self.desk.save()
         self.desk.close()
         self._close()
 
@@ -205,8 +206,15 @@ def _left(tally: Tally, state: State) -> None:
 
 
 def _each(acts: Iterable[Callable[[], None]]) -> None:
+    """Does each, also after one that fails. Raises what the first of these raised."""
+    failed: list[MainstayError | OSError] = []
     for act in acts:
-        act()
+        try:
+            act()
+        except (MainstayError, OSError) as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _close(journal: Journal, *others: Callable[[], None]) -> None:

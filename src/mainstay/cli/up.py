@@ -43,7 +43,7 @@ def up(
 
     Example: mainstay up --workers 2
     """
-    from mainstay.app import logs, tracing
+    from mainstay.app import log_lines, logs, tracing
     from mainstay.app.place import locate
     from mainstay.app.up import up as run_up
     from mainstay.core.clock import SystemClock
@@ -53,7 +53,8 @@ def up(
         os.environ[tracing.TRACE] = "on"  # its processes inherit it
         os.environ.pop(tracing.PARENT, None)  # what runs for months is not part of what started it
     session: Session = ctx.obj
-    say = logs.sayer(os.environ, SystemClock(), sys.stderr)
+    said = log_lines.lines_of(sys.stderr, os.environ, "mainstay up")
+    say = logs.sayer(os.environ, SystemClock(), said)
     files = session.find_files()
     if len(files) > 1:
         alone = (workers, port, status_port, grpc_port) == (None, None, None, None)

@@ -417,6 +417,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """None: nothing is answered over gRPC."""
     stop_after_us: int = 2 * SECOND
     """After SIGTERM: how long a worker says that it is not ready, and answers, before it takes no new connection."""
+    arrive_within_us: int = 10 * SECOND
+    """How long a caller may take for each: TLS handshake, head, body, taking some of its answer."""
     free_disk: FreeDisk = FreeDisk()
     """Below it `status` warns."""
     rate: Rate | None = None

@@ -42,8 +42,6 @@ CONNECTION_SECONDS = 5
 gRPC cancels calls that arrive as a server stops. So a worker that stops takes no new connection, and waits until its
 old ones have gone this way. Clients are also spread over the workers anew, those of one that was restarted among them.
 """
-HANDSHAKE_SECONDS = 10
-"""How long a connection may take to say that it speaks HTTP/2."""
 _LOOK_SECONDS = 1.0
 _WAIT_SECONDS = 0.1
 _LOOKS = 2
@@ -101,7 +99,7 @@ class GrpcDoor:
             ("grpc.max_receive_message_length", MESSAGE_MOST),
             ("grpc.max_metadata_size", 16 * 1024),
             ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
-            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+            ("grpc.server_handshake_timeout_ms", int(self._desk.arrive_s * 1000)),
         )
         guard = Guard(self._desk, self._refuse, OPEN, certified=peers)
         server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=self._waiting)

@@ -11,7 +11,6 @@ from starlette.types import Message, Receive
 T = TypeVar("T")
 
 BODY_MOST = 1024 * 1024
-BODY_SECONDS = 10.0
 
 
 class TooLarge(Exception):
@@ -59,14 +58,17 @@ async def while_there(receive: Receive, answer: Awaitable[T], after: asyncio.Eve
             one.cancel()
 
 
-async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bytes:
-    """The whole body. Raises TooLarge past 1 MiB, TimeoutError when it trickles, Gone when the caller leaves."""
+async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, within: float) -> bytes:
+    """The whole body. Raises TooLarge past 1 MiB, TimeoutError when it trickles, Gone when the caller leaves.
+
+    `within`: seconds in which it has to be there.
+    """
     for name, value in headers:
         if name == b"content-length":
             if len(value) > 7 or not value.isdigit() or int(value) > BODY_MOST:
                 raise TooLarge
             break
-    async with asyncio.timeout(BODY_SECONDS):  # also for the first byte: headers alone must not hold a place for long
+    async with asyncio.timeout(within):  # also for the first byte: headers alone must not hold a place for long
         return await _whole(receive)
 
 

@@ -135,7 +135,7 @@ class CardDoor:
         if scope["method"] != "POST":
             return _method(b"POST, OPTIONS")
         grant = self._grant(snap, headers)
-        body = await read_body(scope["headers"], receive)
+        body = await read_body(scope["headers"], receive, self._desk.arrive_s)
         if scope["path"].endswith("/decisions"):
             return await self._desk.looked_up(lambda: self._decided(grant, body))
         return await self._read(snap, grant, call)

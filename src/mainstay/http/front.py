@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mainstay.core.errors import MainstayError
 from mainstay.core.records import ApiKey
 from mainstay.http import auth, cors, limits, problems, retiring
 from mainstay.http.body import Body, Gone, read_body, while_there
@@ -186,7 +187,7 @@ class Front:
         call = Call(scope[CALLER].id, named.request, began_us, named.trace)
         try:
             call = msgspec.structs.replace(call, deadline_us=named.deadline_us(began_us))
-            asked = read_predict(await read_body(scope["headers"], receive))
+            asked = read_predict(await read_body(scope["headers"], receive, desk.arrive_s))
             answer = desk.answering.predict(snap, asked, call)
             reply = await (while_there(receive, answer) if _waits(snap, scope) else answer)
         except Gone:
@@ -337,18 +338,31 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def forever(work: Callable[[], object], every: float) -> None:
-    """Does `work` every so many seconds, until cancelled; a failure is reported and tried again.
+async def forever(work: Callable[[], object], every: float, what: str) -> None:
+    """Does `work` every so many seconds, until cancelled; it is tried again after a failure.
 
     In a thread of its own: those that requests wait in may all be taken, and a revoked key must not live on for that.
+    `what`: how a failure is reported: once, until it is another or over.
     """
     loop, own = asyncio.get_running_loop(), ThreadPoolExecutor(1, thread_name_prefix="looking")
+    failing = ""
     try:
         while True:
+            now = ""
             try:
                 await loop.run_in_executor(own, work)
             except Exception as error:  # noqa: BLE001 - the door: one failed look must not end all later ones
-                report(f"background work failed with {type(error).__name__}")
+                now = _why(error)
+            if now != failing:
+                report(f"{what}: {now}" if now else f"{what}: works again")
+                failing = now
             await asyncio.sleep(every)
     finally:
         await asyncio.to_thread(own.shutdown)  # what it does now ends before stores are closed
+
+
+def _why(error: Exception) -> str:
+    """Why background work failed, without a value that it worked on."""
+    if isinstance(error, MainstayError):
+        return error.sentence
+    return (error.strerror or "") if isinstance(error, OSError) else f"failed with {type(error).__name__}"

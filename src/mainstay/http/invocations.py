@@ -70,7 +70,8 @@ class InvocationsDoor:
         snap = self._desk.view.now
         if snap is None or snap.plan is None:
             raise NotReady("no model version answers yet")
-        raw = unpacked(await read_body(scope["headers"], receive), named.get(b"content-encoding", b""))
+        packed = await read_body(scope["headers"], receive, self._desk.arrive_s)
+        raw = unpacked(packed, named.get(b"content-encoding", b""))
         asked = read(raw, named.get(b"content-type", b"application/json"), snap)
         reply = await self._desk.answering.predict_together(snap, asked, call)
         if isinstance(reply, Refusal):

@@ -56,6 +56,7 @@ def _counters(counts: Counts) -> Iterator[Metric]:
         "mainstay_policy_refusals", "Predict requests with 503 because a policy on data refused.", value=counts.policy
     )
     yield CounterMetricFamily("mainstay_shed", "Requests refused because too many were waiting.", value=counts.shed)
+    yield CounterMetricFamily("mainstay_log_lines_dropped", "Lines of logs that were not taken.", value=counts.unheard)
     yield CounterMetricFamily("mainstay_model_calls", "Calls of models in other processes.", value=counts.calls)
     yield CounterMetricFamily("mainstay_model_rows", "Rows in these calls.", value=counts.rows)
     if counts.outgoing:

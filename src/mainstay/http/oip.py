@@ -87,14 +87,15 @@ class OipDoor:
             return _told({"models": sorted({one.name for one in addressing.index(self._desk)})})
         if path == "/v2/repository/index":
             by_method(scope, "POST")
-            await read_body(scope["headers"], receive)
+            await read_body(scope["headers"], receive, self._desk.arrive_s)
             return _told(addressing.index(self._desk))
         raise NotFound("there is no such call under /v2", mend="see /docs")
 
     async def _infer(self, name: str, version: str, headers: Headers, receive: Receive, call: Call) -> Told | Refusal:
         named = dict(headers)
         snap = await addressing.addressed(self._desk, name, version)
-        raw = oip_body.unpacked(await read_body(list(headers), receive), named.get(b"content-encoding", b""))
+        packed = await read_body(list(headers), receive, self._desk.arrive_s)
+        raw = oip_body.unpacked(packed, named.get(b"content-encoding", b""))
         asked = oip_body.read(raw, named.get(oip_body.LENGTH), snap)
         laid_out, call = infer.laid_out(snap, asked.request), infer.hurried(call, asked.request)
         reply = await self._desk.answering.predict_together(snap, laid_out, call)

@@ -49,7 +49,7 @@ async def once(
         return problems.told("repeat_key", 400, f"`Idempotency-Key`: {error}", mend="send a UUID, say")
     except ValueError:
         return problems.told("repeat_key", 400, "several `Idempotency-Key` came", mend="send one")
-    body = await read_body(scope["headers"], receive)
+    body = await read_body(scope["headers"], receive, desk.arrive_s)
     asked = scope["path"].encode() + b"\n" + body
     snap = desk.view.now
     timeout_us = 0 if snap is None else snap.integration.model.timeout_us

@@ -12,14 +12,15 @@ from __future__ import annotations
 import fcntl
 import struct
 import termios
-from asyncio import BaseTransport, TimerHandle
+from asyncio import BaseTransport
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from mainstay.http.front import PEER, Front
-from mainstay.http.problems import Told
+from mainstay.http.patience import Flow, Patience, shortened
+from mainstay.http.problems import Told, told
 from mainstay.http.strict import StrictProtocol
 from mainstay.serving.peers import Peer, peer_of
 
@@ -33,12 +34,34 @@ FIRST_SECONDS = 1.0
 """How long a worker that stops waits for the first request of a connection that it took a moment ago."""
 
 
+def _late() -> Told:
+    return told("timeout", 408, "the request did not arrive in time", mend="send it in one go; settings.arrive_within")
+
+
+def _crowded() -> Told:
+    return told("overloaded", 503, "this worker has as many connections as it can", retry_after=1, mend="open fewer")
+
+
 class Standing(ServerState):
     """What uvicorn's connections share, and whether the worker is leaving."""
 
     def __init__(self) -> None:
         super().__init__()
         self.leaving = False
+        self.most = 1 << 20
+        """Connections that are possible."""
+
+    def look(self, now: float, within: float) -> int:
+        """Once a second: closes connections that keep us waiting. Returns how many were told so.
+
+        Args:
+            now: By the event loop's clock.
+            within: Seconds in which a request's head, and then its body, have to arrive, and in which something of an
+                answer has to be taken.
+        """
+        every = [one for one in self.connections if isinstance(one, PredictProtocol)]
+        within = shortened(within, len(every), self.most)
+        return sum([one.look(now, within) for one in every])
 
 
 class PredictProtocol(StrictProtocol):
@@ -51,24 +74,36 @@ class PredictProtocol(StrictProtocol):
         self._length = 0
         self._body = b""
         self._owed = 0
-        self._answered = 0.0
-        self._idling: TimerHandle | None = None
         self._standing = self.server_state if isinstance(self.server_state, Standing) else Standing()
         self._came = False
         self._begun = False
         self._peer: Peer | None = None
+        self._headed = False
+        self._steps = 0
+        """How often a request began, or its head was whole."""
+        self._patience = Patience()
 
     def connection_made(self, transport: Any) -> None:
         """A connection is there; with TLS, its handshake is over."""
         super().connection_made(transport)
+        self.flow = Flow(transport, self.pipeline)
+        if len(self.connections) > self._standing.most:
+            self._refuse(_crowded())
+            return
         self._peer = peer_of(transport.get_extra_info("peercert"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
-        if self._idling is not None:
-            self._idling.cancel()
-            self._idling = None
+        """The connection is gone, and what waits on it with it."""
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The other end does not take what it asked for."""
+        self.flow.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It takes it again."""
+        self.flow.resume_writing()
 
     def on_message_begin(self) -> None:
         """A request begins; what ASGI needs is made when it turns out to be needed."""
@@ -78,11 +113,15 @@ class PredictProtocol(StrictProtocol):
         self._short = False
         self._body = b""
         self._came = self._begun = True
+        self._headed = False
+        self._steps += 1
 
     def on_headers_complete(self) -> None:
         """Decides which road the request takes."""
         self._loose = 0
         turns = self._turns
+        self._headed = True
+        self._steps += 1
         self._short = (
             turns is not None
             and self.url == turns.predict_url
@@ -199,20 +238,33 @@ class PredictProtocol(StrictProtocol):
         if self._last and not self._owed:
             super().shutdown()
             return
-        self._answered = self.loop.time()
-        if self._idling is None:
-            self._idling = self.loop.call_later(self.timeout_keep_alive, self._look_idle)
 
-    def _look_idle(self) -> None:
-        """Closes a connection that has been idle for long. One timer serves many requests."""
-        self._idling = None
-        if self.transport.is_closing() or self._owed or not self._idle():
-            return
-        left = self._answered + self.timeout_keep_alive - self.loop.time()
-        if left <= 0:
-            self.transport.close()
-        else:
-            self._idling = self.loop.call_later(left, self._look_idle)
+    def look(self, now: float, within: float) -> bool:
+        """Once a second: gives up on whoever keeps us waiting. Returns whether that was somebody late with a request.
+
+        What the other end does not take of its answers is thrown away with the connection.
+        """
+        transport = self.transport
+        unsent = transport.get_write_buffer_size()
+        waited = self._patience.spent((self._steps, unsent, self.flow.read_paused), now)
+        if unsent or transport.is_closing():
+            if waited > within:
+                transport.abort()
+            return False
+        if not self._begun:
+            if waited > self.timeout_keep_alive and not self._owed and self._idle():
+                transport.close()
+            return False
+        if self.flow.read_paused:  # we keep it waiting
+            return False
+        if self._headed and not self._short:  # whatever reads the body minds the time itself, and says so
+            if waited > 2 * within:
+                transport.abort()
+            return False
+        late = waited > within and not self._owed and self._idle()
+        if late:
+            self._refuse(_late())
+        return late
 
 
 def _unread(transport: BaseTransport) -> bool:

@@ -84,14 +84,14 @@ class _Inner:
     ) -> Response:
         """Reads what a person says of an answer and records it."""
         self._here(request, name)
-        asked = read(await read_body(request.scope["headers"], request.receive))
+        asked = read(await read_body(request.scope["headers"], request.receive, self._desk.arrive_s))
         caller = _caller(request).id
         recorded = await self._desk.looked_up(lambda: record(asked, caller))
         return _json(recorded, 200 if recorded.repeated else 201)
 
     async def _card_token(self, request: Request) -> Response:
         self._here(request, "card-tokens")
-        asked = read_card_token(await read_body(request.scope["headers"], request.receive))
+        asked = read_card_token(await read_body(request.scope["headers"], request.receive, self._desk.arrive_s))
         cards = self._desk.cards
         if cards is None:
             raise NotReady("this worker shows no cards")

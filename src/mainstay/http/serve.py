@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from mainstay.app import tracing
+from mainstay.app import log_lines, tracing
 from mainstay.app.closing import LEAD_S, keep_out_of
 from mainstay.app.doors import Door, open_door
 from mainstay.app.supervisor import orphaned
@@ -30,6 +30,7 @@ from mainstay.core.errors import MainstayError
 from mainstay.core.nouns import Settings
 from mainstay.core.trace import Trace
 from mainstay.http.front import WAITING_MOST, forever
+from mainstay.http.patience import more_places, places
 from mainstay.http.problems import report
 from mainstay.http.protocol import PredictProtocol, Standing
 from mainstay.http.routes import application
@@ -81,6 +82,7 @@ class WorkerServer(uvicorn.Server):
         )
         super().__init__(config)
         self.server_state: Standing = Standing()
+        self.server_state.most = places()
         snap = worker.desk.view.now
         self._secured = None if snap is None else secured(snap.integration)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,18 +101,40 @@ class WorkerServer(uvicorn.Server):
             except OSError as error:
                 report(f"gRPC is not answered: {error}")
                 self.should_exit = True  # the supervisor starts this worker again, a little later
-        await super().startup(sockets)
+        await self._listen(sockets or [])
         self._work = [
-            asyncio.create_task(forever(worker.refresh, REFRESH_US / 1_000_000)),
-            # Beside it: a model may take a minute to load, and a revoked key must not.
-            asyncio.create_task(forever(worker.desk.callers.ring.refresh, REFRESH_US / 1_000_000)),
-            # And an issuer may be long in answering.
-            asyncio.create_task(forever(worker.desk.callers.refresh, 1.0)),
-            asyncio.create_task(forever(self._look, 1.0)),
+            asyncio.create_task(forever(work, every, what))
+            for work, every, what in (
+                (worker.refresh, REFRESH_US / 1_000_000, "looking for changes"),
+                # Beside it: a model may take a minute to load, and a revoked key must not.
+                (worker.desk.callers.ring.refresh, REFRESH_US / 1_000_000, "looking for API keys"),
+                # And an issuer may be long in answering.
+                (worker.desk.callers.refresh, 1.0, "looking for keys of issuers"),
+                # Each by itself: counters that cannot be written keep no worker from leaving.
+                (self._count, 1.0, "leaving the counters"),
+                (self._tell, 1.0, "telling what does not answer"),
+                (self._look, 1.0, "looking whether to go on"),
+            )
         ]
         # What is loaded now stays for good: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+
+    async def _listen(self, sockets: Sequence[socket.socket]) -> None:
+        """Accepts connections as uvicorn would, but waits no minute for a TLS handshake."""
+        loop, sealed, state = asyncio.get_running_loop(), self.config.ssl, self.lifespan.state
+        within = None if sealed is None else self._worker.desk.arrive_s
+
+        def connection() -> PredictProtocol:
+            return PredictProtocol(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)
+
+        self.servers = [
+            await loop.create_server(
+                connection, sock=one, ssl=sealed, backlog=self.config.backlog, ssl_handshake_timeout=within
+            )
+            for one in sockets
+        ]
+        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finishes what was begun."""
@@ -139,23 +163,36 @@ class WorkerServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn ten times a second."""
-        self._worker.desk.view.watch()
+        desk = self._worker.desk
+        desk.view.watch()
+        if counter % 10 == 0 and self._loop is not None:
+            late = self.server_state.look(self._loop.time(), desk.arrive_s)
+            if late:
+                desk.meter.request("late", 408, late)
         if self._leaving:
-            left_us = self._when - self._worker.desk.clock.monotonic_us()
+            left_us = self._when - desk.clock.monotonic_us()
             if self.grpc_port and not self._kept_out and left_us <= LEAD_S * SECOND:
                 self._kept_out = True
                 keep_out_of(self.grpc_port)
             self.should_exit = self.should_exit or left_us <= 0
         return await super().on_tick(counter)
 
-    def _look(self) -> None:
-        """Once a second: leaves the counters, and leaves itself when its supervisor or its settings are gone."""
+    def _count(self) -> None:
+        """Once a second: leaves the counters where every worker finds them."""
         desk = self._worker.desk
+        desk.meter.unheard(log_lines.dropped(), desk.clock.now_us())
         desk.save()
+
+    def _tell(self) -> None:
+        """Once a second: says in the log why the newest state does not answer."""
+        desk = self._worker.desk
         problem, self._problem = self._problem, desk.view.problem
         if desk.view.problem and desk.view.problem != problem:
             name = "" if desk.meter.file is None else f"{desk.meter.file.stem}: "
             report(f"{name}{desk.view.problem}")
+
+    def _look(self) -> None:
+        """Once a second: leaves when its supervisor or its settings are gone."""
         if not self._leaving and (orphaned(os.environ) or self._worker.outdated() or self._sealed_otherwise()):
             self.leave()
 
@@ -226,6 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # gRPC's library would report as an error that it was told to listen no more.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    more_places()
+    log_lines.install(os.environ, given.slot)
     listening = socket.socket(fileno=given.fd)
     return run_worker(given.home, given.integration, listening, slot=given.slot, grpc=given.grpc)
 

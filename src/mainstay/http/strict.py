@@ -20,7 +20,7 @@ from mainstay.http.problems import Told
 
 HEAD_MOST = 64 * 1024
 """Bytes of a request line and its headers, or of what stands between and behind the parts of a body; about."""
-PIPELINED_MOST = 100
+PIPELINED_MOST = 64
 """Requests of one connection that wait for the answer to an earlier one; its later ones are asked again by another."""
 
 

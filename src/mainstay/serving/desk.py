@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mainstay.core.clock import Clock
+from mainstay.core.clock import SECOND, Clock
 from mainstay.core.errors import MainstayError, NotFound, StoreError
 from mainstay.core.keys import joined_key
+from mainstay.core.nouns import Settings
 from mainstay.core.nouns_callers import CallersConfig
 from mainstay.core.ports import Journal, OnlineReader, Repeats
 from mainstay.core.records import ApiKey, DiskSample, Event, Receipt
@@ -37,6 +38,7 @@ from mainstay.serving.view_rows import key_texts
 
 T = TypeVar("T")
 _NOBODY = CallersConfig()
+_USUAL = Settings()
 Archive = Callable[[str], Receipt | None]
 """Finds a receipt that has left the journal for history; None where it is not there either."""
 
@@ -107,6 +109,12 @@ class Desk:
     def _others(self) -> CallersConfig:
         snap = self.view.now
         return _NOBODY if snap is None else snap.integration.callers
+
+    @property
+    def arrive_s(self) -> float:
+        """Seconds in which a request's head, and then its body, have to arrive."""
+        snap = self.view.now
+        return (_USUAL if snap is None else snap.integration.settings).arrive_within_us / SECOND
 
     def take(self, caller: ApiKey) -> Taken | None:
         """A request of the caller's rate; None where it has none."""
@@ -194,9 +202,11 @@ class Desk:
         self.meter.used(self.callers.used())
         outgoing.count(self.view.now.model if self.view.now is not None else None, self.meter.counts)
         self.meter.counts.problem = self.view.problem
-        self.meter.save(self.clock.now_us())
-        if self.meters is not None:
-            self.rates.look(self.meters)
+        try:
+            self.meter.save(self.clock.now_us())
+        finally:  # what others took counts also where our own cannot be written
+            if self.meters is not None:
+                self.rates.look(self.meters)
 
     def close(self) -> None:
         """Lets go of threads and models; stores are closed by whoever opened them."""

@@ -51,6 +51,10 @@ class Counts(msgspec.Struct, kw_only=True):
     """API key's id -> requests taken of its rate; read by the other workers."""
     used: dict[str, int] = {}
     """Digest of an API key -> when it was last seen."""
+    unheard: int = 0
+    """Lines of the log that nobody took."""
+    unheard_us: int = 0
+    """When that happened last."""
     problem: str = ""
     """Why the newest state does not answer here; empty when it does."""
     problems: dict[str, str] = {}
@@ -66,11 +70,12 @@ class Meter:
         # Requests are counted on the event loop; keys also in the threads that wait for the disk.
         self._lock = threading.Lock()
         self.counts = (read_counts(file) if file is not None else None) or Counts()
+        self._unheard = 0
 
-    def request(self, route: str, status: int) -> None:
-        """A request to anything but predict."""
+    def request(self, route: str, status: int, count: int = 1) -> None:
+        """Requests to anything but predict."""
         name = f"{route}|{status}"
-        self.counts.requests[name] = self.counts.requests.get(name, 0) + 1
+        self.counts.requests[name] = self.counts.requests.get(name, 0) + count
 
     def predicted(self, status: int, latency_us: int, *, reason: str = "") -> None:
         """A predict request that ended with `status` after `latency_us`; `reason`: the policy that refused it."""
@@ -95,6 +100,13 @@ class Meter:
         """A call of a model in another process, for so many rows."""
         self.counts.calls += 1
         self.counts.rows += rows
+
+    def unheard(self, lines: int, now_us: int) -> None:
+        """How many lines of this process' log nobody took, since it began."""
+        if lines > self._unheard:
+            self.counts.unheard += lines - self._unheard
+            self.counts.unheard_us = now_us
+            self._unheard = lines
 
     def used(self, seen: Mapping[str, int]) -> None:
         """When API keys were last seen here, by their digests."""
@@ -145,6 +157,8 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None,
         whole.calls += part.calls
         whole.rows += part.rows
         whole.policy += part.policy
+        whole.unheard += part.unheard
+        whole.unheard_us = max(whole.unheard_us, part.unheard_us)
         whole.left_alone += part.left_alone
         for name, at_us in part.used.items():
             whole.used[name] = max(at_us, whole.used.get(name, 0))

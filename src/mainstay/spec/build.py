@@ -369,6 +369,7 @@ def _settings(file: shape.FilePart) -> nouns.Settings:
         status_page=_status_page(file.settings.status_page),
         grpc=_listener(file.settings.grpc),
         stop_after_us=file.settings.stop_after,
+        arrive_within_us=file.settings.arrive_within,
         free_disk=_free_disk(file.settings.free_disk),
         rate=file.settings.rate,
         tls=None if file.settings.tls is None else nouns_callers.Tls(**file.settings.tls.model_dump()),

@@ -408,6 +408,7 @@ class SettingsPart(Part):
     host: str = Field(default="127.0.0.1", min_length=1)
     port: int = Field(default=8700, ge=0, le=65_535)
     stop_after: Span = Field(default=2_000_000, le=30_000_000, examples=["2s", "10s"])
+    arrive_within: Span = Field(default=10_000_000, ge=1_000_000, le=300_000_000, examples=["10s", "30s"])
     free_disk: FreeDisk | None = Field(default=None, description="The least that must be free on the home's disk.")
     rate: RateOf | None = Field(default=None, description="Requests of each API key that has no rate of its own.")
     status_page: StatusPagePart | None = Field(default=None, examples=["{port: 8701}"])

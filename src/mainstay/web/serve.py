@@ -20,6 +20,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mainstay.app import log_lines
 from mainstay.app.control import Control
 from mainstay.app.doors import control_app
 from mainstay.app.pages import Pages
@@ -126,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--file", type=Path)
     given = parser.parse_args(argv)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    log_lines.install(os.environ, "the status page")
     place = Place(home_at(given.home, given.integration), given.file)
     try:
         state = open_state(place.home, quick=True)
