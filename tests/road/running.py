@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -85,8 +86,11 @@ class Running:
         return everybody(self.port, self.calls, self.token, "person-0003", {"tenure": 30, "city": "Bonn"})
 
     def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
-        return [one for one in children if "mainstay.http.serve" in one.cmdline()]
+        found = []
+        for one in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it is dead, and nobody has looked yet
+                found += [one] if "mainstay.http.serve" in one.cmdline() else []
+        return found
 
     def metrics(self) -> str:
         asked = Request(f"http://127.0.0.1:{self.port}/metrics", headers={"Authorization": f"Bearer {self.token}"})
@@ -95,8 +99,8 @@ class Running:
 
     def status(self) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "mainstay", "--json", "status"], cwd=self.shop.folder, capture_output=True,
-            text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
+            [sys.executable, "-m", "mainstay", "--json", "status"], cwd=self.shop.folder, env=self._env,
+            capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=120,
         )  # fmt: skip
         found: dict[str, Any] = json.loads(done.stdout)
         return found

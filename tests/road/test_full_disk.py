@@ -32,11 +32,10 @@ def a_full_disk(running: Running) -> Callable[[], None]:
 def a_limit_of_the_system(running: Running) -> Callable[[], None]:
     """No process of this `up` may write into a file any more: what `ulimit -f` does, and close to what a quota does."""
     up = psutil.Process(running.process.pid)
-    everybody = [up, *up.children(recursive=True)]
 
     def limit(most: int) -> None:
-        for one in everybody:
-            if one.is_running() and one.status() != psutil.STATUS_ZOMBIE:
+        for one in (up, *(up.children(recursive=True) if up.is_running() else ())):  # those that begin later inherit it
+            with suppress(ProcessLookupError):
                 resource.prlimit(one.pid, resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
     limit(0)

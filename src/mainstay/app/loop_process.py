@@ -19,12 +19,14 @@ from mainstay.app.place import Place, whoami
 from mainstay.app.stores import home_at
 from mainstay.app.supervisor import orphaned
 from mainstay.app.wiring import own
-from mainstay.core.errors import LeaseOwned, MainstayError
+from mainstay.core.errors import LeaseOwned, MainstayError, StoreBusy, StoreFull
 
 EXIT_AFTER_FAULT = 75
 """Told to the supervisor: try again later (EX_TEMPFAIL)."""
 WAIT_S = 1.0
 """How often the lease is asked for while another machine has it."""
+RAN_S = 30.0
+"""A loop that fails after so long says so again; one that fails again and again says it once."""
 ORPHAN_LOOK_S = 0.25
 ORPHAN_GRACE_S = 5.0
 """How long a run may go on after the supervisor is gone; then it is cut off, as by kill -9, and redone by the next."""
@@ -50,6 +52,7 @@ def main() -> None:
     log = structlog.get_logger()
     waiting = ""
     while not stopping.is_set():
+        began = time.monotonic()
         try:
             with own(place, whoami("mainstay up"), at=_dies_at(os.environ.get("MAINSTAY_DIE_AT", ""))) as works:
                 loop = Loop(works)
@@ -61,6 +64,12 @@ def main() -> None:
                 if error.owner != waiting:
                     log.info("waiting for the lease", owner=error.owner)
                 waiting = error.owner
+                stopping.wait(WAIT_S)
+                continue
+            if isinstance(error, StoreBusy | StoreFull):  # it passes, and nothing is half done
+                if error.sentence != waiting or time.monotonic() - began > RAN_S:
+                    log.warning("loop waits", why=error.sentence, mend=error.mend)
+                waiting = error.sentence
                 stopping.wait(WAIT_S)
                 continue
             log.warning("loop stopped", why=error.sentence, mend=error.mend)

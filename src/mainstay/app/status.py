@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, log_said, tls
+from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, lock_said, log_said, tls
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
 from mainstay.app.worker import meters_folder
@@ -104,7 +104,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     lag: journal_lag.JournalLag | None = None
     """How far a database that keeps the journal is behind; None where files do."""
     doors: tuple[Finding, ...] = ()
-    """What is to be said of the files that the listeners speak TLS with, and of issuers of tokens."""
+    """What is to be said of locked stores, the files that the listeners speak TLS with, and issuers of tokens."""
     erase_again: int = 0
     """People whom a restored backup brought back and who are not erased again yet."""
 
@@ -164,6 +164,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             now_us=clock.now_us(),
             lag=journal_lag.read_lag(place.home, clock),
             doors=(
+                *lock_said.findings(place.home),
                 *tls.judge(integration, clock.now_us()),
                 *issuers.findings(issuers.failing(state, integration)),
             ),

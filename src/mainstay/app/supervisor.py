@@ -36,6 +36,8 @@ _FIRST_US = SECOND // 4
 _MOST_US = 30 * SECOND
 _LOOPING = 3
 _SAY_US = 2 * SECOND
+_LATER_US = 10 * SECOND
+"""For how long it is left alone when it could not be written."""
 _POLL_S = 0.05
 
 
@@ -107,6 +109,8 @@ class Supervisor:
         self._say = say or _to_stderr
         self._stop = threading.Event()
         self._said_us = -_SAY_US
+        self._unsaid = ""
+        """Why records could not be written, so that it is said once."""
 
     def run(self, each: Callable[[], None] | None = None, *, ending: Callable[[], None] | None = None) -> int:
         """Runs until SIGTERM, SIGINT or `stop`. Returns 0, or 1 when a child had to be killed.
@@ -144,7 +148,7 @@ class Supervisor:
         running = self._running.pop(name, None)
         if running is not None:
             self._end([running])
-            self._forget(name)
+            self._forget([name])
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._running)
@@ -166,8 +170,7 @@ class Supervisor:
     def end(self) -> tuple[str, ...]:
         """Ends every child: SIGTERM, time to drain, SIGKILL for the group. Returns the names that had to be killed."""
         killed = self._end(list(self._running.values()))
-        for name in self._running:
-            self._forget(name)
+        self._forget(self._running)
         return killed
 
     def _told(self, number: int, frame: object) -> None:
@@ -266,12 +269,19 @@ class Supervisor:
         try:
             self._state.commit(writes)
         except StoreError as error:
-            self._say(f"cannot write how the processes are: {error.sentence}")
+            # A store that is locked keeps us for seconds, in which no dead child is seen.
+            self._said_us = self._clock.monotonic_us() + _LATER_US
+            if error.sentence != self._unsaid:
+                self._say(f"cannot write how the processes are: {error.sentence}")
+            self._unsaid = error.sentence
+        else:
+            self._unsaid = ""
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, names: Iterable[str]) -> None:
+        """All at once: where the store is locked each try takes seconds."""
         if self._state is not None:
             with contextlib.suppress(StoreError):
-                self._state.commit([Write(space="process", name=name + self._suffix, body=None)])
+                self._state.commit([Write(space="process", name=name + self._suffix, body=None) for name in names])
 
 
 def listen(host: str, port: int, *, backlog: int = 1024, setting: str = "port: ...") -> socket.socket:

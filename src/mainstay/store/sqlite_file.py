@@ -53,7 +53,8 @@ def told(error: sqlite3.Error, path: Path) -> StoreError:
         mend = "make this file and its folder writable for the user that runs Mainstay"
         return StoreFull(f"not allowed to write: {error}", mend=mend, where=where)
     if code & 0xFF in _BUSY:
-        return StoreBusy(f"another process held the file for more than {BUSY_TIMEOUT_S:.0f} s: {error}", where=where)
+        sentence = f"another process held the file for more than {BUSY_TIMEOUT_S:.0f} s: {error}"
+        return StoreBusy(sentence, mend="mainstay status names it; try again when it has let go", where=where)
     if code & 0xFF in _CORRUPT:
         return Corrupt(f"the file is damaged: {error}", mend="restore it from a backup", where=where)
     return StoreError(f"SQLite refused: {error}", where=where)
