@@ -10,6 +10,7 @@ model in another process, a pipelined request behind an unfinished one.
 from __future__ import annotations
 
 import fcntl
+import select
 import struct
 import termios
 from asyncio import BaseTransport
@@ -245,6 +246,9 @@ class PredictProtocol(StrictProtocol):
         What the other end does not take of its answers is thrown away with the connection.
         """
         transport = self.transport
+        if self.flow.read_paused and _left(transport):
+            transport.abort()
+            return False
         unsent = transport.get_write_buffer_size()
         waited = self._patience.spent((self._steps, unsent, self.flow.read_paused), now)
         if unsent or transport.is_closing():
@@ -255,7 +259,7 @@ class PredictProtocol(StrictProtocol):
             if waited > self.timeout_keep_alive and not self._owed and self._idle():
                 transport.close()
             return False
-        if self.flow.read_paused:  # we keep it waiting
+        if self.flow.read_paused:  # we keep it waiting, and do not hear that it leaves
             return False
         if self._headed and not self._short:  # whatever reads the body minds the time itself, and says so
             if waited > 2 * within:
@@ -265,6 +269,19 @@ class PredictProtocol(StrictProtocol):
         if late:
             self._refuse(_late())
         return late
+
+
+def _left(transport: BaseTransport) -> bool:
+    """Whether the other end is gone, and all that it sent was read. Asked where nothing is read that would tell so."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or _unread(transport):
+        return False
+    asked = select.poll()
+    try:
+        asked.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))  # Linux; elsewhere both ways closed
+        return bool(asked.poll(0))
+    except (OSError, ValueError):
+        return False
 
 
 def _unread(transport: BaseTransport) -> bool:
