@@ -14,6 +14,8 @@ from mainstay.serving.faults import Fault
 from mainstay.serving.token_rules import cut
 
 Headers = Iterable[tuple[bytes, bytes]]
+NAMES = frozenset((b"authorization", b"x-api-key"))
+"""Headers that an API key comes in."""
 TOKEN_MOST = 200
 PAGES = frozenset({"/docs", "/openapi.json"})
 """Where Basic is accepted: a browser would send it along unasked, so nothing that writes may take it."""

@@ -14,7 +14,11 @@ from mainstay.serving.request import BadRequest
 TIMEOUTS = (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
 """How many milliseconds the caller waits; the second is what Envoy tells of its own timeout."""
 
-_NAMES = frozenset((b"x-request-id", b"traceparent", *TIMEOUTS))
+PASSING = frozenset((b"x-request-id", b"traceparent"))
+"""Headers that are others with each request."""
+NAMES = PASSING.union(TIMEOUTS)
+"""Headers that are read here."""
+
 _FINE = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _LONGEST_MS = 24 * 60 * 60 * 1000
 
@@ -51,7 +55,7 @@ class Naming:
         request = trace = ""
         timeout = b""
         for name, value in headers:
-            if name in _NAMES:
+            if name in NAMES:
                 if name == b"traceparent":
                     trace = trace_id(value)
                 elif name == b"x-request-id":

@@ -78,6 +78,8 @@ class PredictProtocol(StrictProtocol):
         self._standing = self.server_state if isinstance(self.server_state, Standing) else Standing()
         self._came = False
         self._begun = False
+        self._whole = b""
+        """What came at once and begins with a request; empty where a request began before."""
         self._peer: Peer | None = None
         self._headed = False
         self._steps = 0
@@ -105,6 +107,29 @@ class PredictProtocol(StrictProtocol):
     def resume_writing(self) -> None:
         """It takes it again."""
         self.flow.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; the parser need not see a plain request whose head was read before."""
+        self._whole = b"" if self._begun else data
+        if self._begun or not self._known(data):
+            super().data_received(data)
+
+    def _known(self, data: bytes) -> bool:
+        """Takes the plain request that `data` is, if its head was read before; else False, with nothing done."""
+        turns = self._turns
+        found = None if turns is None else turns.heads.find(data)
+        if turns is None or found is None or self._last or self._deaf or self.transport.is_closing():
+            return False
+        head, body = found
+        if head.url != turns.predict_url or self.flow.write_paused or not self._idle():
+            return False
+        if not turns.take(head.headers, body, self._write, self._peer):
+            return False
+        self._unset_keepalive_if_required()
+        self._came = True
+        self._steps += 1
+        self._owed += 1
+        return True
 
     def on_message_begin(self) -> None:
         """A request begins; what ASGI needs is made when it turns out to be needed."""
@@ -156,6 +181,8 @@ class PredictProtocol(StrictProtocol):
         self._short = False
         if len(self._body) == self._length and turns.take(self.headers, self._body, self._write, self._peer):
             self._owed += 1
+            if self._whole:
+                turns.heads.learn(self._whole, self.url, self.headers, self._body)
             return
         if self._owed:
             turns.answer()

@@ -14,6 +14,7 @@ import msgspec
 
 from mainstay.http import auth, limits, problems, retiring
 from mainstay.http.headers import Lines
+from mainstay.http.heads import Heads
 from mainstay.http.naming import Naming
 from mainstay.http.problems import Told, problem_of
 from mainstay.serving import keys
@@ -58,6 +59,7 @@ class Turns:
         self._busy = busy
         self._turn: list[Turn] = []
         self._later: set[asyncio.Task[None]] = set()
+        self.heads = Heads()
         self._url_of: Snapshot | None = None
         self._url = b""
 
