@@ -83,10 +83,16 @@ def measured(desk: Any, token: bytes, bodies: list[bytes]) -> dict[str, float]:
     calls = [Call(caller.id, one.request, desk.clock.monotonic_us(), one.trace) for one in named]
     digest = snap.feature_set.digest
 
-    def fetched() -> list[Any]:
-        return [answering._fetch(snap, snap.plan, one.key, None) for one in asked]
+    turns_of = [asked[start : start + TURN] for start in range(0, count, TURN)]
 
-    timed("lookup of the row by key", lambda: [desk.online.get(digest, one.key) for one in asked])
+    def fetched() -> list[Any]:
+        begun = ([answering._begun(snap, snap.plan, one.key, None) for one in part] for part in turns_of)
+        return [work for part in begun for work in answering._prepared(snap, snap.plan, part)]
+
+    timed(
+        "lookup of the rows by key",
+        lambda: [desk.online.get_many(digest, [one.key for one in part]) for part in turns_of],
+    )
     works = fetched()
     timed("lookup, freshness, inputs checked", fetched)
     timed("the model", lambda: [snap.model.predict((work.inputs,)) for work in works])

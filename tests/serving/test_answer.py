@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mainstay.core.clock import HOUR, MINUTE, SECOND
-from mainstay.core.errors import StoreError
+from mainstay.core.errors import Corrupt, StoreError
 from mainstay.core.nouns import Field, Limits, ModelConfig
 from mainstay.core.ports import Write
 from mainstay.core.verdicts import Verdict
@@ -287,6 +287,33 @@ def test_a_store_that_cannot_be_read_is_an_error_not_a_missing_row(toy: Toy) -> 
     many = ask(toy, keys=["A", "B"])
     assert isinstance(many, Batch)
     assert [each.status for each in many.results] == [503, 503]
+
+
+class Torn:
+    """An online store with one row that is damaged."""
+
+    def __init__(self, online: Any) -> None:
+        self._online = online
+        self.asked: list[list[str]] = []
+
+    def get_many(self, feature_set: str, keys: Any) -> Any:
+        self.asked.append(list(keys))
+        if "B" in keys:
+            raise Corrupt("damaged")
+        return self._online.get_many(feature_set, keys)
+
+
+def test_a_damaged_row_is_an_error_for_whoever_asks_for_it_alone(toy: Toy) -> None:
+    snap, answering = toy.view.now, toy.desk.answering
+    assert snap is not None
+    torn = answering._online = Torn(answering._online)  # type: ignore[assignment]
+    asked = [(read_predict(b'{"key": "%b"}' % key), CALL) for key in (b"A", b"B", b"A")]
+    told = [isinstance(one, Answer) for one in answering.predict_each(snap, asked)]
+    assert told == [True, False, True]
+    many = ask(toy, keys=["A", "B"])
+    assert isinstance(many, Batch)
+    assert [each.status for each in many.results] == [200, 503]
+    assert torn.asked == [["A", "B", "A"], ["A"], ["B"], ["A"], ["A", "B"], ["A"], ["B"]]
 
 
 def test_nothing_answers_before_a_version_is_chosen(tmp_path: Path) -> None:

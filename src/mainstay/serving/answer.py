@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.clock import Clock, iso
-from mainstay.core.errors import StoreError
+from mainstay.core.errors import Corrupt, StoreError
 from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.serving import judge as judging
 from mainstay.serving.asking import ask_one
@@ -73,7 +73,7 @@ class Answering:
         plan, model = _usable(snap)
         self._in_time(call)  # it may have waited for a thread
         if request.key is not _UNSET:
-            work = self._fetch(snap, plan, request.key, request.inputs)
+            (work,) = self._prepared(snap, plan, [self._begun(snap, plan, request.key, request.inputs)])
             self._run(snap, model, (work,))
             return self._finish(snap, work, call)
         works, keys = self._all(snap, plan, request)
@@ -94,11 +94,18 @@ class Answering:
             try:
                 self._let_in(snap, call)
                 if request.rows is _UNSET:
-                    works.append(self._fetch(snap, plan, request.key, request.inputs))  # type: ignore[arg-type]
+                    works.append(self._begun(snap, plan, request.key, request.inputs))  # type: ignore[arg-type]
                 else:
                     works.append(_given(plan, request.rows, "rows")[0])
             except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
                 works.append(error)
+        self._look_up(snap, [work for work in works if isinstance(work, Work) and work.key is not None])
+        for place, work in enumerate(works):
+            if isinstance(work, Work) and work.key is not None:
+                try:
+                    self._prepare(snap, plan, work)
+                except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
+                    works[place] = error
         self._run(snap, model, [work for work in works if isinstance(work, Work)])
         settled: list[tuple[Work, Call]] = []
         for place, (work, (_, call)) in enumerate(zip(works, asked, strict=True)):
@@ -125,7 +132,7 @@ class Answering:
         if request.key is not _UNSET:
             if not blocking:
                 return self.predict_now(snap, request, call)
-            work = self._fetch(snap, plan, request.key, request.inputs)
+            (work,) = self._prepared(snap, plan, [self._begun(snap, plan, request.key, request.inputs)])
             await self._run_elsewhere(snap, model, [work], call)
             return self._finish(snap, work, call)
         works, keys = self._all(snap, plan, request)
@@ -185,21 +192,15 @@ class Answering:
         """Lets go of the threads that wait for models."""
         self._elsewhere.close()
 
-    def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
+    @staticmethod
+    def _begun(snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
+        """A work for the key and its request-time inputs. Raises BadRequest."""
         sent = plan.check_sent(inputs) if inputs or plan.request else None
         if snap.keyed is not None or isinstance(key, dict):
-            work = self._named(snap, key, "key")
-            work.sent = sent
-            return self._prepared(snap, plan, [work])[0]
-        text = key if snap.key_type == "string" and type(key) is str else key_text(key, snap.key_type)
-        work = Work(text)
+            work = _named(snap, key, "key")
+        else:
+            work = Work(key if snap.key_type == "string" and type(key) is str else key_text(key, snap.key_type))
         work.sent = sent
-        if snap.feature_set is not None:
-            try:
-                work.row = self._online.get(snap.feature_set.digest, text)
-            except StoreError:
-                self._unseen(snap, [work])
-        self._prepare(snap, plan, work)
         return work
 
     def _all(self, snap: Snapshot, plan: InputPlan, request: PredictRequest) -> tuple[list[Work], Sequence[Key | None]]:
@@ -209,7 +210,7 @@ class Answering:
             return works, [None] * len(works)
         keys: list[Key] = [] if request.keys is _UNSET else list(request.keys)
         sent = plan.check_sent(request.inputs)
-        works = [self._named(snap, key, f"keys[{place}]") for place, key in enumerate(keys)]
+        works = [_named(snap, key, f"keys[{place}]") for place, key in enumerate(keys)]
         for work in works:
             work.sent = sent
         return self._prepared(snap, plan, works), keys
@@ -220,41 +221,44 @@ class Answering:
             return _given(plan, asked.rows, asked.where)
         works = []
         for place, key in enumerate(asked.keys):
-            work = self._named(snap, key, f"{asked.where}[{place}]")
+            work = _named(snap, key, f"{asked.where}[{place}]")
             work.sent = plan.check_sent(asked.sent[place] if asked.sent else None)
             works.append(work)
         return self._prepared(snap, plan, works)
 
-    @staticmethod
-    def _named(snap: Snapshot, key: Key, where: str) -> Work:
-        """A work for the key, in the text that stores use. Raises BadRequest."""
-        if snap.keyed is None:
-            (text,) = key_texts(key, snap.key_columns, where)
-            return Work(text)
-        found = named(key, snap.keyed, where)
-        work = Work(found.whole)
-        work.keys = found.keys
-        return work
-
     def _prepared(self, snap: Snapshot, plan: InputPlan, works: list[Work]) -> list[Work]:
-        """Fetches the rows of all of them, a look-up for each view, and lays each out for the model."""
-        try:
-            if snap.keyed is not None:
-                for place, view in enumerate(snap.keyed.views):
-                    rows = self._online.get_many(view.feature_set.digest, [work.keys[place] for work in works])
-                    for work in works:
-                        work.rows = (*work.rows, rows.get(work.keys[place]))
-                for work in works:
-                    work.row = as_one(work.key or "", work.rows)
-            elif snap.feature_set is not None:
-                rows = self._online.get_many(snap.feature_set.digest, [work.key or "" for work in works])
-                for work in works:
-                    work.row = rows.get(work.key or "")
-        except StoreError:
-            self._unseen(snap, works)
+        """Fetches the rows of all of them and lays each out for the model."""
+        self._look_up(snap, works)
         for work in works:
             self._prepare(snap, plan, work)
         return works
+
+    def _look_up(self, snap: Snapshot, works: Sequence[Work]) -> None:
+        """The rows of all of them, by a look-up for each view. A row that is damaged is unseen, and no other."""
+        try:
+            self._looked_up(snap, works)
+        except Corrupt:
+            if len(works) == 1:
+                self._unseen(snap, works)
+            else:
+                for work in works:
+                    Answering._look_up(self, snap, [work])
+        except StoreError:
+            self._unseen(snap, works)
+
+    def _looked_up(self, snap: Snapshot, works: Sequence[Work]) -> None:
+        if snap.keyed is not None:
+            found = [
+                self._online.get_many(view.feature_set.digest, [work.keys[place] for work in works])
+                for place, view in enumerate(snap.keyed.views)
+            ]
+            for work in works:
+                work.rows = tuple(rows.get(key) for rows, key in zip(found, work.keys, strict=True))
+                work.row = as_one(work.key or "", work.rows)
+        elif snap.feature_set is not None:
+            rows = self._online.get_many(snap.feature_set.digest, [work.key or "" for work in works])
+            for work in works:
+                work.row = rows.get(work.key or "")
 
     def _unseen(self, snap: Snapshot, works: Sequence[Work]) -> None:
         """The online store could not be asked: ERROR, which is not the same as no row."""
@@ -435,6 +439,17 @@ def _given(plan: InputPlan, rows: Sequence[Mapping[str, Any]], where: str) -> li
         work.inputs = plan.given(given, f"{where}[{place}]")
         works.append(work)
     return works
+
+
+def _named(snap: Snapshot, key: Key, where: str) -> Work:
+    """A work for the key, in the text that stores use. Raises BadRequest."""
+    if snap.keyed is None:
+        (text,) = key_texts(key, snap.key_columns, where)
+        return Work(text)
+    found = named(key, snap.keyed, where)
+    work = Work(found.whole)
+    work.keys = found.keys
+    return work
 
 
 def _together(snap: Snapshot, work: Work, now_us: int) -> Judgement:

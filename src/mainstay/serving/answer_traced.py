@@ -9,9 +9,7 @@ from mainstay.core.clock import Clock
 from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.core.trace import Trace
 from mainstay.serving.answer import Answering
-from mainstay.serving.inputs import InputPlan
 from mainstay.serving.meter import Meter
-from mainstay.serving.request import Key, PredictRequest, Scalar, Together
 from mainstay.serving.tally import Tally
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call, Work
@@ -35,25 +33,12 @@ class TracedAnswering(Answering):
         super().__init__(online, journal, clock, meter, tally)
         self._trace = trace
 
-    def _fetch(self, snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
-        with self._trace.span("lookup", keys=1) as span:
-            work = super()._fetch(snap, plan, key, inputs)
-            span.note(found=work.row is not None)
-            if work.unseen:
+    def _look_up(self, snap: Snapshot, works: Sequence[Work]) -> None:
+        with self._trace.span("lookup", keys=len(works)) as span:
+            super()._look_up(snap, works)
+            span.note(found=sum(work.row is not None for work in works))
+            if any(work.unseen for work in works):
                 span.failed("the online store could not be read")
-            return work
-
-    def _all(self, snap: Snapshot, plan: InputPlan, request: PredictRequest) -> tuple[list[Work], Sequence[Key | None]]:
-        with self._trace.span("lookup") as span:
-            works, keys = super()._all(snap, plan, request)
-            span.note(keys=len(works), found=sum(work.row is not None for work in works))
-            return works, keys
-
-    def _laid_out(self, snap: Snapshot, plan: InputPlan, asked: Together) -> list[Work]:
-        with self._trace.span("lookup") as span:
-            works = super()._laid_out(snap, plan, asked)
-            span.note(keys=len(works), found=sum(work.row is not None for work in works))
-            return works
 
     def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
         with self._asking(snap, works):

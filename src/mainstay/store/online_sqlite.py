@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ AIM_US = 20_000
 """How long a transaction should take: well under the 50 ms that it must never exceed."""
 FIRST_ROWS, LEAST_ROWS, MOST_ROWS = 500, 16, 16_384
 """Rows of the first transaction, and the bounds of all later ones."""
+READ_KIB = 16_000
+"""Of the file, what a reader keeps in memory: a row of 100,000 here and there takes 1 of 4.5 microseconds less."""
 
 _TABLES = f"""
 CREATE TABLE feature_set (id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE) STRICT;
@@ -76,7 +79,14 @@ class SqliteOnline:
     def __init__(self, path: Path, *, writable: bool = True, clock: Clock | None = None) -> None:
         self._path = path
         self._file = SqliteFile(
-            path, store="online", schema=SCHEMA, tables=_TABLES, writable=writable, page_size=8192, log_pages=2000
+            path,
+            store="online",
+            schema=SCHEMA,
+            tables=_TABLES,
+            writable=writable,
+            page_size=8192,
+            log_pages=2000,
+            read_kib=READ_KIB,
         )
         self._clock = clock or SystemClock()
         self._chunk = FIRST_ROWS
@@ -88,10 +98,8 @@ class SqliteOnline:
     def get_many(self, feature_set: str, keys: Sequence[str]) -> dict[str, OnlineRow]:
         found: dict[str, OnlineRow] = {}
         for first in range(0, len(keys), 500):
-            part = tuple(keys[first : first + 500])
-            places = ",".join("?" * len(part))
-            sql = f"SELECT key, row FROM online WHERE feature_set = {_SET} AND key IN ({places})"
-            for key, row in self._file.rows(sql, (feature_set, *part)):
+            part = keys[first : first + 500]
+            for key, row in self._file.rows(_get_many(len(part)), (feature_set, *part)):
                 found[key] = self._row(row)
         return found
 
@@ -189,6 +197,13 @@ class SqliteOnline:
         if transactions > 2:
             self._file.checkpoint()  # After much: what waits in the log is read more slowly than what is in the file.
         return written
+
+
+@cache
+def _get_many(count: int) -> str:
+    if count == 1:
+        return f"SELECT key, row FROM online WHERE feature_set = {_SET} AND key = ?"
+    return f"SELECT key, row FROM online WHERE feature_set = {_SET} AND key IN ({','.join('?' * count)})"
 
 
 def next_size(size: int, rows: int, took_us: int) -> int:

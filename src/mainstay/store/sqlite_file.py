@@ -96,6 +96,7 @@ class SqliteFile:
         page_size: Bytes, of a file that is made.
         log_pages: How long the write-ahead log may grow before a commit moves it into the file.
         power: Whether a commit survives a power loss, at the price of an fsync; without, it survives kill -9.
+        read_kib: Pages that a reading connection keeps in memory.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class SqliteFile:
         page_size: int = 4096,
         log_pages: int = 1000,
         power: bool = True,
+        read_kib: int = 2000,
     ) -> None:
         self.path = path
         self.writable = writable
@@ -116,6 +118,7 @@ class SqliteFile:
         self._page_size = page_size
         self._log_pages = log_pages
         self._power = power
+        self._read_kib = read_kib
         self._lock = threading.Lock()
         self._free: deque[sqlite3.Connection] = deque()
         self._all: list[sqlite3.Connection] = []
@@ -209,6 +212,7 @@ class SqliteFile:
         if reader:
             # Not mode=ro: a reader of a write-ahead log must be able to make its shared index after a crash.
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = -{self._read_kib}")
         else:
             connection.execute(f"PRAGMA synchronous = {'FULL' if self._power else 'NORMAL'}")
             # What was removed or replaced is overwritten in the file: an erased person must not lie in free pages.
