@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from contextlib import closing
-from math import inf
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 
 from mainstay.core.clock import SystemClock
 from mainstay.core.errors import ModelRefused
+from mainstay.core.nouns import Field, Signature
 from mainstay.models.adding import draft
 from mainstay.models.importing import Examined, examine
 from mainstay.models.proving import prove
 from mainstay.models.registry import Registry, load
 from mainstay.models.runtimes import runtime_of
+from mainstay.models.runtimes.trees import Feed
 from mainstay.store.artifacts_local import LocalArtifacts
 from mainstay.store.memory import MemoryState
 from tests.models.trees import COLUMNS, customers, frame, lightgbm_file, xgboost_file
@@ -56,6 +59,27 @@ LIGHTGBM: dict[str, Case] = {
     "zeros": ("a.txt", "binary", {"objective": "binary", "zero_as_missing": True}, (PROBABILITY,)),
 }
 CASES = [(kind, name) for kind, table in (("xgboost", XGBOOST), ("lightgbm", LIGHTGBM)) for name in table]
+
+
+@pytest.mark.parametrize(
+    "row", [[1.5, -2, True], [None, "NaN", nan], ["Infinity", "-Infinity", 10**400], [10**30, 1e-320, -(10**400)]]
+)
+def test_a_row_is_laid_out_alike_at_once_and_value_by_value(row: list[Any]) -> None:
+    fields = tuple(Field(name=name, type="number") for name in "abc")
+    signature = Signature(inputs=fields, outputs=())
+    at_once, each = Feed(signature, {}, closed=False, most=inf), Feed(signature, {}, closed=False, most=inf)
+    each._whole = None
+    rooms = [(ctypes.c_double * 3)(7, 7, 7) for _ in range(2)]
+    at_once.fill(rooms[0], row)
+    each.fill(rooms[1], row)
+    assert bytes(rooms[0]) == bytes(rooms[1])
+
+
+@pytest.mark.parametrize("value", [{}, [1], "12", b"1"])
+def test_a_value_of_another_type_is_refused_however_the_row_is_laid_out(value: object) -> None:
+    signature = Signature(inputs=(Field(name="a", type="number"),), outputs=())
+    with pytest.raises(ModelRefused, match="a value of a is not of type number"):
+        Feed(signature, {}, closed=False, most=inf).fill((ctypes.c_double * 1)(), [value])
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from math import inf, nan
 from pathlib import Path
+from struct import Struct
+from struct import error as struct_error
+from sys import float_info
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,12 +96,12 @@ class TreeModel:
         if len(rows) == 1:
             slot = self._slot(booster)
             self._feed.fill(slot.values, rows[0])
-            scores = {margin: [slot.scores(margin=margin)] for margin in self._asks}
-        else:
-            matrix = np.empty((len(rows), self._width), dtype=booster.dtype)
-            for number, row in enumerate(rows):
-                self._feed.fill(matrix[number], row)
-            scores = {margin: booster.scores(matrix, margin=margin) for margin in self._asks}
+            alone = {margin: slot.scores(margin=margin) for margin in self._asks}
+            return [tuple([pick(alone[margin]) for margin, pick in self._picks])]
+        matrix = np.empty((len(rows), self._width), dtype=booster.dtype)
+        for number, row in enumerate(rows):
+            self._feed.fill(matrix[number], row)
+        scores = {margin: booster.scores(matrix, margin=margin) for margin in self._asks}
         return list(zip(*([pick(one) for one in scores[margin]] for margin, pick in self._picks), strict=True))
 
     def _slot(self, booster: Booster) -> Slot:
@@ -131,10 +134,19 @@ class Feed:
         ]
         self._closed = closed
         self._most = most
+        # Any number is good as it is: a whole row of them is packed at once, in a fifth of the time.
+        self._whole = Struct(f"{len(self._codes)}d") if most == inf and not any(self._codes) else None
 
     def fill(self, room: Any, row: Row) -> None:
         """Raises ModelRefused for a value that is not of its input's type, or that the library refuses."""
-        most = self._most
+        if self._whole is not None:
+            try:
+                self._whole.pack_into(room, 0, *row)
+            except struct_error:
+                pass  # a null, a word for what is not finite, a number past every float, another type
+            else:
+                return
+        most = min(self._most, float_info.max)
         for place, codes in enumerate(self._codes):
             value = row[place]
             kind = type(value)
