@@ -8,8 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mainstay.core.nouns import Field, Signature
 from mainstay.core.records import Receipt
 from mainstay.core.verdicts import Verdict
+from mainstay.serving.inputs import InputPlan
 from mainstay.serving.judge import Judgement
 from mainstay.serving.receipts import payload, receipt_of
 from mainstay.serving.request import read_predict
@@ -54,6 +56,15 @@ def test_the_bytes_of_a_receipt_are_those_of_its_record(  # noqa: PLR0917 - hypo
     written = msgspec.msgpack.decode(payload("r1", snap, work, CALL, 17), type=Receipt)
     record = msgspec.msgpack.encode(receipt_of("r1", snap, work, CALL, 17))
     assert written == msgspec.msgpack.decode(record, type=Receipt)
+
+
+@pytest.mark.parametrize("names", [("a", "b c"), ('say "x"', "b"), ("tab\t", "b"), ("f1", "f0"), ("ä", "")])
+def test_inputs_are_packed_under_whatever_names_columns_have(names: tuple[str, ...]) -> None:
+    fields = tuple(Field(name=name, type="number") for name in names)
+    plan = InputPlan(Signature(inputs=fields, outputs=()), [(name, "number") for name in names])
+    for values in ([1.5, None], ["x", True]):
+        packed = msgspec.msgpack.decode(msgspec.msgpack.encode(plan.packed(values)))
+        assert packed == plan.recorded(values) == dict(zip(names, values, strict=True))
 
 
 def test_rows_that_were_asked_together_are_marked(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -77,6 +78,7 @@ class InputPlan:
         }
         """Fields whose values of this very type need no further look."""
         self._wanted = tuple(name for name, field in self.request.items() if field.required)
+        self._laid_out = None if self.images else _struct_of(self.names)
         self._sent = tuple((place, name) for place, name in enumerate(self.names) if name in self.request)
 
     @property
@@ -168,11 +170,25 @@ class InputPlan:
             blobs.check(fitted, self.images.get(field.name), where)
         return fitted
 
+    def packed(self, values: Sequence[Any]) -> Any:
+        """What `recorded` gives, to be encoded: names that are known before take a third of the time."""
+        return self.recorded(values) if self._laid_out is None else self._laid_out(*values)
+
     def recorded(self, values: Sequence[Any]) -> dict[str, Any]:
         """The model's inputs as a receipt holds them."""
         if self.images:
             return blobs.recorded(self.images, self.names, values)
         return dict(zip(self.names, values, strict=True))
+
+
+@lru_cache(maxsize=32)
+def _struct_of(names: tuple[str, ...]) -> Callable[..., Any] | None:
+    """A record with these fields; None where a name is none that it can have."""
+    fields = [f"f{place}" for place in range(len(names))]
+    try:
+        return msgspec.defstruct("Inputs", [(one, Any) for one in fields], rename=dict(zip(fields, names, strict=True)))
+    except ValueError:  # a quote or a backslash in it
+        return None
 
 
 def _expected(field: Field) -> str:

@@ -42,7 +42,7 @@ class _Own(msgspec.Struct, omit_defaults=True):
     verdict: str
     reason: str = ""
     sentence: str = ""
-    inputs: dict[str, Any] | None = None
+    inputs: Any = None
     plan: int = 0
     positions: dict[str, list[int]] = {}
     as_of_us: int | None = None
@@ -125,7 +125,7 @@ def payload(given: str, snap: Snapshot, work: Work, call: Call, latency_us: int)
             judged.verdict,
             judged.reason,
             judged.sentence,
-            plan.recorded(work.inputs),
+            plan.packed(work.inputs),
             row.plan,
             _positions.decode(row.positions),
             judged.as_of_us,
