@@ -30,6 +30,8 @@ LOOP_MINUTES = 30.0
 """Below it the loop is reported alone: what it moves to history at once grows for about four passes, a minute each, to
 what a whole pass takes, and warming up is not over before. Measured: 14 passes of 36,000 receipts ended at 371 MiB, the
 fourth at 368."""
+BUSY = "too many requests are waiting"
+"""What a caller is told while the machine is so busy with other things that nobody should wait: no failure, if rare."""
 MOST_MIB = 12.0
 """How much a process may have grown by the end of the measured part, by the line through its samples."""
 
@@ -71,7 +73,7 @@ def test_memory_is_flat_under_load_with_reloads_and_churn(tmp_path: Path, capsys
     added(world, Wish(file=trained(tmp_path / "churn.ubj"), outputs=(OUTPUT,)))
     added(world, Wish(file=folder, python=sys.executable))
     samples: dict[str, list[Sample]] = {}
-    answers = switches = 0
+    answers = switches = waits = 0
     with Running(world) as running:
         processes = named(running)
         began = time.monotonic()
@@ -86,8 +88,10 @@ def test_memory_is_flat_under_load_with_reloads_and_churn(tmp_path: Path, capsys
                     for name, process in processes.items():
                         mib = process.memory_info().rss / 2**20
                         samples.setdefault(name, []).append(Sample(time.monotonic() - began, mib))
-            assert not load.failed, load
+            told = [one for one in load.failed if BUSY in one]
+            assert len(told) == len(load.failed), [one for one in load.failed if BUSY not in one][:3]
             answers += len(load.got)
+            waits += len(told)
         files = {name: process.num_fds() for name, process in processes.items()}
     report, grown = [], {}
     for name, all_of in samples.items():
@@ -98,7 +102,8 @@ def test_memory_is_flat_under_load_with_reloads_and_churn(tmp_path: Path, capsys
             f"{grown[name]:+.1f} MiB over {(kept[-1].at_s - kept[0].at_s) / 60:.1f} min, {files[name]} descriptors"
         )
     with capsys.disabled():
-        print(f"\nsoak: {MINUTES} min, {answers} answers, {switches} switches\n" + "\n".join(report))  # noqa: T201
+        print(f"\nsoak: {MINUTES} min, {answers} answers, {waits} told to wait, {switches} switches\n" + "\n".join(report))  # noqa: T201
+    assert waits < answers / 100
     if MINUTES < LOOP_MINUTES:
         del grown["loop"]
     assert max(grown.values()) < MOST_MIB, report
