@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -239,3 +241,11 @@ def test_the_paragraphs_of_a_commands_help_are_broken_by_the_terminal_alone(name
     for one in (command, *getattr(command, "commands", {}).values()):
         assert one.help
         assert "\n" not in one.help.replace("\n\n", "")
+
+
+def test_whoever_interrupts_while_it_starts_is_shown_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    command = [sys.executable, "-m", "mainstay", "--help"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    told = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (told.returncode, told.stderr, told.stdout) == (130, "interrupted\n", "")

@@ -102,7 +102,8 @@ def test_memory_is_flat_under_load_with_reloads_and_churn(tmp_path: Path, capsys
             f"{grown[name]:+.1f} MiB over {(kept[-1].at_s - kept[0].at_s) / 60:.1f} min, {files[name]} descriptors"
         )
     with capsys.disabled():
-        print(f"\nsoak: {MINUTES} min, {answers} answers, {waits} told to wait, {switches} switches\n" + "\n".join(report))  # noqa: T201
+        said = f"soak: {MINUTES} min, {answers} answers, {waits} told to wait, {switches} switches"
+        print("\n".join(["", said, *report]))  # noqa: T201
     assert waits < answers / 100
     if MINUTES < LOOP_MINUTES:
         del grown["loop"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from typing import Annotated
 
@@ -29,6 +30,7 @@ def demo(
 
     from mainstay.app.demo.story import run
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then its processes and its PostgreSQL are ended
     wide = None if sys.stdout.isatty() else 140
     console = Console(highlight=False, width=wide)
     return run(once=once or not sys.stdin.isatty(), keep=keep, console=console)

@@ -91,7 +91,7 @@ def _show(out: Output, found: Status) -> None:
     degraded = "" if traffic.degraded_share is None else f", {traffic.degraded_share:.1%} degraded"
     by = ", ".join(f"{n:,} {reason}" for reason, n in traffic.refused_by.items())
     refused = f"{traffic.refused:,} refused by policy" + (f" ({by})" if by else "")
-    said = f"{traffic.requests:,} requests, {traffic.errors:,} errors, {refused}"
+    said = f"{_counted(traffic.requests, 'request')}, {_counted(traffic.errors, 'error')}, {refused}"
     out.say(f"traffic  {said}{degraded}{latency}")
     for line in found.backfills:
         out.say(f"backfill {line}")
@@ -101,6 +101,10 @@ def _show(out: Output, found: Status) -> None:
         out.say(f"journal  {found.journal}")
     out.say(f"disk     {found.disk}")
     out.say(f"         {_roles(found)}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _roles(found: Status) -> str:
