@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mainstay.http import heads
+from mainstay.http import heads, strict
 from mainstay.serving.keys import revoke_key
 from tests.http.serving import Served, serving
 from tests.http.test_strict import BODY, LENGTH, head, statuses
@@ -103,6 +104,19 @@ def test_a_timeout_counts_each_time_though_its_head_was_read_before(served: Serv
     (kept,) = served.server.config.loaded_app.turns.heads._known.values()
     assert (b"x-request-timeout-ms", b"5000") in kept.headers
     assert all(name != b"host" for name, _ in kept.headers)
+
+
+def test_lines_that_stand_alone_between_known_requests_do_not_add_up(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = head(served.toy.key(), LENGTH)
+    with socket.create_connection(("127.0.0.1", served.port), 10) as connection:
+        exchange(connection, one + BODY)
+        monkeypatch.setattr(strict, "HEAD_MOST", 8)
+        for _ in range(8):
+            connection.sendall(b"\r\n")
+            time.sleep(0.02)  # by itself
+            assert statuses(exchange(connection, one + BODY)) == [200]
 
 
 def test_no_more_heads_are_kept_than_there_is_room_for() -> None:

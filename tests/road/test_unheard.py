@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,19 @@ from tests.road.load import Load
 from tests.road.running import Running
 from tests.road.test_worker_killed import BROKEN
 
+TALKING = """
+import sys, threading, time
 
-def garbage(port: int) -> None:
-    """What makes a worker write a line."""
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as connection:
-        connection.sendall(b"this is no HTTP\r\n\r\n")
-        connection.recv(1_000)
+def talk():
+    while type(sys.stderr).__name__ != "LogLines":
+        time.sleep(0.05)
+    for number in range({lines}):
+        print("line", number, file=sys.stderr)
+
+if "mainstay.http.serve" in sys.orig_argv:
+    threading.Thread(target=talk, daemon=True).start()
+"""
+"""Makes a worker write more lines than may wait, as soon as its output is such that it can."""
 
 
 @pytest.mark.timeout(300)
@@ -30,15 +35,14 @@ def test_a_log_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
     world = Shop(tmp_path)
     world.begin(model=RULE, every="500ms", more="settings: {stop_after: 100ms}\n")
     reading, writing = os.pipe()
-    running = Running(world, output=writing)
+    (tmp_path / "talking").mkdir()
+    (tmp_path / "talking" / "sitecustomize.py").write_text(TALKING.format(lines=2 * WAITING_MOST))
+    fill(writing)
+    running = Running(world, output=writing, env={"PYTHONPATH": str(tmp_path / "talking")})
     load = Load(running.callers())
     read: list[bytes] = []
     try:
         with running, load.going():
-            fill(writing)
-            load.more(2)
-            for _ in range(2 * WAITING_MOST + 100):  # two workers: one of them has to drop lines
-                garbage(running.port)
             load.more(5)
             world.exec("UPDATE customers SET tenure = 77 WHERE customer_id = 'person-0003'")
             load.until(lambda: load.got[-1].output == 0.77, "the loop publishes")

@@ -82,6 +82,7 @@ def _end_with_supervisor(stopping: threading.Event) -> None:
         time.sleep(ORPHAN_LOOK_S)
     stopping.set()
     time.sleep(ORPHAN_GRACE_S)
+    log_lines.last()
     os._exit(EXIT_AFTER_FAULT)
 
 

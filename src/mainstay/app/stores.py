@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from mainstay import spec
+from mainstay.app import log_lines
 from mainstay.core.clock import Clock
 from mainstay.core.errors import StoreError
 from mainstay.core.ports import Journal, Lease, Online, Repeats, State
@@ -182,7 +183,7 @@ def _forget_current(home: Home) -> None:
 
 def _end(why: str) -> None:
     sys.stderr.write(f"the lease is lost, this process ends: {why}\n")
-    sys.stderr.flush()
+    log_lines.last()
     os._exit(EXIT_LEASE_LOST)
 
 

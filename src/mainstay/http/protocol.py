@@ -2,7 +2,7 @@
 
 Measured with a model of 30 microseconds: ASGI's scope, task, event and two sends cost as much again as judging,
 predicting and recording together. So a plain `POST .../predict` is handed over where the last byte of its body is
-parsed, and answered in one write at the end of the loop's turn, together with all others that came in it. Whatever is
+there, and answered in one write at the end of the loop's turn, together with all others that came in it. Whatever is
 not plain goes on to ASGI as if this class were not there: another route, several keys, a body without a length, a
 model in another process, a pipelined request behind an unfinished one.
 """
@@ -23,6 +23,7 @@ from mainstay.http.front import PEER, Front
 from mainstay.http.patience import Flow, Patience, shortened
 from mainstay.http.problems import Told, told
 from mainstay.http.strict import StrictProtocol
+from mainstay.http.turns import Turns
 from mainstay.serving.peers import Peer, peer_of
 
 BODY_MOST = 64 * 1024
@@ -121,11 +122,12 @@ class PredictProtocol(StrictProtocol):
         if turns is None or found is None or self._last or self._deaf or self.transport.is_closing():
             return False
         head, body = found
-        if head.url != turns.predict_url or self.flow.write_paused or not self._idle():
+        if head.url != turns.predict_url or not self._next(turns):
             return False
         if not turns.take(head.headers, body, self._write, self._peer):
             return False
         self._unset_keepalive_if_required()
+        self._loose = 0
         self._came = True
         self._steps += 1
         self._owed += 1
@@ -148,13 +150,7 @@ class PredictProtocol(StrictProtocol):
         turns = self._turns
         self._headed = True
         self._steps += 1
-        self._short = (
-            turns is not None
-            and self.url == turns.predict_url
-            and not self.flow.write_paused
-            and self._idle()
-            and self._is_plain()
-        )
+        self._short = turns is not None and self.url == turns.predict_url and self._next(turns) and self._is_plain()
         if self._owed and turns is not None and not self._short:
             turns.answer()  # answers leave in the order of their requests
             self._last = self._owed > 0
@@ -219,6 +215,10 @@ class PredictProtocol(StrictProtocol):
         cycle: RequestResponseCycle | None = self.cycle  # uvicorn's type leaves out that there is none at first
         return cycle is None or cycle.response_complete
 
+    def _next(self, turns: Turns) -> bool:
+        """Whether what is taken now is answered after all that came before it, and its answer can be written."""
+        return not self.flow.write_paused and self._idle() and not (self._owed and turns.behind)
+
     def _is_plain(self) -> bool:
         """POST over HTTP/1.1 that stays open, with a length within bounds and no header that asks for more."""
         parser = self.parser
@@ -265,7 +265,6 @@ class PredictProtocol(StrictProtocol):
         state.total_requests += 1
         if self._last and not self._owed:
             super().shutdown()
-            return
 
     def look(self, now: float, within: float) -> bool:
         """Once a second: gives up on whoever keeps us waiting. Returns whether that was somebody late with a request.
@@ -273,33 +272,39 @@ class PredictProtocol(StrictProtocol):
         What the other end does not take of its answers is thrown away with the connection.
         """
         transport = self.transport
-        if self.flow.read_paused and _left(transport):
+        unsent = transport.get_write_buffer_size()
+        if self.flow.read_paused and not unsent and _left(transport):
             transport.abort()
             return False
-        unsent = transport.get_write_buffer_size()
-        waited = self._patience.spent((self._steps, unsent, self.flow.read_paused), now)
+        idle = not self._owed and self._idle()
+        waited = self._patience.spent((self._steps, unsent, self.flow.read_paused, idle), now)
         if unsent or transport.is_closing():
             if waited > within:
                 transport.abort()
             return False
         if not self._begun:
-            if waited > self.timeout_keep_alive and not self._owed and self._idle():
+            if waited > self.timeout_keep_alive and idle and not _unread(transport):
                 transport.close()
             return False
         if self.flow.read_paused:  # we keep it waiting, and do not hear that it leaves
             return False
-        if self._headed and not self._short:  # whatever reads the body minds the time itself, and says so
+        if (
+            self._headed and not self._short and not self._deaf
+        ):  # whatever reads the body minds the time itself, and says so
             if waited > 2 * within:
                 transport.abort()
             return False
-        late = waited > within and not self._owed and self._idle()
+        late = waited > within and idle
         if late:
             self._refuse(_late())
         return late
 
 
 def _left(transport: BaseTransport) -> bool:
-    """Whether the other end is gone, and all that it sent was read. Asked where nothing is read that would tell so."""
+    """Whether the other end sends no more, and all that it sent was read: as where its end is read, that is the end.
+
+    Asked where nothing is read that would tell so.
+    """
     connection = transport.get_extra_info("socket")
     if connection is None or _unread(transport):
         return False

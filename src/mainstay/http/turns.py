@@ -72,6 +72,11 @@ class Turns:
             self._url = b"" if snap is None or not snap.quick else predict_path(snap).encode()
         return self._url
 
+    @property
+    def behind(self) -> bool:
+        """Whether requests that were taken are still answered by the long road, while later ones may be quick again."""
+        return bool(self._later)
+
     def take(
         self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered, peer: Peer | None = None
     ) -> bool:
