@@ -31,11 +31,13 @@ datasets:
     source: crm
     table: customers
     key: customer_id
+    cursor: {{column: changed}}
     every: 1s
     owner: bench@example.com
     freshness: {{warn: 1h, fail: 24h}}
     columns:
       customer_id: {{type: string, required: true}}
+      changed: {{type: integer, required: true}}
 {columns}
 features:
   customer: {{key: customer_id, sql: features/customer.sql}}
@@ -63,11 +65,13 @@ def make(folder: Path, workers: int = 1) -> World:
     target = (score > 0).astype(int)
     keys = [f"K{number:06d}" for number in range(ROWS)]
     with sqlite3.connect(folder / "crm.sqlite") as db:
-        db.execute(f"CREATE TABLE customers (customer_id TEXT PRIMARY KEY, {', '.join(f'{n} REAL' for n in FEATURES)})")
-        marks = ", ".join("?" * (len(FEATURES) + 1))
+        numbers = ", ".join(f"{name} REAL" for name in FEATURES)
+        db.execute(f"CREATE TABLE customers (customer_id TEXT PRIMARY KEY, changed INTEGER, {numbers})")
+        db.execute("CREATE INDEX changed ON customers (changed)")
+        marks = ", ".join("?" * (len(FEATURES) + 2))
         db.executemany(
             f"INSERT INTO customers VALUES ({marks})",
-            ([key, *row] for key, row in zip(keys, table.tolist(), strict=True)),
+            ([key, at, *row] for at, (key, row) in enumerate(zip(keys, table.tolist(), strict=True))),
         )
     columns = "\n".join(f"      {name}: {{type: number}}" for name in FEATURES)
     (folder / "mainstay.yaml").write_text(FILE.format(columns=columns, workers=workers))
