@@ -24,11 +24,12 @@ from mainstay.app.snapshots import take_snapshot
 from mainstay.app.stores import is_leased, open_state
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import HOUR, SECOND, SystemClock
-from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreBusy
+from mainstay.core.errors import LeaseOwned, MainstayError, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.ports import State, Write
 from mainstay.core.records import Request, Response, Seal, Suppressed
 from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
+from mainstay.pipelines.desk import batch_name
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
 from mainstay.pipelines.suppression import typed_person
@@ -49,10 +50,9 @@ RESPONSE_US = 1 * HOUR
 def _run(works: Works, args: Body) -> Body:
     desk = works.desk
     names = args.get("datasets") or desk.integration.parents_first()
+    quarantine.need_datasets(desk, names)  # before the first effect
     results = []
     for name in names:
-        if name not in desk.integration.datasets:
-            raise NotFound(f"there is no dataset {name}", mend=f"one of {', '.join(desk.integration.datasets)}")
         runner = Runner(desk, desk.integration.datasets[name])
         if not args.get("dry_run"):
             runner.settle()
@@ -111,43 +111,41 @@ def _shown(works: Works, row: quarantine.QuarantinedRow, args: Body, personal: P
 
 
 def _quarantine_replay(works: Works, args: Body) -> Body:
-    names = [args["dataset"]] if args.get("dataset") else list(works.desk.integration.datasets)
-    ids = args.get("ids") or None
+    desk, ids = works.desk, args.get("ids") or None
+    every = list(desk.integration.datasets)
+    names = [args["dataset"]] if args.get("dataset") else [one for one in every if desk.landing.numbers(one)] or every
     if args.get("key") and args.get("dataset"):
-        quarantine.need_key(works.desk, args["dataset"], args["key"])
+        quarantine.need_key(desk, args["dataset"], args["key"])
     if ids:
         names = sorted({quarantine.parse_id(one)[0] for one in ids})
+    quarantine.need_landed(desk, names)  # before the first effect
     results = {
-        name: msgspec.to_builtins(quarantine.replay(works.desk, dataset=name, ids=ids, key=args.get("key")))
-        for name in names
+        name: msgspec.to_builtins(quarantine.replay(desk, dataset=name, ids=ids, key=args.get("key"))) for name in names
     }
     return {"results": results}
 
 
 def _quarantine_discard(works: Works, args: Body) -> Body:
+    names = sorted({quarantine.parse_id(one)[0] for one in args["ids"]})
+    quarantine.need_datasets(works.desk, names)  # before the first effect
     done = {}
-    for name in sorted({quarantine.parse_id(one)[0] for one in args["ids"]}):
+    for name in names:
         done[name] = quarantine.discard_rows(works.desk, dataset=name, ids=args["ids"], reason=args["reason"])
     return {"discarded": done}
 
 
 def _batch_release(works: Works, args: Body) -> Body:
-    numbers = [args["number"]]
-    if args.get("through"):
-        numbers = [
-            one.number for one in works.desk.waiting(args["dataset"]) if args["number"] <= one.number <= args["through"]
-        ]
-    released = []
-    for number in numbers:
-        found = works.desk.batches.get(f"{args['dataset']}/{number:012d}")
-        if found is not None and found.status in ("published", "discarded"):
-            continue
-        released.append(
-            msgspec.to_builtins(
-                quarantine.release_batch(works.desk, dataset=args["dataset"], number=number, reason=args["reason"])
-            )
-        )
-    return {"batches": released}
+    dataset, number, reason = args["dataset"], args["number"], args["reason"]
+    later = quarantine.later_ones(works.desk, dataset, number, args["through"]) if args.get("through") else []
+    released = [quarantine.release_batch(works.desk, dataset=dataset, number=number, reason=reason)]
+    for one in later:
+        found = works.desk.batches.get(batch_name(dataset, one))
+        if found is None or found.status in ("published", "discarded"):
+            continue  # it went with the one before
+        if found.status != "blocked":
+            break  # the one before did not go, and is told of
+        released.append(quarantine.release_batch(works.desk, dataset=dataset, number=one, reason=reason))
+    return {"batches": msgspec.to_builtins(released)}
 
 
 def _batch_discard(works: Works, args: Body) -> Body:
@@ -453,25 +451,25 @@ def forget_answers(works: Works) -> int:
 
 
 def _answer(works: Works, request: Request) -> Response:
-    now = works.clock.now_us()
     performer = COMMANDS.get(request.command)
     if performer is None:
-        return Response(
-            id=request.id,
-            ok=False,
-            error=f"this process does not know the command {request.command}",
-            exit_code=1,
-            at_us=now,
-        )
+        return _failed(works, request, f"this process does not know the command {request.command}", "", 1)
     mine, works.by = works.by, request.by
     try:
         with works.trace.span(f"command {request.command}"):
-            return Response(id=request.id, ok=True, body=performer(works, request.args), at_us=now)
+            body = performer(works, request.args)
+            # An answer stands for an hour from when it was given, however long it took.
+            return Response(id=request.id, ok=True, body=body, at_us=works.clock.now_us())
     except MainstayError as error:
         sentence = f"{error.where}: {error.sentence}" if error.where else error.sentence
-        return Response(id=request.id, ok=False, error=sentence, mend=error.mend, exit_code=error.exit_code, at_us=now)
+        return _failed(works, request, sentence, error.mend, error.exit_code)
     except Exception as error:  # noqa: BLE001 - a door: a request that kept raising would stop the loop for ever
         sentence = f"Mainstay itself failed: {type(error).__name__}"
-        return Response(id=request.id, ok=False, error=sentence, mend="report it", exit_code=70, at_us=now)
+        return _failed(works, request, sentence, "report it", 70)
     finally:
         works.by = mine
+
+
+def _failed(works: Works, request: Request, sentence: str, mend: str, exit_code: int) -> Response:
+    now_us = works.clock.now_us()
+    return Response(id=request.id, ok=False, error=sentence, mend=mend, exit_code=exit_code, at_us=now_us)

@@ -152,7 +152,7 @@ def row(desk: Desk, id: str) -> QuarantinedRow:
 def parse_id(id: str) -> tuple[str, int, int]:
     """(dataset, batch, ordinal) of a row id. Raises NotFound for anything else."""
     parts = id.split("/")
-    if len(parts) != 3 or not parts[1].isdigit() or not parts[2].isdigit():
+    if len(parts) != 3 or not all(one.isascii() and one.isdigit() for one in parts[1:]):
         raise NotFound(f"{id} is not the id of a quarantined row", mend="ids look like customers/12/3; see the list")
     return parts[0], int(parts[1]), int(parts[2])
 
@@ -323,10 +323,7 @@ def release_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> Batc
     _need_reason(reason)
     batch = _waiting_batch(desk, dataset, number)
     if batch.status != "blocked":
-        raise Refused(
-            f"batch {dataset}/{number} is {batch.status}, not blocked: there is nothing to release",
-            mend="mainstay batch list",
-        )
+        raise _not_blocked(batch)
     findings = tuple(
         one.check for one in batch.findings if one.on_fail == "block" and one.verdict.value in ("FAIL", "ERROR")
     )
@@ -336,6 +333,28 @@ def release_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> Batc
     desk.tell("batch.released", {"dataset": dataset, "batch": number, "reason": reason, "findings": list(findings)})
     Runner(desk, desk.integration.datasets[dataset]).settle()
     return desk.batches.get(batch_name(dataset, number)) or released
+
+
+def later_ones(desk: Desk, dataset: str, number: int, through: int) -> list[int]:
+    """The numbers of the batches that wait after this one, up to `through`, to be released with it.
+
+    Raises NotFound; Refused where one of them cannot be, so that none was.
+    """
+    _waiting_batch(desk, dataset, number)
+    if through < number:
+        raise Refused(f"batch {through} is before batch {number}", mend="name the last batch to be released")
+    later = [one for one in desk.waiting(dataset) if number < one.number <= through]
+    for one in later:
+        if one.status == "error":
+            raise _not_blocked(one)
+    return [one.number for one in later]
+
+
+def _not_blocked(batch: BatchRecord) -> Refused:
+    return Refused(
+        f"batch {batch.dataset}/{batch.number} is {batch.status}, not blocked: there is nothing to release",
+        mend="mainstay batch list",
+    )
 
 
 def discard_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> BatchRecord:
@@ -425,9 +444,8 @@ def _kept(desk: Desk, sql: str) -> str:
 def _kinds(desk: Desk, runner: Runner) -> dict[str, SourceKind]:
     """Raw kinds from the newest landed batch, so that a replay needs no source."""
     name = runner.dataset.name
+    need_landed(desk, [name])
     numbers = desk.landing.numbers(name)
-    if not numbers:
-        raise NotFound(f"nothing of {name} was ever landed", mend="mainstay run")
     return dict(runner.shape_of(desk.landing.open(name, numbers[-1]).schema).kinds)
 
 
@@ -453,6 +471,20 @@ def _waiting_batch(desk: Desk, dataset: str, number: int) -> BatchRecord:
     if batch.status in ("published", "discarded"):
         raise Refused(f"batch {dataset}/{number} is {batch.status} already", mend="mainstay batch show")
     return batch
+
+
+def need_datasets(desk: Desk, names: Sequence[str]) -> None:
+    """Raises NotFound where one of them is not in the file."""
+    for name in names:
+        _dataset(desk, name)
+
+
+def need_landed(desk: Desk, names: Sequence[str]) -> None:
+    """Raises NotFound where one of them is not in the file, or nothing of it was ever landed."""
+    need_datasets(desk, names)
+    for name in names:
+        if not desk.landing.numbers(name):
+            raise NotFound(f"nothing of {name} was ever landed", mend="mainstay run")
 
 
 def need_key(desk: Desk, dataset: str, key: str) -> None:
