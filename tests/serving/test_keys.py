@@ -189,3 +189,17 @@ def test_a_record_that_cannot_be_read_keeps_no_revoked_key_alive() -> None:
     )
     ring.refresh()
     assert find(ring.now, token.encode(), clock.now_us()) is None
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b'{"id": 7}', b"[]"])
+def test_a_record_that_cannot_be_read_is_nobodys_key_and_hinders_no_other(body: bytes) -> None:
+    state = MemoryState()
+    _, record = create_key(state, "crm", "predict", clock=CLOCK)
+    state.commit([Write(space="api_key", name="broken", body=body)])
+    assert [one.id for one in list_keys(state)] == [record.id]
+    _, second = rotate_key(state, record.id, 0, clock=CLOCK)
+    assert second.id == record.id
+    assert revoke_key(state, record.id, clock=CLOCK).revoked_us is not None
+    with pytest.raises(NotFound, match="there is no API key"):
+        revoke_key(state, "nobody", clock=CLOCK)
+    assert next(item.body for item in state.scan("api_key") if item.name == "broken") == body

@@ -9,6 +9,7 @@ import base64
 import difflib
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -86,7 +87,7 @@ def list_keys(state: StateReader) -> tuple[ApiKey, ...]:
 
 def known_keys(state: StateReader) -> dict[str, ApiKey]:
     """The same by the digest of the token."""
-    records = {item.name: msgspec.json.decode(item.body, type=ApiKey) for item in state.scan(SPACE)}
+    records = {item.name: record for item, record in _readable(state)}
     return dict(sorted(records.items(), key=lambda one: (one[1].created_us, one[1].id)))
 
 
@@ -167,12 +168,21 @@ def _change(what: str, id: str, details: dict[str, Detail], by: str, clock: Cloc
 
 def _secrets(state: StateReader, id: str) -> list[tuple[Versioned, ApiKey]]:
     """Every secret that the API key with this id has or had."""
-    found = [(item, msgspec.json.decode(item.body, type=ApiKey)) for item in state.scan(SPACE)]
+    found = _readable(state)
     mine = [(item, record) for item, record in found if record.id == id]
     if not mine:
         near = difflib.get_close_matches(id, {record.id for _, record in found}, n=1)
         raise NotFound(f"there is no API key {id!r}", mend=f"did you mean {near[0]}?" if near else "mainstay key list")
     return mine
+
+
+def _readable(state: StateReader) -> list[tuple[Versioned, ApiKey]]:
+    """Every record but those that cannot be read: they are nobody's key, and keep no other from being revoked."""
+    found = []
+    for item in state.scan(SPACE):
+        with suppress(msgspec.DecodeError):
+            found.append((item, msgspec.json.decode(item.body, type=ApiKey)))
+    return found
 
 
 def _written(item: Versioned, record: ApiKey) -> Write:
