@@ -316,6 +316,11 @@ def test_quarantine_is_read_masked_and_rows_are_discarded_and_replayed(
     tried = admin.ask("POST", "/control/v1/quarantine/replay", {"ids": [other]}).json["results"]["customers"]
     assert (tried["tried"], tried["still_rejected"]) == (1, 1)
     assert admin.ask("POST", "/control/v1/quarantine/discard", {"ids": ["x"], "reason": "y"}).status == 404
+    for path in ("replay", "discard"):  # an empty list is not every row
+        sent = {"ids": []} if path == "replay" else {"ids": [], "reason": "y"}
+        none = admin.ask("POST", f"/control/v1/quarantine/{path}", sent)
+        assert (none.status, none.json["where"]) == (422, "ids")
+    assert admin.ask("POST", "/control/v1/quarantine/replay").json["results"]["customers"]["tried"] == 29
     said = admin.ask("GET", "/control/v1/quarantine?dataset=custmers")
     assert (said.status, said.json["mend"]) == (404, "one of customers")
 
@@ -335,8 +340,11 @@ def test_datasets_are_run_and_a_blocked_batch_is_released(looked: Looked, admin:
     assert [one["status"] for one in done.json["batches"]] == ["published"]
     last = next(one for one in reversed(recorded(looked)) if one.what == "batch.release")
     assert (last.object, "control API" in last.by) == (f"customers/{number}", True)
-    again = admin.ask("POST", f"/control/v1/batches/customers/{number}/discard", {"reason": "x"})
-    assert (again.status, again.json["type"]) == (409, "/control/openapi.json#refused")
+    for what in ("discard", "release"):
+        again = admin.ask("POST", f"/control/v1/batches/customers/{number}/{what}", {"reason": "x"})
+        assert (again.status, again.json["type"]) == (409, "/control/openapi.json#refused")
+    nowhere = admin.ask("POST", "/control/v1/batches/nope/1/release", {"reason": "x", "through": 5})
+    assert (nowhere.status, nowhere.json["mend"]) == (404, "one of customers")
     looked.shop.apply(columns=COLUMNS, more=PURPOSE)
 
 

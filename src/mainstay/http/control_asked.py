@@ -33,7 +33,7 @@ DESCRIBED = {
     "overlap": "how long the old secret is still taken, such as 1h, or 0s",
     "datasets": "a list of at most 1000 names of datasets; empty: all of them",
     "dry_run": "true or false: read and judge, land nothing",
-    "ids": "a list of at most 1000 ids such as customers/12/3",
+    "ids": "a list of 1 to 1000 ids such as customers/12/3; where a replay has none: every row",
     "dataset": "the name of a dataset",
     "key": "the key of a row as a text, or null",
     "reason": "a text that says why, of at most 1000 characters",
@@ -73,7 +73,7 @@ class RunAsked(Asked, frozen=True, kw_only=True):
 
 
 class ReplayAsked(Asked, frozen=True, kw_only=True):
-    ids: Ids = []
+    ids: Annotated[list[Text], msgspec.Meta(min_length=1, max_length=1_000)] | None = None
     dataset: Text | None = None
     key: Text | None = None
 
