@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from contextlib import suppress
 from functools import partial
@@ -25,13 +26,12 @@ from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.nouns import Integration
 from mainstay.core.nouns_callers import CallersConfig
-from mainstay.core.records import Answering, ApiKey, BatchRecord, ModelVersion, Request, Response
+from mainstay.core.records import Answering, ApiKey, Applied, BatchRecord, ModelVersion, Request, Response
 from mainstay.serving import keys
 from mainstay.serving.callers import Callers, known_by
 from mainstay.serving.faults import Fault
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.request import BadRequest
-from mainstay.serving.token_rules import looks_like_one
 from mainstay.serving.tokens import Tokens
 from mainstay.spec.durations import DurationError, parse
 from mainstay.store.shelf import ShelfReader
@@ -39,6 +39,8 @@ from mainstay.store.shelf import ShelfReader
 WAIT_US = 20 * SECOND
 """How long the loop is waited for; what is not done by then is done later, and asked for by the request's id."""
 READ_US = 5 * SECOND
+RETRY_US = 5 * SECOND
+"""How long an applied file that could not be read is left alone."""
 
 Body = dict[str, Any]
 
@@ -77,6 +79,9 @@ class Control:
         self._seen: int | None = None
         self._digest = ""
         self._file: Integration | None = None
+        self._failed = ""
+        self._failed_us = 0
+        self._said = ""
         tokens = Tokens(
             clock, issuers.ask, issuers.Teller(self._state, clock), partial(keyed_hash, place.home.secret())
         )
@@ -103,7 +108,7 @@ class Control:
         Raises StoreError where state cannot be read: whoever was revoked meanwhile must not get in.
         """
         if token is not None:
-            await asyncio.to_thread(self._refresh, token)
+            await asyncio.to_thread(self._refresh)
         return await self._callers.authenticate(token)
 
     def hand(self, caller: ApiKey) -> Hand:
@@ -114,24 +119,46 @@ class Control:
         """Closes state."""
         self._state.close()
 
-    def _refresh(self, token: bytes) -> None:
+    def refresh(self) -> None:
+        """Looks for keys of issuers that are old or not there. For a thread of its own; it waits for the issuers."""
+        with suppress(MainstayError):
+            self._look()
+        self._callers.refresh()
+
+    def _refresh(self) -> None:
         self._look()
         self._callers.ring.refresh()
-        if looks_like_one(token):
-            self._callers.refresh()
 
     def _look(self) -> None:
-        """Reads the applied file where it is another. One that cannot be read here leaves the one that is known."""
+        """Reads the applied file where it is another.
+
+        One that cannot be read here, for a secret is not there, leaves the one that is known, and is tried again.
+        """
         with self._lock:
             seen = self._state.changed()
             if seen == self._seen:
                 return
             record = record_of(self._state)
-            if record.digest != self._digest:
-                with suppress(MainstayError):
-                    self._file = read_applied(record)
-                self._digest = record.digest
+            if record.digest != self._digest and not self._take(record):
+                return
             self._seen = seen
+
+    def _take(self, record: Applied) -> bool:
+        """Reads an applied file, unless it could not be read a moment ago. Returns whether it was read."""
+        now_us = self._clock.monotonic_us()
+        if record.digest == self._failed and now_us - self._failed_us < RETRY_US:
+            return False
+        try:
+            self._file = read_applied(record)
+        except MainstayError as error:
+            self._failed, self._failed_us = record.digest, now_us
+            sentence = f"the control API cannot read the applied file, and tries again: {error}"
+            if sentence != self._said:
+                sys.stderr.write(sentence + "\n")
+            self._said = sentence
+            return False
+        self._digest, self._failed, self._said = record.digest, "", ""
+        return True
 
     def _config(self) -> CallersConfig:
         return _NOBODY if self._file is None else self._file.callers

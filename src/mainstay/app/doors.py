@@ -51,7 +51,10 @@ class ControlApp(Protocol):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
-    def close(self) -> None:
+    def start(self) -> None:
+        """Begins what it does beside answering, on the event loop that runs."""
+
+    async def stop(self) -> None:
         """Begins nothing new."""
 
 

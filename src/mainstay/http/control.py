@@ -25,7 +25,7 @@ from mainstay.http.body import Gone, read_body
 from mainstay.http.control_asked import read_body as record_of
 from mainstay.http.control_asked import read_query
 from mainstay.http.control_operations import DOCUMENT, OPERATIONS, PREFIX, Operation
-from mainstay.http.front import respond
+from mainstay.http.front import forever, respond
 from mainstay.http.naming import Naming
 from mainstay.http.problems import Told
 from mainstay.serving import keys
@@ -60,10 +60,18 @@ class ControlDoor:
         self._patterns = [(compile_path(path)[0], path) for path in sorted(_ROUTES)]
         self._pool = ThreadPoolExecutor(WORKING, "control")
         self._begun = 0
+        self._looking: asyncio.Task[None] | None = None
 
-    def close(self) -> None:
+    def start(self) -> None:
+        """Begins to look for keys of issuers, so that no request waits for them."""
+        self._looking = asyncio.create_task(forever(self._control.refresh, 1.0, "looking for keys of issuers"))
+
+    async def stop(self) -> None:
         """Begins nothing new; what was begun comes to its end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait((self._looking,))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._naming.read(scope["headers"]).request

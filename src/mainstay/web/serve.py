@@ -71,11 +71,12 @@ class PageServer(uvicorn.Server):
         self.config.ssl = None if self._secured is None else self._secured.context
         await super().startup(sockets)
         self._watching = asyncio.create_task(self._watch())
+        self._api.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finishes what was begun."""
         await super().shutdown(sockets)
-        self._api.close()
+        await self._api.stop()
         self._control.close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
