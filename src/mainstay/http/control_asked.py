@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from mainstay.core.rate import PATTERN, WANTED
-from mainstay.serving.request import DEPTH_MOST, BadRequest, came, deeper, unknown_field, whole
+from mainstay.serving.request import DEPTH_MOST, BadRequest, came, deeper, misnamed, whole
 
 T = TypeVar("T", bound="Asked")
 
@@ -163,13 +163,9 @@ def _read(kind: type[T], raw: Mapping[str, Any]) -> T:
 
 def _misfit(kind: type[Asked], raw: Mapping[str, Any], said: str) -> BadRequest:
     """Why it does not fit; the values themselves are not repeated."""
-    known = [field.name for field in msgspec.structs.fields(kind)]
-    for name in raw:
-        if name not in known:
-            return unknown_field(name, known)
-    for field in msgspec.structs.fields(kind):
-        if field.required and field.name not in raw:
-            return BadRequest(f"`{field.name}` is missing, wanted {DESCRIBED[field.name]}", where=field.name)
+    other = misnamed(raw, kind, DESCRIBED)
+    if other is not None:
+        return other
     path = said.rpartition(" - at `$.")[2].rstrip("`")
     name = path.partition("[")[0].partition(".")[0]
     if name not in raw:

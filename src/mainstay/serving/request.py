@@ -194,14 +194,20 @@ def explain(body: bytes, kind: type[msgspec.Struct], error: Exception) -> BadReq
         return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
     if not isinstance(raw, dict):
         return BadRequest(f"wanted a JSON object, found {came(raw)}", mend='send {"key": "..."}')
-    known = [field.name for field in msgspec.structs.fields(kind)]
+    return misnamed(raw, kind, _WANTED) or _misfit(raw, error)
+
+
+def misnamed(raw: Mapping[str, Any], kind: type[msgspec.Struct], wanted: Mapping[str, str]) -> BadRequest | None:
+    """Of a field that `kind` does not have, or of one that it needs and is not there; None where there is neither."""
+    fields = msgspec.structs.fields(kind)
+    known = [field.name for field in fields]
     for name in raw:
         if name not in known:
             return unknown_field(name, known)
-    for field in msgspec.structs.fields(kind):
+    for field in fields:
         if field.required and field.name not in raw:
-            return BadRequest(f"`{field.name}` is missing, wanted {_WANTED[field.name]}", where=field.name)
-    return _misfit(raw, error)
+            return BadRequest(f"`{field.name}` is missing, wanted {wanted[field.name]}", where=field.name)
+    return None
 
 
 def _misfit(raw: Mapping[str, Any], error: Exception) -> BadRequest:
