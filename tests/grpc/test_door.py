@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,20 +27,6 @@ CALLS = [
 """Whatever the door answers, and what it does not know."""
 FREE = {f"/{OIP}/ServerLive", f"/{OIP}/ServerReady", f"/{HEALTH}/Check", f"/{HEALTH}/Watch"}
 """Whoever opens another call says here that everybody may make it."""
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    toy = Toy(tmp_path)
-    with serving(toy, grpc="127.0.0.1:0") as made:
-        yield made
-    toy.journal.close()
-
-
-@pytest.fixture
-def channel(served: Served) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as made:
-        yield made
 
 
 def call(channel: grpc.Channel, path: str, body: bytes = b"", token: str | None = None, timeout: float = 10) -> bytes:

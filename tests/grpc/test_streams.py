@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,26 +18,12 @@ from mainstay.grpc.messages import kind
 from mainstay.serving import addressing
 from mainstay.serving.keys import create_key, list_keys, revoke_key
 from tests.grpc.test_door import by_key, call, code
-from tests.http.serving import Served, serving
-from tests.serving.toy import Toy, online_row
+from tests.http.serving import Served
+from tests.serving.toy import online_row
 
 INFER = f"/{OIP}/ModelInfer"
 ALL = 256
 """As many calls as a worker takes at once."""
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    toy = Toy(tmp_path)
-    with serving(toy, grpc="127.0.0.1:0") as made:
-        yield made
-    toy.journal.close()
-
-
-@pytest.fixture
-def channel(served: Served) -> Iterator[grpc.Channel]:
-    with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as made:
-        yield made
 
 
 class Stream:

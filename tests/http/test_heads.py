@@ -5,24 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from mainstay.http import heads, strict
 from mainstay.serving.keys import revoke_key
-from tests.http.serving import Served, serving
+from tests.http.serving import Served
 from tests.http.test_strict import BODY, LENGTH, head, statuses
-from tests.serving.toy import Toy
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    toy = Toy(tmp_path)
-    with serving(toy) as found:
-        yield found
-    toy.close()
 
 
 def known(served: Served) -> list[bytes]:

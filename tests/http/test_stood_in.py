@@ -30,13 +30,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     toy.journal.close()
 
 
-@pytest.fixture
-def caller(served: Served) -> Iterator[Caller]:
-    made = served.caller(served.toy.key("predict"))
-    yield made
-    made.close()
-
-
 def by_key(*keys: str) -> dict[str, Any]:
     return {"inputs": [{"name": "key", "datatype": "BYTES", "shape": [len(keys)], "data": list(keys)}]}
 
