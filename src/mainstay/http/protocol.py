@@ -80,7 +80,7 @@ class PredictProtocol(StrictProtocol):
         self._came = False
         self._begun = False
         self._whole = b""
-        """What came at once and begins with a request; empty where a request began before."""
+        """What is parsed now, where it begins with a request; else empty."""
         self._peer: Peer | None = None
         self._headed = False
         self._steps = 0
@@ -111,9 +111,12 @@ class PredictProtocol(StrictProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; the parser need not see a plain request whose head was read before."""
-        self._whole = b"" if self._begun else data
-        if self._begun or not self._known(data):
+        if self._begun:
             super().data_received(data)
+        elif not self._known(data):
+            self._whole = data
+            super().data_received(data)
+            self._whole = b""
 
     def _known(self, data: bytes) -> bool:
         """Takes the plain request that `data` is, if its head was read before; else False, with nothing done."""
