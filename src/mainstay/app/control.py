@@ -260,7 +260,7 @@ class Hand:
 
     def rotate_key(self, id: str, *, overlap: str, days: int | None) -> Body:
         """As `mainstay key rotate`."""
-        overlap_us = 0 if overlap == "0" else span_of("overlap", overlap)
+        overlap_us = span_of("overlap", overlap)
         return api_keys.rotate(self._place, id, overlap_us, clock=self._clock, by=self.by, days=days).document
 
     def revoke_key(self, id: str) -> ApiKey:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from mainstay.core.rate import PATTERN, WANTED
-from mainstay.serving.request import DEPTH_MOST, BadRequest, came, deeper, misnamed, whole
+from mainstay.serving.request import BadRequest, came, misnamed, opened, whole
 
 T = TypeVar("T", bound="Asked")
 
@@ -119,16 +119,7 @@ class VerifyAsked(Asked, frozen=True, kw_only=True):
 
 def read_body(kind: type[T], body: bytes) -> T:
     """The body as a record; none is as an empty object. Raises BadRequest."""
-    try:
-        raw = msgspec.json.decode(body) if body.strip() else {}
-    except RecursionError:
-        raise _too_deep() from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        raise BadRequest(f"the body is not JSON: {broken}", mend="send a JSON object", status=400) from None
-    if deeper(raw, DEPTH_MOST):
-        raise _too_deep()
-    if not isinstance(raw, dict):
-        raise BadRequest(f"wanted a JSON object, found {came(raw)}", mend="see /control/openapi.json")
+    raw = opened(body if body.strip() else b"{}", mend="see /control/openapi.json")
     return _read(kind, {name: whole(value) for name, value in raw.items()})
 
 
@@ -181,7 +172,3 @@ def _found(value: object, kind: type[Asked], name: str) -> str:
     words = {plain.get(one, "") for one in several}
     said = came(value)
     return f"another {said.removeprefix('a ').removeprefix('an ')}" if said in words else said
-
-
-def _too_deep() -> BadRequest:
-    return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)

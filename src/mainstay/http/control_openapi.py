@@ -10,6 +10,7 @@ import msgspec
 from mainstay.http.control_asked import DESCRIBED
 from mainstay.http.control_faults import CODES, OURS
 from mainstay.http.control_operations import DOCUMENT, OPERATIONS, Operation
+from mainstay.http.openapi_card import drawn
 from mainstay.http.problems import TITLES
 
 Schema = dict[str, Any]
@@ -94,8 +95,7 @@ def _parameters(one: Operation) -> list[Schema]:
         schema: Schema = {"type": "integer", "minimum": 0} if name == "number" else {"type": "string", "minLength": 1}
         found.append({"name": name, "in": "path", "required": True, "schema": schema})
     if one.method == "GET" and one.asked.__struct_fields__:
-        _, schemas = msgspec.json.schema_components([one.asked])
-        for name, field in schemas[one.asked.__name__]["properties"].items():
+        for name, field in drawn(one.asked)["properties"].items():
             found.append({"name": name, "in": "query", "description": DESCRIBED[name], "schema": _without_null(field)})
     return found
 

@@ -45,8 +45,8 @@ class Operation(NamedTuple):
     """Whether the loop performs it: then it may be done later."""
 
 
-def _number(given: Parameters, name: str = "number") -> int:
-    text = given[name]
+def _number(given: Parameters) -> int:
+    text = given["number"]
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise NotFound("there is nothing of this number", mend="numbers are whole: 1, 2, 3")
     return int(text)

@@ -77,7 +77,6 @@ class PredictProtocol(StrictProtocol):
         self._body = b""
         self._owed = 0
         self._standing = self.server_state if isinstance(self.server_state, Standing) else Standing()
-        self._came = False
         self._begun = False
         self._whole = b""
         """What is parsed now, where it begins with a request; else empty."""
@@ -131,7 +130,6 @@ class PredictProtocol(StrictProtocol):
             return False
         self._unset_keepalive_if_required()
         self._loose = 0
-        self._came = True
         self._steps += 1
         self._owed += 1
         return True
@@ -143,7 +141,7 @@ class PredictProtocol(StrictProtocol):
         self.expect_100_continue = False
         self._short = False
         self._body = b""
-        self._came = self._begun = True
+        self._begun = True
         self._headed = False
         self._steps += 1
 
@@ -200,7 +198,7 @@ class PredictProtocol(StrictProtocol):
             self._last = True
         elif not self._idle():
             self.cycle.keep_alive = False
-        elif not self._came:
+        elif not self._steps:
             self.loop.call_later(FIRST_SECONDS, self._leave)
         elif not self._begun:
             self._leave()

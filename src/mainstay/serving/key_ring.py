@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
-
-import msgspec
 
 from mainstay.core.errors import MainstayError
 from mainstay.core.ports import StateReader
@@ -34,13 +31,9 @@ class KeyRing:
                 seen = self._state.changed()
                 if seen == self._seen:
                     return
-                items = self._state.scan(keys.SPACE)
+                found = keys.known_keys(self._state)
             except MainstayError:
                 return
-            found: dict[str, ApiKey] = {}
-            for item in items:
-                with suppress(msgspec.DecodeError):  # nobody's key; it must not keep the others from being revoked
-                    found[item.name] = msgspec.json.decode(item.body, type=ApiKey)
             self._seen = seen
             if found != self.now:
                 self.now = found

@@ -185,16 +185,29 @@ def whole(value: Any) -> Any:
 def explain(body: bytes, kind: type[msgspec.Struct], error: Exception) -> BadRequest:
     """Why `body` does not fit `kind`, told so that the caller can mend it; the values themselves are not repeated."""
     try:
+        raw = opened(body, mend='send {"key": "..."}')
+    except BadRequest as wrong:
+        return wrong
+    return misnamed(raw, kind, _WANTED) or _misfit(raw, error)
+
+
+def opened(body: bytes, *, mend: str) -> dict[str, Any]:
+    """The JSON object in `body`, within the depth that is read. Raises BadRequest; `mend`: where it is no object."""
+    try:
         raw = msgspec.json.decode(body)
     except RecursionError:
-        return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
+        raise _too_deep() from None
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        return BadRequest(f"the body is not JSON: {broken}", mend="send a JSON object", status=400)
+        raise BadRequest(f"the body is not JSON: {broken}", mend="send a JSON object", status=400) from None
     if deeper(raw, DEPTH_MOST):
-        return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
+        raise _too_deep()
     if not isinstance(raw, dict):
-        return BadRequest(f"wanted a JSON object, found {came(raw)}", mend='send {"key": "..."}')
-    return misnamed(raw, kind, _WANTED) or _misfit(raw, error)
+        raise BadRequest(f"wanted a JSON object, found {came(raw)}", mend=mend)
+    return raw
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
 
 
 def misnamed(raw: Mapping[str, Any], kind: type[msgspec.Struct], wanted: Mapping[str, str]) -> BadRequest | None:

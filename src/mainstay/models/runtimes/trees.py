@@ -134,6 +134,7 @@ class Feed:
         ]
         self._closed = closed
         self._most = most
+        self._usual = min(most, float_info.max)
         # Any number is good as it is: a whole row of them is packed at once, in a fifth of the time.
         self._whole = Struct(f"{len(self._codes)}d") if most == inf and not any(self._codes) else None
 
@@ -146,7 +147,7 @@ class Feed:
                 pass  # a null, a word for what is not finite, a number past every float, another type
             else:
                 return
-        most = min(self._most, float_info.max)
+        most = self._usual
         for place, codes in enumerate(self._codes):
             value = row[place]
             kind = type(value)
