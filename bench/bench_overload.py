@@ -12,14 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import signal
 import tempfile
-import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 from api import own, world
 from load import Reply, Target, load, open_loop
 
@@ -66,7 +62,7 @@ def slow(folder: Path, bodies: list[str], seconds: float) -> None:
     (folder / "slow" / "model.py").write_text(SLOW)
     one = own.up(folder, "overload-slow", str(folder / "slow"))
     try:
-        wait(one)
+        own.wait(one)
         target = Target(one.port, own.PATH, bodies, one.token)
         load(target, 1, 2)  # what calls cost is learnt
         took = [reply.took_ms for reply in open_loop(target, 20, seconds) if reply.status == 200]
@@ -84,13 +80,13 @@ def slow(folder: Path, bodies: list[str], seconds: float) -> None:
             health = f"{share([reply.took_ms for reply in healthy], 0.99):>16.1f}" + (f", {sick} bad" if sick else "")
             print(f"{factor:>10}{rate:>11,.0f}{answered:>12,.1f}{told(replies)}{health}")
     finally:
-        end(one)
+        own.end(one)
 
 
 def fast(folder: Path, bodies: list[str], seconds: float) -> None:
     one = own.up(folder, "overload-fast", "model.txt", "--output", "p=predict_proba[1]:probability")
     try:
-        wait(one)
+        own.wait(one)
         target = Target(one.port, own.PATH, bodies, one.token)
         print("a fast model, LightGBM in the worker: clients that never pause, by key")
         print(f"{'clients':>10}{'answered/s':>12}{'refused/s':>11}{'p50 ms':>9}{'p99 ms':>9}")
@@ -100,25 +96,7 @@ def fast(folder: Path, bodies: list[str], seconds: float) -> None:
             rates = f"{found.per_second - refused:>12,.0f}{refused:>11,.0f}"
             print(f"{clients:>10}{rates}{found.p50_ms:>9.1f}{found.p99_ms:>9.1f}")
     finally:
-        end(one)
-
-
-def wait(one: own.Own, seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{one.port}/health/ready", timeout=5):
-                return
-        except OSError as error:
-            if time.monotonic() > until:
-                raise SystemExit(f"it does not get ready: {error}") from None
-            time.sleep(0.2)
-
-
-def end(one: own.Own) -> None:
-    tree = [*one.process.children(recursive=True), one.process]
-    one.process.send_signal(signal.SIGTERM)
-    psutil.wait_procs(tree, 30)
+        own.end(one)
 
 
 def main() -> None:

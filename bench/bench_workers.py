@@ -15,8 +15,6 @@ import json
 import shutil
 import statistics
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import psutil
@@ -65,32 +63,12 @@ def begun(folder: Path, count: int, ended: contextlib.ExitStack) -> own.Own:
     file = folder / "mainstay.yaml"
     file.write_text(file.read_text().replace(f"workers: {3 - count}", f"workers: {count}"))
     one = own.up(folder, f"workers-{count}", *MODEL)
-    ended.callback(stopped, one.process)
-    ready(one.port)
+    ended.callback(own.end, one)
+    own.wait(one)
     if count == 1:
         for each in one.process.children(recursive=True):
             each.cpu_affinity([0] if "mainstay.http.serve" in each.cmdline() else [1])
     return one
-
-
-def ready(port: int, seconds: float = 60) -> None:
-    """Waits until workers are ready."""
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
-                return
-        except OSError:
-            if time.monotonic() > until:
-                raise SystemExit("`mainstay up` did not become ready") from None
-            time.sleep(0.2)
-
-
-def stopped(process: psutil.Process) -> None:
-    """Ended, with all that it started."""
-    process.terminate()
-    with contextlib.suppress(psutil.TimeoutExpired):
-        process.wait(20)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,3 +68,23 @@ def up(folder: Path, name: str, *model: str, batching: str = "auto") -> Own:
     port = free_port()
     started = servers.start([sys.executable, "-m", "mainstay", "up", "--port", str(port)], home, "up")
     return Own(port, token, started, home)
+
+
+def wait(one: Own, seconds: float = 60) -> None:
+    """Until it is ready."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{one.port}/health/ready", timeout=5):
+                return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise SystemExit(f"it does not get ready: {error}") from None
+            time.sleep(0.2)
+
+
+def end(one: Own) -> None:
+    """Ended, with all that it started."""
+    tree = [*one.process.children(recursive=True), one.process]
+    one.process.send_signal(signal.SIGTERM)
+    psutil.wait_procs(tree, 30)

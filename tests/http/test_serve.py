@@ -17,7 +17,6 @@ import msgspec
 import pytest
 
 from mainstay.app.supervisor import listen
-from mainstay.app.worker import meters_folder
 from mainstay.core.clock import SystemClock
 from mainstay.core.ports import OnlineRow, Write
 from mainstay.core.records import Answering, Applied, DatasetState, FeatureSetState, ModelVersion, Receipt, encode
@@ -261,7 +260,7 @@ def test_the_last_use_of_a_key_is_written_with_the_counters(home: Home2) -> None
     caller = Caller(port, home.token)
     assert caller.predict(key="A").status == 200
     caller.close()
-    until(lambda: merged(meters_folder(home.home)).used.get(digest(home.token), 0) >= before, 5)
+    until(lambda: merged(home.home.meters).used.get(digest(home.token), 0) >= before, 5)
     worker.terminate()
     worker.communicate()
     listening.close()

@@ -10,7 +10,6 @@ import msgspec
 
 from mainstay.app.place import Place
 from mainstay.app.stores import open_state
-from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, Clock
 from mainstay.core.errors import Refused
 from mainstay.core.ports import State
@@ -75,7 +74,7 @@ def listed(place: Place) -> list[Listed]:
     """Every API key ever made, oldest first: a rotated one once for each secret that it has or had."""
     with _state(place) as state:
         known = keys.known_keys(state)
-    seen = merged(meters_folder(place.home)).used
+    seen = merged(place.home.meters).used
     return [Listed(key=key, used_us=seen.get(name)) for name, key in known.items()]
 
 

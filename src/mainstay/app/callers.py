@@ -10,8 +10,7 @@ from mainstay.core.errors import MainstayError
 from mainstay.core.nouns import Retired
 from mainstay.core.ports import State, StateReader
 from mainstay.core.records import ApiKey
-from mainstay.serving.callers import known_by
-from mainstay.serving.keys import list_keys
+from mainstay.serving.keys import known_by, list_keys
 
 
 class CallerLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,7 +140,7 @@ def _batch_release(works: Works, args: Body) -> Body:
     released = [quarantine.release_batch(works.desk, dataset=dataset, number=number, reason=reason)]
     for one in later:
         found = works.desk.batches.get(batch_name(dataset, one))
-        if found is None or found.status in ("published", "discarded"):
+        if found is None or found.settled:
             continue  # it went with the one before
         if found.status != "blocked":
             break  # the one before did not go, and is told of

@@ -28,7 +28,7 @@ from mainstay.core.nouns import Integration
 from mainstay.core.nouns_callers import CallersConfig
 from mainstay.core.records import Answering, ApiKey, Applied, BatchRecord, ModelVersion, Request, Response
 from mainstay.serving import keys
-from mainstay.serving.callers import Callers, known_by
+from mainstay.serving.callers import Callers
 from mainstay.serving.faults import Fault
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.request import BadRequest
@@ -186,7 +186,7 @@ class Hand:
     @property
     def by(self) -> str:
         """The caller, as the audit names it."""
-        how, _ = known_by(self._caller.id)
+        how, _ = keys.known_by(self._caller.id)
         who = f"{how} {self._caller.id}" if how else f"API key {self._caller.id} ({self._caller.name})"
         return f"{who} on {socket.gethostname()} (control API)"
 

@@ -15,7 +15,6 @@ from mainstay import spec
 from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, lock_said, log_said, tls
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
-from mainstay.app.worker import meters_folder
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
 from mainstay.core.errors import FileError
 from mainstay.core.nouns import Integration
@@ -159,7 +158,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             backfills=ShelfReader(state, "backfill", Backfill).all(),
             erase_again=len(state.scan("erase_again")),
             processes=ShelfReader(state, "process", ProcessState).all(),
-            counts=merged(meters_folder(place.home), now_us=clock.now_us()),
+            counts=merged(place.home.meters, now_us=clock.now_us()),
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
             lag=journal_lag.read_lag(place.home, clock),

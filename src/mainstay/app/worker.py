@@ -72,11 +72,6 @@ class Worker:
         self._close()
 
 
-def meters_folder(home: Home) -> Path:
-    """Where workers leave their counters: `read_counts` and `merged` read them."""
-    return home.folder / "meters"
-
-
 def open_worker(
     root: Path,
     integration: str,
@@ -111,8 +106,8 @@ def open_worker(
         online,
         journal,
         clock,
-        Meter(meters_folder(home) / f"{slot}.json"),
-        meters=meters_folder(home),
+        Meter(home.meters / f"{slot}.json"),
+        meters=home.meters,
         archive=archive or _history_of(home, journal),
         cards=CardTokens(home.secret()),
         disk=disk.now,

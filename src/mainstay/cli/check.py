@@ -74,6 +74,5 @@ def show(out: Output, found: Report, *, everything: bool) -> None:
         more = f"{passed} passed" if passed else ""
         out.say(f"{area.name:<10}{area.verdict:<9}{more}".rstrip(), style="bold")
         out.findings(shown)
-    verdicts = [str(one.verdict) for area in found.areas for one in area.findings]
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in found.counts if verdict in verdicts)
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)
     out.say(f"{found.integration}: {counts}" + ("" if everything else "   (--all shows what passed)"))

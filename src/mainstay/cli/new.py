@@ -206,11 +206,11 @@ def _tell(out: Output, made: Made) -> None:
 
 def _check(out: Output, found: Report) -> None:
     """What `check` says, but for the purpose: the file itself asks those questions."""
-    from msgspec.structs import replace
-
+    from mainstay.app.check import report
     from mainstay.cli.check import show
 
-    show(out, replace(found, areas=tuple(one for one in found.areas if one.name != "purpose")), everything=False)
+    rest = {one.name: one.findings for one in found.areas if one.name != "purpose"}
+    show(out, report(found.integration, rest), everything=False)
 
 
 def _next(out: Output, made: Made, wish: Wish) -> None:

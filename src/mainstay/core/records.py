@@ -155,6 +155,12 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The version of the dataset contract that it was last judged by. 0: from before there were versions."""
     before_us: int | None = None
     """The dataset's as-of when this batch was published: what the keys that it holds keep."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to become of it."""
+        return self.status in ("published", "discarded")
+
     counts: dict[str, int] = {}
     backfill: str = ""
     """The id of the backfill that this batch is a chunk of."""

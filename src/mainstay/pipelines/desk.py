@@ -86,11 +86,7 @@ class Desk:
 
     def waiting(self, dataset: str) -> list[BatchRecord]:
         """Landed batches not settled yet, in order."""
-        return [
-            batch
-            for batch in self.batches.all(f"{dataset}/").values()
-            if batch.status in ("landed", "blocked", "error")
-        ]
+        return [batch for batch in self.batches.all(f"{dataset}/").values() if not batch.settled]
 
     def live_feature_sets(self, dataset: str | None = None) -> list[FeatureSetState]:
         """Feature sets that are kept current; only those that read `dataset` when it is named."""

@@ -71,7 +71,7 @@ def flush(desk: Desk, dataset: str, *, at_least: int = 0, limit: int = 100_000) 
     due = [
         batch
         for batch in desk.batches.all(f"{dataset}/").values()
-        if done < batch.number <= state.published and batch.status in ("published", "discarded")
+        if done < batch.number <= state.published and batch.settled
     ]
     if sum(batch.rows for batch in due) < at_least:
         return 0

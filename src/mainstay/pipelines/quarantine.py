@@ -468,7 +468,7 @@ def _waiting_batch(desk: Desk, dataset: str, number: int) -> BatchRecord:
     batch = desk.batches.get(batch_name(dataset, number))
     if batch is None:
         raise NotFound(f"there is no batch {dataset}/{number}", mend="mainstay batch list")
-    if batch.status in ("published", "discarded"):
+    if batch.settled:
         raise Refused(f"batch {dataset}/{number} is {batch.status} already", mend="mainstay batch show")
     return batch
 

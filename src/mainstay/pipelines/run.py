@@ -139,7 +139,7 @@ class Runner:
         self.adopt_landed()
         for batch in self.desk.waiting(self.dataset.name):
             last = self._settle_one(batch, fresh)
-            if last.status not in ("published", "discarded"):
+            if not last.settled:
                 break
         return last
 

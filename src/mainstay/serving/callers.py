@@ -44,18 +44,6 @@ BAD_TOKEN = Fault(
 NO_ROLE = Fault(code="forbidden", status=403, detail="this caller has no role here", mend="ask for the role `predict`")
 
 
-def known_by(id: str) -> tuple[str, str]:
-    """How a caller with this id is known, by `certificate` or `token`, and its or the issuer's name in the file.
-
-    Empty for an API key.
-    """
-    if id.startswith("cert-"):
-        return "certificate", id.removeprefix("cert-")
-    if id.startswith("oidc-"):
-        return "token", id.removeprefix("oidc-").rpartition("-")[0]
-    return "", ""
-
-
 class _Met:
     """A token that was seen, and when last."""
 
@@ -132,7 +120,7 @@ class Callers:
         now_us = self._clock.now_us()
         if any(key.id == id and keys.live(key, now_us) for key in self.ring.now.values()):
             return True
-        how, name = known_by(id)
+        how, name = keys.known_by(id)
         config = self._config()
         if how == "certificate":
             return any(name == one.name for one in config.certificates)

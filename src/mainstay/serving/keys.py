@@ -80,6 +80,18 @@ def create_key(
     return token, record
 
 
+def known_by(id: str) -> tuple[str, str]:
+    """How a caller with this id is known, by `certificate` or `token`, and its or the issuer's name in the file.
+
+    Empty for an API key.
+    """
+    if id.startswith("cert-"):
+        return "certificate", id.removeprefix("cert-")
+    if id.startswith("oidc-"):
+        return "token", id.removeprefix("oidc-").rpartition("-")[0]
+    return "", ""
+
+
 def list_keys(state: StateReader) -> tuple[ApiKey, ...]:
     """Every API key ever made, oldest first, revoked ones too; a rotated one once for each of its secrets."""
     return tuple(known_keys(state).values())

@@ -8,7 +8,7 @@ rest is `core.ports.Source`. Third parties come in by the entry point group `mai
 from __future__ import annotations
 
 import sys
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, cast
@@ -44,7 +44,7 @@ def kinds() -> dict[str, str]:
     return _installed(tuple(sys.path)) | BUILT_IN
 
 
-@cache  # it reads the metadata of every installed package: 8 ms each time
+@lru_cache(maxsize=1)  # it reads the metadata of every installed package: 8 ms each time
 def _installed(path: tuple[str, ...]) -> dict[str, str]:  # noqa: ARG001 - what can be found hangs on it
     return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 

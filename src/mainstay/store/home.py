@@ -82,6 +82,7 @@ class Home:
         self.sockets = self.folder / "sockets"
         self.plans = kept / "plans"
         self.logs = self.folder / "logs"
+        self.meters = self.folder / "meters"
         self.guards = root / ".guards"
         self._installation = self.kept / "installation.json"
         self._secret = self.kept / "secret"
