@@ -11,7 +11,18 @@ from mainstay.core.ports import Write
 from mainstay.core.records import encode
 from mainstay.serving.callers import Callers
 from mainstay.serving.key_ring import KeyRing
-from mainstay.serving.keys import allows, create_key, digest, find, known_keys, list_keys, live, revoke_key, rotate_key
+from mainstay.serving.keys import (
+    allows,
+    create_key,
+    digest,
+    find,
+    known_keys,
+    list_keys,
+    live,
+    old_until,
+    revoke_key,
+    rotate_key,
+)
 from mainstay.store.home import Home
 from mainstay.store.memory import MemoryState
 from mainstay.store.state_sqlite import SqliteState
@@ -101,6 +112,8 @@ def test_rotating_at_once_again_and_never_beyond_an_end() -> None:
     soon = clock.now_us() + DAY
     fourth, _ = rotate_key(state, record.id, 7 * DAY, clock=clock)
     assert find(known_keys(state), third.encode(), soon) is None  # its own end came before the overlap's
+    assert old_until(list_keys(state)) == soon, "and that is what is told"
+    assert old_until([newest]) is None
     revoke_key(state, record.id, clock=clock)
     assert not [key for key in list_keys(state) if live(key, clock.now_us())]
     assert find(known_keys(state), fourth.encode(), clock.now_us()) is None

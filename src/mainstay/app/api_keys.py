@@ -67,7 +67,8 @@ def rotate(place: Place, id: str, overlap_us: int, *, clock: Clock, by: str, day
     """Gives an API key another secret. Raises NotFound; Refused for one that is revoked or over."""
     with _state(place) as state:
         token, key = keys.rotate_key(state, id, overlap_us, clock=clock, expires_us=_end(days, clock), by=by)
-    return Secret(token=token, key=key, old_until_us=key.created_us + overlap_us)
+        ends_us = keys.old_until(one for one in keys.list_keys(state) if one.id == id)
+    return Secret(token=token, key=key, old_until_us=ends_us)
 
 
 def listed(place: Place) -> list[Listed]:

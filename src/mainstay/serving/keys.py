@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import difflib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Literal
 
@@ -103,6 +103,11 @@ def known_keys(state: StateReader) -> dict[str, ApiKey]:
     return dict(sorted(records.items(), key=lambda one: (one[1].created_us, one[1].id)))
 
 
+def old_until(secrets: Iterable[ApiKey]) -> int | None:
+    """Until when one of these that another has replaced is taken; None where there is none."""
+    return max((one.expires_us for one in secrets if one.replaced_us and one.expires_us), default=None)
+
+
 def rotate_key(
     state: State,
     id: str,
@@ -134,22 +139,22 @@ def rotate_key(
     _, newest = max(alive, key=lambda one: (one[1].replaced_us is None, one[1].created_us))
     if expires_us is None and newest.expires_us is not None:
         expires_us = now_us + newest.expires_us - newest.created_us
-    writes = [
-        _written(
-            item,
-            msgspec.structs.replace(
-                record,
-                replaced_us=record.replaced_us or now_us,
-                expires_us=min(now_us + overlap_us, record.expires_us or now_us + overlap_us),
-            ),
+    until_us = now_us + overlap_us
+    old = [
+        msgspec.structs.replace(
+            record,
+            replaced_us=record.replaced_us or now_us,
+            expires_us=until_us if record.expires_us is None else min(until_us, record.expires_us),
         )
-        for item, record in alive
+        for _, record in alive
     ]
+    writes = [_written(item, record) for (item, _), record in zip(alive, old, strict=True)]
     token = f"msk_{id}_{_secret(random)}"
     record = ApiKey(
         id=id, name=newest.name, roles=newest.roles, created_us=now_us, expires_us=expires_us, rate=newest.rate
     )
-    details: dict[str, Detail] = {"name": record.name, "expires_us": expires_us, "old_until_us": now_us + overlap_us}
+    ends_us = old_until(old)
+    details: dict[str, Detail] = {"name": record.name, "expires_us": expires_us, "old_until_us": ends_us}
     change = _change("key.rotate", id, details, by, clock)
     audit.commit(state, [*writes, Write(space=SPACE, name=digest(token), body=encode(record), expect=0)], change)
     return token, record
