@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mainstay.core.audit import AuditRecord, Change
+from mainstay.core.audit import AuditRecord, Change, Detail
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Conflict, ModelRefused, NotFound, Refused
 from mainstay.core.ids import digest_bytes
@@ -85,10 +85,10 @@ class Registry(RegistryReader):
             number = max((version.number for version in versions), default=0) + 1
             made = msgspec.structs.replace(draft, number=number)
             try:
-                told = Change(
-                    what="model.add",
-                    object=f"version {number}",
-                    details={"version": number, "digest": made.digest, "name": made.name, "origin": made.origin},
+                told = change(
+                    "model.add",
+                    f"version {number}",
+                    {"version": number, "digest": made.digest, "name": made.name, "origin": made.origin},
                     by=by or made.created_by,
                     at_us=made.created_us,
                 )
@@ -113,10 +113,10 @@ class Registry(RegistryReader):
             if now is not None and now.version == number:
                 return now
             then = Answering(version=number, previous=now.version if now else None, since_us=at_us, by=by)
-            told = Change(
-                what="model.use",
-                object=f"version {number}",
-                details={"version": number, "previous": then.previous},
+            told = change(
+                "model.use",
+                f"version {number}",
+                {"version": number, "previous": then.previous},
                 by=by,
                 at_us=at_us,
             )
@@ -163,10 +163,10 @@ class Registry(RegistryReader):
             raise Refused(f"version {number} answers now", mend="mainstay model use another one first")
         record = self._state.get(SPACE, _name(number))
         version = msgspec.structs.replace(self.get(number), retired_us=at_us)
-        told = Change(
-            what="model.retire",
-            object=f"version {number}",
-            details={"version": number, "digest": version.digest},
+        told = change(
+            "model.retire",
+            f"version {number}",
+            {"version": number, "digest": version.digest},
             by=by,
             at_us=at_us,
         )
@@ -178,6 +178,11 @@ class Registry(RegistryReader):
         expect = before.version if before else 0
         write = Write(space=space, name=name, body=data, expect=expect)
         self._tell(audit.commit(self._writable, [write], told, token=self._token))
+
+
+def change(what: str, object: str, details: Mapping[str, Detail], *, by: str, at_us: int) -> Change:
+    """A change as the audit will tell of it."""
+    return Change(what=what, object=object, details=details, by=by, at_us=at_us)
 
 
 def inline_draft(
