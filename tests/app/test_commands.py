@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from mainstay.app import commands
 from mainstay.app.commands import ask, forget_answers, perform_requests, trim
-from mainstay.app.loop import Loop, due, next_run_us
+from mainstay.app.loop import HISTORY_EVERY_US, Loop, due, next_run_us
 from mainstay.app.place import whoami
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, Clock
@@ -22,7 +23,7 @@ from mainstay.core.errors import LeaseOwned, MainstayError, NotFound
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import DatasetState, DiskSample, ProcessState, Receipt, Request, Response
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines.archive import RECEIPTS
+from mainstay.pipelines.archive import EVENTS, RECEIPTS, history_rows
 from mainstay.store.shelf import Shelf
 from mainstay.testing.clock import FakeClock
 from tests.app.shop import COLUMNS, RULE, Shop, file_of
@@ -215,6 +216,23 @@ def test_the_loop_reads_what_is_due_answers_requests_and_tells_failures(world: S
                 loop.beat()
         assert len(samples.all()) == 1
         assert works.history.sequence("customers", "landing:customers") == 2
+
+
+def test_a_journal_too_long_for_one_beat_is_moved_in_the_next_ones(
+    world: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.archive, "archive_journal", partial(commands.archive.archive_journal, limit_rows=4))
+    with own(world.place, "a test", clock=(clock := Late())) as works:
+        for number in range(10):
+            works.tell("process.recovered", {"what": str(number)})
+        loop = Loop(works)
+        clock.ahead_us += HISTORY_EVERY_US
+        rows = []
+        for _ in range(5):
+            loop.beat()
+            rows.append(len(list(history_rows(works.history, EVENTS, ("id",)))))
+    assert len(set(rows)) > 2, rows
+    assert rows[-1] >= 10
 
 
 def test_what_is_past_its_retention_goes_from_every_role(world: Shop) -> None:

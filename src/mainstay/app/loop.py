@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from mainstay.app import backfills, disk
+from mainstay.app import backfills, disk, memory
 from mainstay.app.ages import Ages
 from mainstay.app.apply import retire_unneeded
 from mainstay.app.commands import flush, perform_requests, trim
@@ -262,8 +262,11 @@ class Loop:
         try:
             if self._batch_by_batch():
                 return  # the next beat goes on, so that no dataset waits for the whole of history
+            behind = flush(self.works)["journal"]["behind"]
+            memory.give_back()
+            if behind:
+                return  # as above
             self._flushed_us = now
-            flush(self.works)
             retire_unneeded(self.works)
             self._hourly(now)
             self._sample_disk()
@@ -291,6 +294,7 @@ class Loop:
         trim(self.works)
         for table in self.works.history.tables():
             self.works.history.compact(table)
+        memory.give_back()
 
     def _sample_disk(self) -> None:
         """Notes what the home takes, so that `status` can tell when the disk is full; two days are kept."""

@@ -15,7 +15,7 @@ import msgspec
 
 from mainstay import spec
 from mainstay.app import apply as applying
-from mainstay.app import issuers
+from mainstay.app import issuers, memory
 from mainstay.app.closing import LEAD_S, keep_out
 from mainstay.app.commands import erase_again
 from mainstay.app.doors import need, reserve
@@ -299,7 +299,7 @@ def _loop_child(place: Place, integration: Integration) -> Child:
     ]
     if place.file is not None:
         argv += ["--file", str(place.file)]
-    return Child(name="loop", argv=tuple(argv), speaks=True)
+    return Child(name="loop", argv=tuple(argv), env=memory.modest(os.environ), speaks=True)
 
 
 def _journal_child(place: Place, integration: Integration) -> Child:

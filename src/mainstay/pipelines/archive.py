@@ -32,7 +32,8 @@ RETENTION_US = 7 * DAY
 """How long the journal keeps what is in history already, counted from the end of the segment's day."""
 
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
-_CHUNK_BYTES = 16 * 1024 * 1024
+_CHUNK_BYTES = 4 * 1024 * 1024
+"""Of payload for one append. Four times as much is a tenth faster, and takes 100 MiB more."""
 _LAG_BYTES = 4 * 1024 * 1024
 _TRIES = 5
 _NUMBERS = {RECEIPTS: ("at_us", "api", "status", "version"), EVENTS: ("at_us",)}
