@@ -1,9 +1,10 @@
 """Requests before a model of another process: who is taken, whose turn is next, and who is asked of it together.
 
 Taken is who need not wait long, by what the model's calls have cost so far; all others are told at once to come again.
-A burst may wait, but where more is asked than the model can do, nobody waits longer than about a call: a full queue
-would only make all answers late. Callers take turns, whatever each of them sends. Rows of several requests are asked
-together where the import has found that it pays and changes no bit.
+A burst may wait, but where more is asked than the model can do, nobody waits longer than until the next request would
+have come: a full queue would only make all answers late. Callers take turns, whatever each of them sends, and who asks
+for less than a fair share may wait as in a burst. Rows of several requests are asked together where the import has
+found that it pays and changes no bit.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from mainstay.serving.work import Call, Work
 BURST_US = SECOND // 20
 """How long a request may wait, by estimate; or four calls, if that is longer."""
 OVERLOAD_US = SECOND // 100
-"""The same while more is asked than the model can do; or one call, if that is longer."""
+"""The same while more is asked than the model can do; or one call, if that is longer. Less, see COMING."""
+COMING = 3
+"""How many requests should come, on average, while one may wait: so many times as is asked what the model can do, the
+sooner the next one is there, and the less need anybody wait so that the model is never idle."""
 WINDOW_US = SECOND // 2
 """What is asked is weighed over about this time; or over twenty calls, if that is longer."""
 _LEARNT = 0.2
 """Share of the newest call in what a call is thought to cost."""
+_NOTHING = 0.001
+"""Who asks for less of what the model can do is no caller to share it with."""
 
 Ask = Callable[[Sequence[Sequence[Work]]], None]
 """Asks the model for the works of several requests at once; called in a thread, and returns with each work settled."""
@@ -87,6 +93,35 @@ class Costs:
         low, high = self._sizes[place - 1], self._sizes[place]
         share = (rows - low) / (high - low)
         return self._us[place - 1] + share * (self._us[place] - self._us[place - 1])
+
+
+class Demand:
+    """What is asked, by each caller and by all, in times of what the model can do.
+
+    An average in which old requests count less, by exp(-age/window).
+    """
+
+    def __init__(self) -> None:
+        self.all = 0.0
+        self._by: dict[str, tuple[float, int]] = {}
+        """Caller -> its part, as it was when it last asked; and when that was."""
+        self._at_us = 0
+        self._swept_us = 0
+
+    def add(self, caller: str, takes_us: float, window_us: int, now_us: int) -> float:
+        """Counts a request that takes the model so long. The caller's part of what the model can do, in fair shares."""
+
+        def faded(value: float, at_us: int) -> float:
+            return value * math.exp((at_us - now_us) / window_us)
+
+        own = faded(*self._by.get(caller, (0.0, now_us))) + takes_us / window_us
+        self._by[caller] = own, now_us
+        self.all = faded(self.all, self._at_us) + takes_us / window_us
+        self._at_us = now_us
+        if now_us - self._swept_us > window_us:
+            self._swept_us = now_us
+            self._by = {name: one for name, one in self._by.items() if faded(*one) > _NOTHING}
+        return own * len(self._by)
 
 
 class _Waiting:
@@ -154,8 +189,7 @@ class ModelQueue:
         """Caller -> what waits of it: rows where they are asked together, else what their calls cost."""
         self._flights: list[_Flight] = []
         self._landed_us = 0
-        self._load = 0.0
-        self._load_at_us = 0
+        self._demand = Demand()
 
     async def through(self, works: Sequence[Work], call: Call, *, more: int = 0, begun: bool = False) -> None:
         """Waits until the model was asked for `works`. Whoever is cancelled meanwhile is asked for no more.
@@ -170,7 +204,7 @@ class ModelQueue:
         weight = self._weight(rows)
         wait_us = self._wait_us(call.caller, weight, now_us)
         if not begun:
-            if wait_us > self._patience(rows, now_us):
+            if wait_us > self._patience(call.caller, rows, now_us):
                 raise Overloaded(wait_us)
             calls = -(-len(works) // self._most)
             lasts_us = self._costs.us(rows) // min(calls, self._at_once)
@@ -207,17 +241,16 @@ class ModelQueue:
         self._weights[call.caller] = self._weights.get(call.caller, 0) + sum(weights)
         return waiting
 
-    def _patience(self, rows: int, now_us: int) -> int:
+    def _patience(self, caller: str, rows: int, now_us: int) -> int:
         """How long may be waited, by estimate. Weighs the request that asks, whether it is taken or not."""
         if self._patience_us is not None:
             return self._patience_us
         call_us = self._costs.us(self._together)
-        window_us = max(WINDOW_US, 20 * call_us)
-        each_us = call_us / self._together
-        self._load *= math.exp((self._load_at_us - now_us) / window_us)
-        self._load_at_us = now_us
-        self._load += rows * each_us / self._at_once / window_us
-        return max(OVERLOAD_US, call_us) if self._load > 1 else max(BURST_US, 4 * call_us)
+        takes_us = rows * call_us / self._together / self._at_once
+        shares = self._demand.add(caller, takes_us, max(WINDOW_US, 20 * call_us), now_us)
+        if self._demand.all <= 1 or shares <= 1:
+            return max(BURST_US, 4 * call_us)
+        return int(max(OVERLOAD_US, call_us) * min(1, COMING / self._demand.all))
 
     def _wait_us(self, caller: str, weight: int, now_us: int) -> int:
         """How long a request of the caller would wait: for calls on their way, and for those whose turn comes before.
