@@ -218,10 +218,13 @@ def started(folder: Path, only: list[str], made: world.World) -> Iterator[list[S
     finally:
         for server in running:
             _signal(server, signal.SIGCONT)
-            for one in reversed(server.tree()):
-                with contextlib.suppress(psutil.Error):
-                    one.terminate()
-        psutil.wait_procs([one.process for one in running], 20)
+        every = [one for server in running for one in reversed(server.tree())]
+        for one in every:
+            with contextlib.suppress(psutil.Error):
+                one.terminate()
+        _, stubborn = psutil.wait_procs(every, 20)
+        for one in stubborn:
+            one.kill()
 
 
 def say(running: list[Server], clients: list[int], found: dict[tuple[str, int], list[Run]]) -> None:
