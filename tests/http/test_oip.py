@@ -5,6 +5,8 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from mainstay.core.errors import ModelAway
 from mainstay.core.nouns import Field, Signature
 from mainstay.core.ports import LoadedModel
 from mainstay.core.records import ModelVersion
+from mainstay.serving.places import Places
 from mainstay.serving.request import ROWS_MOST
 from tests.http.serving import Caller, Served
 from tests.serving.toy import SIGNATURE, Linear
@@ -274,12 +277,24 @@ def test_health_is_open_and_every_other_call_is_not(served: Served) -> None:
     nobody.close()
 
 
-def test_overload_is_told_in_the_familys_own_shape(served: Served, caller: Caller) -> None:
+class Full(Places):
+    """No caller finds a place."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    @contextmanager
+    def one(self, caller: str) -> Iterator[bool]:
+        yield False
+
+
+def test_overload_is_told_in_the_familys_own_shape(
+    served: Served, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served.toy.desk.meter.counts.shed = 0
     front: Any = served.server.config.loaded_app
-    front._most = -1
+    monkeypatch.setattr(front, "_places", Full())
     said = caller.ask("POST", INFER, by_key("A"))
     assert (said.status, said.headers["retry-after"]) == (503, "1")
     assert "waiting" in said.json["error"]
     assert caller.ask("POST", "/invocations", {}).json["error_code"] == "TEMPORARILY_UNAVAILABLE"
-    front._most = 256

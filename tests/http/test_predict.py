@@ -226,13 +226,17 @@ def test_too_many_waiting_requests_are_refused_at_once(tmp_path: Path) -> None:
             each._connection.request("POST", "/v1/churn/predict", body, {"Authorization": f"Bearer {token}"})
             toy.model.began.wait(10)
         refused = third.predict(key="A")
+        modest = served.caller(toy.key("operate"))
+        modest._connection.request("GET", "/v1/receipts/r", headers={"Authorization": f"Bearer {modest.token}"})
+        beside = modest._connection.getresponse().status
         toy.model.go_on.set()
         answered = [each._connection.getresponse() for each in waiting]
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert refused.json["title"] == "Too many requests are waiting"
         assert 200 in {each.status for each in answered}
+        assert beside == 404, "another caller finds a place"
         assert third.ask("GET", "/health/live").status == 200
-        for each in (*waiting, third):
+        for each in (*waiting, third, modest):
             each.close()
     assert toy.meter.counts.shed >= 1
 

@@ -1,4 +1,4 @@
-"""The outermost layer, in raw ASGI: shed, authenticate, then predict at once or hand on to the other routes.
+"""The outermost layer, in raw ASGI: authenticate, shed, then predict at once or hand on to the other routes.
 
 Measured on the predict route: a Starlette route with Request and Response objects costs as much again as all of this.
 """
@@ -25,13 +25,14 @@ from mainstay.http.problems import Told, problem_of, report
 from mainstay.http.turns import Turns, predict_path
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault
+from mainstay.serving.places import Places
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import read_predict
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
 WAITING_MOST = 256
-"""Requests in one worker, begun or queued, above which new ones are refused at once."""
+"""Requests in one worker, begun or queued, above which callers who have their share of them are refused at once."""
 
 CALLER = "mainstay.caller"
 REQUEST = "mainstay.request"
@@ -44,6 +45,8 @@ HEALTH = frozenset(("/health/live", "/health/ready", "/v2/health/live", "/v2/hea
 
 CARD = re.compile(r"/v1/[^/]+/card(\.js|/decisions)?")
 """Paths of the decision card."""
+_CARD = "card"
+"""Who asks by a token of the card shares the places of one caller."""
 
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", problems.PROBLEM)
@@ -69,15 +72,13 @@ class Front:
         inner: The routes that are not on the hot path.
         card: The decision card's own routes, which take its tokens in place of API keys.
         families: The other protocols that are spoken here.
-        waiting: How many requests this worker has begun or queued.
-        most: Above how many of them new ones are refused.
+        most: How many requests may be begun or queued before callers who have their share of them are refused.
     """
 
     def __init__(
         self,
         desk: Desk,
         inner: ASGIApp,
-        waiting: Callable[[], int] = lambda: 0,
         most: int = WAITING_MOST,
         *,
         card: ASGIApp | None = None,
@@ -87,8 +88,7 @@ class Front:
         self._inner = inner
         self._card = card
         self._families = families
-        self._waiting = waiting
-        self._most = most
+        self._places = Places(most)
         self._naming = Naming()
         busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
         self._busy = busy
@@ -123,23 +123,34 @@ class Front:
                 await self._speak(family, scope, receive, send)
                 return
         began_us = self._desk.clock.monotonic_us()
-        if self._waiting() > self._most:
-            self._desk.meter.shed()
-            await respond(send, self._busy)
-            return
-        headers: list[tuple[bytes, bytes]] = scope["headers"]
-        named = self._naming.read(headers)
-        request = named.request
+        named = self._naming.read(scope["headers"])
+        scope[REQUEST] = named.request
         if self._card is not None and CARD.fullmatch(path):
-            scope[REQUEST] = request
-            await self._card(scope, receive, send)
+            with self._places.one(_CARD) as placed:
+                await (self._card(scope, receive, send) if placed else self._shed(send, named.request))
             return
         caller = await self._caller(scope)
         if isinstance(caller, Told):
             self._desk.meter.request("auth", caller.status)
-            await respond(send, caller, request)
+            await respond(send, caller, named.request)
             return
-        taken = self._desk.take(caller)
+        scope[CALLER] = caller
+        scope[NAMED] = named
+        with self._places.one(caller.id) as placed:
+            await (self._let_in(scope, receive, send, began_us) if placed else self._shed(send, named.request))
+
+    async def _shed(self, send: Send, request: str, family: Family | None = None) -> None:
+        """There is no place for one more request of this caller."""
+        self._desk.meter.shed()
+        if family is None:
+            await respond(send, self._busy, request)
+        else:
+            await respond(send, family.dressed(self._busy), request, kind=None)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send, began_us: int) -> None:
+        """A request for which there is a place, if the caller's rate allows it."""
+        request = scope[REQUEST]
+        taken = self._desk.take(scope[CALLER])
         if taken is not None:
             if not taken.allowed:
                 self._desk.meter.request("limit", 429)
@@ -149,9 +160,6 @@ class Front:
         going = retiring.lines(self._desk.view.now)
         if going:
             send = adding(send, going)
-        scope[CALLER] = caller
-        scope[REQUEST] = request
-        scope[NAMED] = named
         if asks(scope):
             await self._once(scope, receive, send, began_us)
         else:
@@ -215,19 +223,25 @@ class Front:
 
     async def _speak(self, family: Family, scope: Scope, receive: Receive, send: Send) -> None:
         """A request of another protocol, whose errors are told as its clients read them."""
-        desk = self._desk
-        began_us = desk.clock.monotonic_us()
+        began_us = self._desk.clock.monotonic_us()
         named = self._naming.read(scope["headers"])
-        request = named.request
-        busy = self._waiting() > self._most
-        caller = self._busy if busy else await self._caller(scope)
+        caller = await self._caller(scope)
         if isinstance(caller, Told):
-            if caller is self._busy:
-                desk.meter.shed()
-            else:
-                desk.meter.request("auth", caller.status)
-            await respond(send, family.dressed(caller), request, kind=None)
+            self._desk.meter.request("auth", caller.status)
+            await respond(send, family.dressed(caller), named.request, kind=None)
             return
+        scope[CALLER] = caller
+        scope[NAMED] = named
+        with self._places.one(caller.id) as placed:
+            if placed:
+                await self._spoken(family, scope, receive, send, began_us)
+            else:
+                await self._shed(send, named.request, family)
+
+    async def _spoken(self, family: Family, scope: Scope, receive: Receive, send: Send, began_us: int) -> None:
+        """The same, once there is a place for it."""
+        desk, caller, named = self._desk, scope[CALLER], scope[NAMED]
+        request = named.request
         taken = desk.take(caller)
         reason = ""
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -37,13 +37,13 @@ ROUTE = "mainstay.route"
 Asked = TypeVar("Asked")
 
 
-def application(desk: Desk, waiting: Any = lambda: 0, most: int = WAITING_MOST) -> ASGIApp:
-    """The whole ASGI application of a worker. `waiting` tells how many requests it has begun or queued."""
+def application(desk: Desk, most: int = WAITING_MOST) -> ASGIApp:
+    """The whole ASGI application of a worker. `most`: requests that are worked on, or wait."""
     families = (
         Family("oip", lambda path: path == "/v2" or path.startswith("/v2/"), OipDoor(desk), oip.dressed),
         Family("mlflow", lambda path: path in invocations.PATHS, InvocationsDoor(desk), invocations.dressed),
     )
-    return Front(desk, _Inner(desk), waiting, most, card=CardDoor(desk), families=families)
+    return Front(desk, _Inner(desk), most, card=CardDoor(desk), families=families)
 
 
 class _Inner:

@@ -69,7 +69,7 @@ class WorkerServer(uvicorn.Server):
         self._kept_out = False
         self._problem = ""
         self._when = 0
-        app: Any = application(worker.desk, lambda: len(self.server_state.tasks), most)
+        app: Any = application(worker.desk, most)
         if trace is not None:
             worker.desk.tell_of(trace)
             app = Traced(app, trace)
