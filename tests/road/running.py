@@ -50,7 +50,7 @@ class Running:
                 stdout=log if self._output is None else self._output,
                 stderr=log if self._output is None else self._output,
             )  # fmt: skip
-        self.until(lambda: self.ready() == 200 and len(self.workers()) == 2, "it is ready")
+        self.until(lambda: self.ready() == 200 and len(self.listening()) == 2, "it is ready")
         return self
 
     def __exit__(
@@ -90,6 +90,15 @@ class Running:
         for one in psutil.Process(self.process.pid).children():
             with suppress(psutil.Error):  # it is dead, and nobody has looked yet
                 found += [one] if "mainstay.http.serve" in one.cmdline() else []
+        return found
+
+    def listening(self) -> list[psutil.Process]:
+        """The workers that answer: each listens for gRPC by itself, while the port of HTTP is handed to it."""
+        found = []
+        for one in self.workers():
+            with suppress(psutil.Error):
+                ports = [each.laddr.port for each in one.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+                found += [one] if self.calls in ports else []
         return found
 
     def metrics(self) -> str:
