@@ -117,7 +117,8 @@ def test_when_nothing_is_wrong_it_says_so_and_shows_the_rest() -> None:
     )  # fmt: skip
     assert (line.rows, line.owner, line.waiting, line.blocked) == (10, "crm@example.com", 0, ())
     assert (page.model["version"], page.model["previous"], page.model["by"]) == (2, 1, "ann")
-    assert page.processes == {"loop": "pid 7, seen 1 s ago, 0 restarts"}
+    loop = page.processes["loop"]
+    assert (loop.pid, loop.restarts, loop.note, loop.sentence) == (7, 0, "", "pid 7, seen 1 s ago, 0 restarts")
     assert page.disk == "1,000 MB used here, 50.0 GB free; growth not known yet"
 
 
@@ -135,7 +136,8 @@ def test_when_nothing_is_wrong_it_says_so_and_shows_the_rest() -> None:
         ),
         ({"datasets": state(error="no route", failures=1)}, "customers.source", Verdict.ERROR, "a moment"),
         ({"datasets": state(quarantined=1200, held=3)}, "customers.quarantine", Verdict.WARN, "1,200 quarantined"),
-        ({"processes": {}}, "processes.loop", Verdict.FAIL, "has never run"),
+        ({"processes": {}}, "processes.loop", Verdict.FAIL, "`mainstay up` does not run"),
+        ({"gone": True}, "processes.loop", Verdict.FAIL, "`mainstay up` was killed: nobody answers"),
         (
             {"processes": {"loop": ProcessState(name="loop", pid=7, since_us=0, seen_us=NOW - MINUTE)}},
             "processes.loop", Verdict.FAIL, "last seen 1 min ago",

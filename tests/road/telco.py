@@ -196,7 +196,7 @@ class Telco:
 
     def loop_pid(self) -> int:
         """The loop's process id, from what `status` says of it."""
-        return int(str(self.json("status", code=None)["processes"]["loop"]).split()[1].strip(","))
+        return int(self.json("status", code=None)["processes"]["loop"]["pid"])
 
     def __enter__(self) -> Self:
         return self

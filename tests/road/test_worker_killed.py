@@ -59,7 +59,7 @@ def test_a_worker_killed_under_load_takes_no_receipt_with_it_and_comes_back(tmp_
 
             def told() -> bool:
                 processes = running.status()["processes"]
-                return sum(int(processes[name].split(", ")[-1].split()[0]) for name in ("api-1", "api-2")) == KILLS
+                return bool(sum(processes[name]["restarts"] for name in ("api-1", "api-2")) == KILLS)
 
             running.until(told, "status tells of every restart")  # the supervisor notes them every few seconds
     # Whoever was connected to the killed one saw the connection break, and nothing else.

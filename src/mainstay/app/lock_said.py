@@ -48,21 +48,36 @@ def held_by(path: Path, locks: Path = LOCKS) -> int | None:
     return holder
 
 
-def _holder(path: Path, locks: Path) -> int | None:
+def is_locked(path: Path, locks: Path = LOCKS) -> bool | None:
+    """Whether a process has locked the whole file (`store.lease.locked`); None: it is not told."""
     try:
-        index = path.with_name(f"{path.name}-shm").stat()
-        lines = locks.read_text().splitlines()
+        return bool(_write_locks(path, locks))
     except OSError:
         return None
-    place = f"{os.major(index.st_dev):02x}:{os.minor(index.st_dev):02x}:{index.st_ino}"
-    for line in lines:
+
+
+def _holder(path: Path, locks: Path) -> int | None:
+    try:
+        found = _write_locks(path.with_name(f"{path.name}-shm"), locks)
+    except OSError:
+        return None
+    for pid, first, last in found:
+        if first <= _WRITE <= last and pid > 0:
+            return pid
+    return None
+
+
+def _write_locks(path: Path, locks: Path) -> list[tuple[int, int, float]]:
+    """Process, first and last byte of each lock on the file that is held for writing. Raises OSError."""
+    file = path.stat()
+    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
+    found = []
+    for line in locks.read_text().splitlines():
         parts = line.split()
         if "->" in parts or len(parts) < 8 or parts[3] != "WRITE" or parts[5] != place:
             continue  # "->" is one that waits
-        last = float("inf") if parts[7] == "EOF" else int(parts[7])
-        if int(parts[6]) <= _WRITE <= last and int(parts[4]) > 0:
-            return int(parts[4])
-    return None
+        found.append((int(parts[4]), int(parts[6]), float("inf") if parts[7] == "EOF" else int(parts[7])))
+    return found
 
 
 def _name(pid: int) -> str:

@@ -15,7 +15,7 @@ from mainstay.app import backfills, disk, memory
 from mainstay.app.ages import Ages
 from mainstay.app.apply import retire_unneeded
 from mainstay.app.commands import flush, perform_requests, trim
-from mainstay.app.supervisor import RESTARTS
+from mainstay.app.supervisor import ENDED, RESTARTS, still_told
 from mainstay.app.wiring import Works
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND
 from mainstay.core.errors import Fenced, MainstayError, SourceError
@@ -316,6 +316,7 @@ class Loop:
         if now - self._seen_us < HEARTBEAT_US and now >= self._seen_us:
             return
         self._seen_us = now
+        ended = os.environ.get(ENDED, "") if still_told(self._since_us, now) else ""
         Shelf(self.works.state, "process", ProcessState).put(
             "loop",
             ProcessState(
@@ -324,7 +325,7 @@ class Loop:
                 since_us=self._since_us,
                 seen_us=now,
                 restarts=int(os.environ.get(RESTARTS, "0")),
-                note="; ".join(filter(None, (self._repair_error, self._history_error))),
+                note="; ".join(filter(None, (ended, self._repair_error, self._history_error))),
             ),
             token=self.works.lease.token,
         )

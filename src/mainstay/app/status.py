@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, lock_said, log_said, tls
+from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, lock_said, log_said, tls, up_said
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
@@ -35,7 +35,6 @@ from mainstay.quality.checks import freshness_finding
 from mainstay.serving.meter import BUCKETS_US, FAILED, Counts, merged
 from mainstay.store.shelf import ShelfReader
 
-SILENT_US = 10 * SECOND
 LOUD_DAYS, LOUDER_DAYS = 7, 30
 """After so many days live, an unstated purpose stands first among the warnings; then before everything else."""
 
@@ -88,6 +87,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     version: ModelVersion | None
     answering: Answering | None
     processes: dict[str, ProcessState]
+    gone: bool = False
+    """Whether `up` was killed and left its processes' records."""
     counts: Counts
     disk: tuple[DiskSample, ...]
     now_us: int
@@ -118,7 +119,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     datasets: tuple[DatasetLine, ...]
     model: dict[str, object]
     traffic: Traffic
-    processes: dict[str, str]
+    processes: dict[str, up_said.ProcessLine]
     disk: str
     disk_days: float | None
     disk_roles: dict[str, int]
@@ -157,7 +158,8 @@ def read_status(place: Place, clock: Clock) -> Status:
             checks=ShelfReader(state, "check_result", CheckResult).all(),
             backfills=ShelfReader(state, "backfill", Backfill).all(),
             erase_again=len(state.scan("erase_again")),
-            processes=ShelfReader(state, "process", ProcessState).all(),
+            processes=(processes := ShelfReader(state, "process", ProcessState).all()),
+            gone=up_said.is_gone(place.home, processes, clock.now_us()),
             counts=merged(place.home.meters, now_us=clock.now_us()),
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
@@ -177,7 +179,7 @@ def judge_status(facts: Facts) -> Status:
     wrong = [
         *_file_findings(facts),
         *_restore_findings(facts),
-        *_process_findings(facts),
+        *up_said.findings(facts.processes, facts.now_us, gone=facts.gone),
         *facts.doors,
         *journal_lag.findings(facts.lag),
         *(finding for name in facts.integration.datasets for finding in _dataset_findings(facts, name)),
@@ -197,10 +199,7 @@ def judge_status(facts: Facts) -> Status:
         datasets=lines,
         model=_model(facts),
         traffic=traffic(facts.counts),
-        processes={
-            name: f"pid {one.pid}, seen {span(max(0, facts.now_us - one.seen_us))} ago, {max(one.restarts, 0)} restarts"
-            for name, one in facts.processes.items()
-        },
+        processes=up_said.lines(facts.processes, facts.now_us),
         disk=disk.told(facts.disk),
         disk_days=disk.days_left(facts.disk),
         disk_roles=facts.disk[-1].roles,
@@ -381,25 +380,6 @@ def _restore_findings(facts: Facts) -> list[Finding]:
             mend="mainstay up: it erases them before anything is answered",
         )
     ]  # fmt: skip
-
-
-def _process_findings(facts: Facts) -> list[Finding]:
-    loop = facts.processes.get("loop")
-    if loop is None or facts.now_us - loop.seen_us > SILENT_US:
-        seen = "has never run" if loop is None else f"was last seen {span(facts.now_us - loop.seen_us)} ago"
-        return [
-            Finding(
-                check="processes.loop", verdict=Verdict.FAIL, sentence=f"the loop {seen}: no dataset is kept current",
-                mend="mainstay up",
-            )
-        ]  # fmt: skip
-    found = []
-    if loop.note:
-        found.append(Finding(check="processes.loop", verdict=Verdict.WARN, sentence=f"the loop says: {loop.note}"))
-    for name, one in facts.processes.items():
-        if name != "loop" and one.note:
-            found.append(Finding(check=f"processes.{name}", verdict=Verdict.WARN, sentence=f"{name}: {one.note}"))
-    return found
 
 
 def _file_findings(facts: Facts) -> list[Finding]:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from mainstay.core.clock import SECOND, Clock, SystemClock, span
+from mainstay.core.clock import MINUTE, SECOND, Clock, SystemClock, span
 from mainstay.core.errors import Refused, StoreError
 from mainstay.core.ports import State, Write
 from mainstay.core.records import ProcessState, encode
@@ -27,11 +27,15 @@ PARENT = "MAINSTAY_SUPERVISOR"
 """Environment variable that tells a child who started it; see `orphaned`."""
 RESTARTS = "MAINSTAY_RESTARTS"
 """Environment variable that tells a child how often it was restarted."""
+ENDED = "MAINSTAY_ENDED"
+"""Environment variable that tells a child how the one before it ended; see `still_told`."""
 
 GRACE_US = 20 * SECOND
 """How long a child has to end: longer than a worker's `DRAIN_SECONDS`."""
 STEADY_US = 10 * SECOND
 """A child that lived this long is restarted at once."""
+TOLD_US = 10 * MINUTE
+"""How long it is told that a process has ended by itself, once it runs again."""
 _FIRST_US = SECOND // 4
 _MOST_US = 30 * SECOND
 _LOOPING = 3
@@ -199,16 +203,17 @@ class Supervisor:
         running.quick = 0 if lived >= STEADY_US else running.quick + 1
         wait = 0 if running.quick == 0 else min(_FIRST_US << min(running.quick - 1, 10), _MOST_US)
         running.due_us = now_us + wait
-        running.told = f"ended with {_how(code)} after {span(lived)}"
+        running.told = f"ended with {_how(code)} after {span(lived)}" if code else ""  # 0: it wanted to begin anew
         if running.quick >= _LOOPING:
             running.told = f"ends again and again ({running.quick} times, last {_how(code)}), next try in {span(wait)}"
-        self._say(f"{child.name} {running.told}")
+        self._say(f"{child.name} {running.told or 'begins anew'}")
         self._said_us = -_SAY_US
 
     def _start(self, running: _Running, now_us: int) -> None:
         child = running.child
         running.restarts += 1
-        env = {**os.environ, **child.env, PARENT: str(os.getpid()), RESTARTS: str(running.restarts)}
+        env = {**os.environ, **child.env, PARENT: str(os.getpid())}
+        env |= {RESTARTS: str(running.restarts), ENDED: running.told}
         running.started_us = now_us
         running.since_us = self._clock.now_us()
         try:
@@ -262,7 +267,7 @@ class Supervisor:
                 since_us=running.since_us,
                 seen_us=running.seen_us,
                 restarts=max(0, running.restarts),
-                note=running.told,
+                note=running.told if process is None or still_told(running.since_us, now_us) else "",
                 ports=running.child.ports,
             )
             writes.append(Write(space="process", name=name, body=encode(record)))
@@ -308,6 +313,11 @@ def not_to_be_had(host: str, port: int, setting: str, error: OSError) -> Refused
     kind = PortTaken if error.errno == errno.EADDRINUSE else Refused
     flag = {"grpc": "--grpc-port", "status_page": "--status-port"}.get(setting.partition(":")[0], "--port")
     return kind(sentence, mend=f"take a free one: mainstay up {flag} PORT for once, `settings: {{{setting}}}` for good")
+
+
+def still_told(since_us: int, now_us: int) -> bool:
+    """Whether it is still to be said how a process, which runs since then, ended the time before."""
+    return 0 <= now_us - since_us < TOLD_US
 
 
 def orphaned(env: Mapping[str, str]) -> bool:

@@ -95,8 +95,8 @@ def _show(out: Output, found: Status) -> None:
     out.say(f"traffic  {said}{degraded}{latency}")
     for line in found.backfills:
         out.say(f"backfill {line}")
-    for name, line in found.processes.items():
-        out.say(f"process  {name}: {line}")
+    for name, process in found.processes.items():
+        out.say(f"process  {name}: {process.sentence}")
     if found.journal:
         out.say(f"journal  {found.journal}")
     out.say(f"disk     {found.disk}")

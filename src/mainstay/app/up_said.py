@@ -1,0 +1,86 @@
+"""What `status` says of `mainstay up` and of the processes that it runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from mainstay.app.lock_said import is_locked
+from mainstay.core.clock import SECOND, iso, span
+from mainstay.core.records import ProcessState
+from mainstay.core.verdicts import Finding, Verdict
+from mainstay.store.home import Home
+
+LOOP = "loop"
+SILENT_US = 10 * SECOND
+"""A loop that has said nothing for so long is dead, or hangs."""
+GONE_US = 4 * SECOND
+"""Where nobody holds the lock of `up`, its processes are taken for gone once they have said nothing for so long."""
+
+
+class ProcessLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A process of `up` as `status` shows it."""
+
+    pid: int
+    """0: it does not run."""
+    since: str
+    seen: str
+    """When it was last alive, by its own word or its supervisor's."""
+    restarts: int
+    note: str
+    """How it ended the last time, or what hinders it; empty when all is well."""
+    ports: dict[str, int]
+    """What it listens on."""
+    sentence: str
+    """The same in words."""
+
+
+def lines(processes: Mapping[str, ProcessState], now_us: int) -> dict[str, ProcessLine]:
+    """Name -> the process."""
+    return {name: _line(one, now_us) for name, one in processes.items()}
+
+
+def _line(one: ProcessState, now_us: int) -> ProcessLine:
+    restarts = max(one.restarts, 0)
+    again = "1 restart" if restarts == 1 else f"{restarts:,} restarts"
+    return ProcessLine(
+        pid=one.pid,
+        since=iso(one.since_us),
+        seen=iso(one.seen_us),
+        restarts=restarts,
+        note=one.note,
+        ports=one.ports,
+        sentence=f"pid {one.pid}, seen {span(max(0, now_us - one.seen_us))} ago, {again}",
+    )
+
+
+def is_gone(home: Home, processes: Mapping[str, ProcessState], now_us: int) -> bool:
+    """Whether `up` of this machine was killed: it has left its processes' records, and nobody holds its lock.
+
+    False too where the system does not tell who holds a lock.
+    """
+    mine = [one.seen_us for name, one in processes.items() if name.partition("@")[2] in ("", socket.gethostname())]
+    return bool(mine) and now_us - max(mine) > GONE_US and is_locked(home.up) is False
+
+
+def findings(processes: Mapping[str, ProcessState], now_us: int, *, gone: bool) -> Iterator[Finding]:
+    """What is wrong with them. `gone`: see `is_gone`."""
+    loop = processes.get(LOOP)
+    if gone or loop is None or now_us - loop.seen_us > SILENT_US:
+        yield Finding(
+            check="processes.loop", verdict=Verdict.FAIL, sentence=_unheard(loop, now_us, gone=gone), mend="mainstay up"
+        )
+        return
+    for name, one in processes.items():
+        if one.note:
+            yield Finding(check=f"processes.{name}", verdict=Verdict.WARN, sentence=f"{name}: {one.note}")
+
+
+def _unheard(loop: ProcessState | None, now_us: int, *, gone: bool) -> str:
+    if gone:
+        return "`mainstay up` was killed: nobody answers here, and no dataset is kept current"
+    if loop is None:
+        return "`mainstay up` does not run: no dataset is kept current"
+    return f"the loop was last seen {span(now_us - loop.seen_us)} ago: no dataset is kept current"
