@@ -179,7 +179,7 @@ def own(
             journal=journal,
             history=DeltaHistory(home.history),
             artifacts=LocalArtifacts(home.artifacts),
-            registry=Registry(state, token=lease.token),
+            registry=Registry(state, token=lease.token, tell=lambda made: works.tell(*event_of(made))),
             by=by,
             at=at if home.stores is None else _checked(check, at),
             trace=trace,
