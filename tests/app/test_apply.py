@@ -9,6 +9,7 @@ import pytest
 
 from mainstay.app import apply as applying
 from mainstay.app.commands import ask
+from mainstay.app.events import EventTail
 from mainstay.app.models import hindrance, retire_model, shop, use_model
 from mainstay.app.place import need_applied
 from mainstay.app.status import read_status
@@ -156,6 +157,11 @@ def test_new_feature_sql_stands_beside_the_old_until_no_version_pins_it(world: S
     assert world.retire_sets() == []  # still the previous one: back at once
     world.apply(model=RULE.replace("100.0", "200.0"), sql=twice)
     assert sorted(world.sets().values()) == [False, True]
+    (gone,) = [digest for digest, retired in world.sets().items() if retired]
+    told = [one for one in EventTail(world.place.home, SystemClock()).look() if "retired" in one.kind]
+    assert [(one.kind, one.said) for one in told] == [
+        ("model.feature_set_retired", f"feature_set: {gone}, view: customer")
+    ]
     assert world.outputs() == {"churn_probability": 0.4}
     with shop(world.place) as at:
         assert "not kept current" in hindrance(at, need_applied(at.state), at.registry.get(1))

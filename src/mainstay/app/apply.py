@@ -148,7 +148,6 @@ def retire_unneeded(works: Works) -> list[str]:
     gone = pins.unneeded(works.state, works.registry, meant(works.desk.integration))
     for one in gone:
         sets.retire(works.desk, one.digest)
-        works.tell("model.feature_set_retired", {"feature_set": one.digest, "view": one.view})
     return [one.digest for one in gone]
 
 

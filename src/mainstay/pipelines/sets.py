@@ -119,6 +119,7 @@ def retire(desk: Desk, digest: str) -> None:
         return
     desk.feature_sets.put(digest, msgspec.structs.replace(state, retired=True, complete=False), token=desk.token)
     desk.online.drop(digest, token=desk.token)
+    desk.tell("model.feature_set_retired", {"feature_set": digest, "view": state.view})
 
 
 def recover(desk: Desk) -> list[str]:
