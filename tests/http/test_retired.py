@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
@@ -191,6 +193,27 @@ def test_a_worker_whose_state_is_away_holds_no_counts_without_end() -> None:
     assert len(tally._counts) == NAMES_MOST + 1
     tally.count("oidc-entra-5", 1, "v1", 1)
     assert tally._counts["oidc-entra-5", 1, "v1", 1] == 2
+
+
+def test_no_count_is_lost_that_comes_while_a_worker_forgets_who_did_not_come_again() -> None:
+    state, tally, most = MemoryState(), Tally(FakeClock(NOW)), 20_000
+
+    def asked() -> None:
+        for number in range(most):
+            tally.count(f"k{number % 7}", 1, "v1", 1)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        asking = threading.Thread(target=asked)
+        asking.start()
+        while asking.is_alive():
+            tally.flush(state)
+        asking.join()
+    finally:
+        sys.setswitchinterval(before)
+    tally.flush(state)
+    assert sum(msgspec.json.decode(item.body, type=Calls).requests for item in state.scan(SPACE)) == most
 
 
 def test_counts_of_several_workers_add_up(served: Served) -> None:

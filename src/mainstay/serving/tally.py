@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -37,6 +38,8 @@ class Tally:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
+        """Between `count` and the thread that flushes: it forgets names, and none is to be counted meanwhile."""
         self._counts: dict[Name, int] = {}
         self._flushed: dict[Name, int] = {}
         self._due_us = 0
@@ -51,11 +54,12 @@ class Tally:
     def count(self, caller: str, api: int, door: str, model_version: int) -> None:
         """A request."""
         name = (caller, api, door, model_version)
-        before = self._counts.get(name, 0)
-        if not before and len(self._counts) >= NAMES_MOST:  # state has not taken any for long
-            name = (_beside(caller), api, door, model_version)
+        with self._lock:
             before = self._counts.get(name, 0)
-        self._counts[name] = before + 1
+            if not before and len(self._counts) >= NAMES_MOST:  # state has not taken any for long
+                name = (_beside(caller), api, door, model_version)
+                before = self._counts.get(name, 0)
+            self._counts[name] = before + 1
 
     def look(self, state: State) -> None:
         """Flushes where it is time to. A state that does not take it now is given it with the next."""
@@ -66,10 +70,11 @@ class Tally:
     def flush(self, state: State) -> None:
         """Adds what is new to state, which other workers add to as well. Raises StoreError; nothing is lost then."""
         self._due_us, now_us = self._clock.monotonic_us() + FLUSH_US, self._clock.now_us()
-        counts = dict(self._counts)
-        new = {name: count - self._flushed.get(name, 0) for name, count in counts.items()}
-        for name in [name for name, count in new.items() if not count]:
-            del new[name], self._counts[name], self._flushed[name]  # nothing came since: whoever comes again is new
+        with self._lock:
+            counts = dict(self._counts)
+            new = {name: count - self._flushed.get(name, 0) for name, count in counts.items()}
+            for name in [name for name, count in new.items() if not count]:
+                del new[name], self._counts[name], self._flushed[name]  # nothing came since: whoever comes again is new
         known = _Subjects(state) if any(name[0].startswith(_SUBJECT) for name in new) else None
         names = list(new)
         for part in (names[first : first + WRITES_MOST] for first in range(0, len(names), WRITES_MOST)):
