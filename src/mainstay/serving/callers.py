@@ -143,9 +143,13 @@ class Callers:
                 return None
             roles = keys.ROLES[: keys.ROLES.index(found.role) + 1]
             caller = ApiKey(
-                id=f"cert-{found.name}", name=found.name, roles=roles, created_us=0, expires_us=peer.until_us,
+                id=keys.certificate_id(found.name),
+                name=found.name,
+                roles=roles,
+                created_us=0,
+                expires_us=peer.until_us,
                 rate=found.rate,
-            )  # fmt: skip
+            )
             if len(self._peers) < _MET_MOST:
                 self._peers[peer] = caller
         return caller if keys.live(caller, self._clock.now_us()) else None

@@ -26,6 +26,7 @@ from mainstay.store import audit
 Role = Literal["predict", "operate", "admin"]
 ROLES: tuple[Role, ...] = ("predict", "operate", "admin")
 SPACE = "api_key"
+_CERTIFICATE, _TOKEN = "cert-", "oidc-"
 
 
 def digest(token: str | bytes) -> str:
@@ -85,11 +86,21 @@ def known_by(id: str) -> tuple[str, str]:
 
     Empty for an API key.
     """
-    if id.startswith("cert-"):
-        return "certificate", id.removeprefix("cert-")
-    if id.startswith("oidc-"):
-        return "token", id.removeprefix("oidc-").rpartition("-")[0]
+    if id.startswith(_CERTIFICATE):
+        return "certificate", id.removeprefix(_CERTIFICATE)
+    if id.startswith(_TOKEN):
+        return "token", id.removeprefix(_TOKEN).rpartition("-")[0]
     return "", ""
+
+
+def certificate_id(name: str) -> str:
+    """The id of a caller who is known by a certificate, by its name in the file."""
+    return _CERTIFICATE + name
+
+
+def token_id(issuer: str, subject: str) -> str:
+    """The id of a caller who is known by a token, by the issuer's name in the file and what stands for the subject."""
+    return f"{_TOKEN}{issuer}-{subject}"
 
 
 def list_keys(state: StateReader) -> tuple[ApiKey, ...]:

@@ -13,6 +13,7 @@ from mainstay.core.clock import SECOND, Clock
 from mainstay.core.errors import Conflict, StoreError
 from mainstay.core.ports import State, Write
 from mainstay.core.records import encode
+from mainstay.serving.keys import known_by, token_id
 from mainstay.serving.retirement import still_open
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
@@ -26,7 +27,6 @@ SUBJECTS_MOST = 1_000
 OTHERS = "others"
 WRITES_MOST = 200
 """Counts in one commit, which stays short so."""
-_SUBJECT = "oidc-"
 _TRIES = 5
 
 Name = tuple[str, int, str, int]
@@ -75,7 +75,7 @@ class Tally:
             new = {name: count - self._flushed.get(name, 0) for name, count in counts.items()}
             for name in [name for name, count in new.items() if not count]:
                 del new[name], self._counts[name], self._flushed[name]  # nothing came since: whoever comes again is new
-        known = _Subjects(state) if any(name[0].startswith(_SUBJECT) for name in new) else None
+        known = _Subjects(state) if any(_issuer(name[0]) for name in new) else None
         names = list(new)
         for part in (names[first : first + WRITES_MOST] for first in range(0, len(names), WRITES_MOST)):
             told: dict[Name, int] = {}
@@ -93,27 +93,35 @@ class _Subjects:
         self._there: dict[str, set[str]] = {}
         for item in state.scan(SPACE):
             caller = item.name.partition("|")[0]
-            if caller.startswith(_SUBJECT):
-                self._of(caller).add(caller)
+            if issuer := _issuer(caller):
+                self._of(issuer).add(caller)
 
     def named(self, caller: str) -> str:
         """What the caller's requests are counted under."""
-        if not caller.startswith(_SUBJECT):
+        issuer = _issuer(caller)
+        if not issuer:
             return caller
-        there = self._of(caller)
+        there = self._of(issuer)
         if caller not in there:
             if len(there) >= SUBJECTS_MOST:
                 return _beside(caller)
             there.add(caller)
         return caller
 
-    def _of(self, caller: str) -> set[str]:
-        return self._there.setdefault(caller.rpartition("-")[0], set())
+    def _of(self, issuer: str) -> set[str]:
+        return self._there.setdefault(issuer, set())
+
+
+def _issuer(caller: str) -> str:
+    """The issuer of a caller by token; empty for any other."""
+    how, name = known_by(caller)
+    return name if how == "token" else ""
 
 
 def _beside(caller: str) -> str:
     """What a caller is counted under that is not named by itself: by its issuer, or by nothing."""
-    return f"{caller.rpartition('-')[0]}-{OTHERS}" if caller.startswith(_SUBJECT) else ""
+    issuer = _issuer(caller)
+    return token_id(issuer, OTHERS) if issuer else ""
 
 
 def _add(state: State, told: Mapping[Name, int], now_us: int) -> None:

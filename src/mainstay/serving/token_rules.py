@@ -128,7 +128,7 @@ def caller_of(
     if now_us >= until_us + issuer.skew_us or not set(issuer.scopes) <= _scopes(claims):
         return None
     return ApiKey(
-        id=f"oidc-{issuer.name}-{name_of(f'{issuer.issuer} {subject}')[:16]}",
+        id=keys.token_id(issuer.name, name_of(f"{issuer.issuer} {subject}")[:16]),
         name=issuer.name,
         roles=_roles(claims, issuer),
         created_us=0,
