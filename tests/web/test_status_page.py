@@ -23,7 +23,7 @@ from mainstay.app.status import read_status
 from mainstay.app.supervisor import listen
 from mainstay.app.up import listen_for_page
 from mainstay.core.clock import DAY, HOUR, MINUTE, SystemClock
-from mainstay.core.nouns_listeners import Listener
+from mainstay.core.nouns_listeners import StatusPage
 from mainstay.core.ports import Write
 from mainstay.core.records import Backfill
 from mainstay.core.verdicts import Finding
@@ -389,7 +389,7 @@ def test_a_port_that_is_taken_is_said_and_keeps_nothing_else_from_running(tmp_pa
     shop.begin()
     state, said = SqliteState(shop.place.home.state), list[str]()
     with listen("127.0.0.1", 0) as taken:
-        page = Listener(port=int(taken.getsockname()[1]))
+        page = StatusPage(port=int(taken.getsockname()[1]))
         assert listen_for_page(state, SystemClock(), page, said.append, most_s=0.05) is None
     with looped(shop):
         deadline, told = time.monotonic() + 60, list[Finding]()
@@ -401,7 +401,7 @@ def test_a_port_that_is_taken_is_said_and_keeps_nothing_else_from_running(tmp_pa
     for words in (f"port {page.port}", "settings: {status_page: {port: ...}}", "mainstay up"):
         assert words in found.sentence
         assert words == "mainstay up" or words in said[-1]
-    again = listen_for_page(state, SystemClock(), Listener(port=0), said.append)
+    again = listen_for_page(state, SystemClock(), StatusPage(port=0), said.append)
     assert again is not None
     again.close()
     assert listen_for_page(state, SystemClock(), None, said.append) is None

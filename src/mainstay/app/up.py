@@ -46,6 +46,7 @@ PAGE_WAIT_S = 5.0
 """The same for a status page, which ends at once: nothing else is to wait for its port."""
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Listener)
 
 
 def up(
@@ -110,9 +111,9 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         bound = int(listener.getsockname()[1])
         count = settings.workers if said.workers is None else said.workers
         scheme = _scheme(integration)
-        page = _listener_of(settings.status_page, said.status_port)
+        page = _listener_of(settings.status_page, said.status_port, StatusPage)
         looking = listen_for_page(state, clock, page, say, scheme=scheme)
-        calls = _reserved(_listener_of(settings.grpc, said.grpc_port), say)
+        calls = _reserved(_listener_of(settings.grpc, said.grpc_port, Listener), say)
         children = [
             _loop_child(place, integration),
             *((_journal_child(place, integration),) if ships_journal(place.home) else ()),
@@ -178,11 +179,11 @@ def _scheme(integration: Integration) -> str:
     return "http" if secured(integration) is None else "https"
 
 
-def _listener_of(said: Listener | None, port: int | None) -> Listener | None:
+def _listener_of(said: L | None, port: int | None, kind: type[L]) -> L | None:
     """Where something is to listen: as the file says, with the command line's port; None: nowhere."""
     if port is None:
         return said
-    return Listener(port=port) if said is None else msgspec.structs.replace(said, port=port)
+    return kind(port=port) if said is None else msgspec.structs.replace(said, port=port)
 
 
 def _reserved(wanted: Listener | None, say: Callable[[str], None]) -> socket.socket | None:
@@ -198,7 +199,7 @@ def _reserved(wanted: Listener | None, say: Callable[[str], None]) -> socket.soc
 def listen_for_page(
     state: State,
     clock: Clock,
-    page: Listener | None,
+    page: StatusPage | None,
     say: Callable[[str], None],
     *,
     most_s: float = PAGE_WAIT_S,
@@ -221,7 +222,7 @@ def listen_for_page(
         return None
     else:
         say(f"status page on {scheme}://{page.host}:{listener.getsockname()[1]}  (API key of role operate)")
-        if not isinstance(page, StatusPage) or page.control:
+        if page.control:
             say(
                 f"control API on {scheme}://{page.host}:{listener.getsockname()[1]}/control/v1  (API key of role admin)"
             )
