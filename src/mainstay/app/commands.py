@@ -366,18 +366,19 @@ def ask_loop(place: Place, command: str, args: Body, *, timeout_us: int) -> Body
         id=new_id("req"), command=command, args=args, by=whoami("the status page"), at_us=SystemClock().now_us()
     )
     with contextlib.closing(open_state(place.home)) as state:
-        runs = locked(place, state)
-    if not runs:
-        raise LoopAway("the loop does not run, and quarantine is read by it", mend="mainstay up")
+        need_loop(place, state, "quarantine is read by it")
     try:
         return ask_owner(place, request, LeaseOwned("the loop"), timeout_us)
     except LeaseOwned:
-        state = open_state(place.home)
-        try:
+        with contextlib.closing(open_state(place.home)) as state:
             state.commit([Write(space="request", name=request.id, body=None)])
-        finally:
-            state.close()
         raise LoopAway("the loop is busy with a run and did not answer in time", mend="try again in a moment") from None
+
+
+def need_loop(place: Place, state: State, why: str) -> None:
+    """Raises LoopAway where nobody owns the lease. `why`: what the loop is wanted for."""
+    if not locked(place, state):
+        raise LoopAway(f"the loop does not run, and {why}", mend="mainstay up")
 
 
 def ask_owner(place: Place, request: Request, owned: LeaseOwned, timeout_us: int) -> Body:

@@ -16,7 +16,7 @@ from typing import Any
 
 from mainstay.app import api_keys, batches, issuers
 from mainstay.app.auditing import Wanted, document_of, listed, verified
-from mainstay.app.commands import LoopAway, ask_loop, ask_owner, locked
+from mainstay.app.commands import ask_loop, ask_owner, need_loop
 from mainstay.app.models import shop, use_model
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.status import Status, read_status
@@ -274,8 +274,7 @@ class Hand:
         loop runs, and Later when it did not answer in time: the request then stands and is performed once.
         """
         with opened(self._place) as state:
-            if not locked(self._place, state):
-                raise LoopAway("the loop does not run, and it is what performs this", mend="mainstay up")
+            need_loop(self._place, state, "it is what performs this")
         request = Request(id=new_id("req"), command=command, args=args, by=self.by, at_us=self._clock.now_us())
         try:
             return ask_owner(self._place, request, LeaseOwned("the loop"), self._wait_us)
