@@ -13,7 +13,7 @@ from mainstay.core.clock import DAY, HOUR, SECOND
 from mainstay.core.errors import NotFound, Refused, SourceAway
 from mainstay.core.nouns import Check, Cleaning, Deletes, Guard
 from mainstay.core.records import Backfill, BatchRecord
-from mainstay.pipelines import backfill, history, quarantine
+from mainstay.pipelines import backfill, history, quarantine, settling
 from mainstay.pipelines.backfill import Asked, RangeRunner
 from mainstay.pipelines.backfill_plan import chunk_rows, next_chunk_us, waits
 from mainstay.testing.clock import START_US
@@ -179,7 +179,7 @@ def test_deletes_of_all_chunks_together_are_held_to_the_share(world: Backfilled)
     (finding,) = [one for one in blocked.findings if one.check == "deletes.max_share"]
     assert "of 1000 keys would be deleted" in finding.sentence
     assert world.state().rows > ROWS * 0.89
-    quarantine.release_batch(world.desk, dataset="customers", number=blocked.number, reason="they are gone")
+    settling.release_batch(world.desk, dataset="customers", number=blocked.number, reason="they are gone")
     assert world.to_its_end(one).deleted == 120
     assert world.state().rows == ROWS - 120
     world.adds_up()
@@ -202,7 +202,7 @@ def test_increments_queue_behind_a_blocked_chunk_and_the_backfill_waits(tmp_path
     found = waits(one, world.desk.waiting("customers"), Guard(), world.clock.now_us())
     assert found is not None
     assert "customers/2 is blocked" in found.why
-    quarantine.discard_batch(world.desk, dataset="customers", number=2, reason="a typing error")
+    settling.discard_batch(world.desk, dataset="customers", number=2, reason="a typing error")
     assert world.desk.backfills.get(one.id).blocked == ""  # type: ignore[union-attr]
     world.run()
     after = world.state().as_of_us
@@ -222,7 +222,7 @@ def test_a_released_chunk_leaves_as_of_to_the_read_behind_it(tmp_path: Path) -> 
     world.change(5, 99)
     one = world.chunk(world.start("1", "101"))
     before = world.state().as_of_us
-    quarantine.release_batch(world.desk, dataset="customers", number=2, reason="it is so")
+    settling.release_batch(world.desk, dataset="customers", number=2, reason="it is so")
     assert world.state().as_of_us == before
     assert world.desk.backfills.get(one.id).published == 1  # type: ignore[union-attr]
     world.close()

@@ -21,7 +21,7 @@ from mainstay.core.errors import Corrupt, Fenced, NotFound, Refused
 from mainstay.core.nouns import Check, Dataset
 from mainstay.core.ports import OnlineRow
 from mainstay.pipelines import desk as desk_module
-from mainstay.pipelines import erase, history, quarantine, sets
+from mainstay.pipelines import erase, history, quarantine, sets, settling
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
@@ -154,12 +154,12 @@ def behind_it(world: Road) -> None:
 
 def release(world: Road) -> None:
     with suppress(Refused):  # done already, before the blow
-        quarantine.release_batch(world.desk, dataset="customers", number=first_waiting(world), reason="they moved away")
+        settling.release_batch(world.desk, dataset="customers", number=first_waiting(world), reason="they moved away")
 
 
 def discard(world: Road) -> None:
     with suppress(Refused):
-        quarantine.discard_batch(world.desk, dataset="customers", number=first_waiting(world), reason="half a table")
+        settling.discard_batch(world.desk, dataset="customers", number=first_waiting(world), reason="half a table")
 
 
 def first_waiting(world: Road) -> int:
@@ -438,7 +438,7 @@ def test_a_landed_file_that_was_changed_is_named_and_nothing_is_published_from_i
     data[len(data) // 2] ^= 0xFF
     file.write_bytes(data)
     with pytest.raises(Corrupt, match="digest"):
-        quarantine.release_batch(world.desk, dataset="customers", number=2, reason="try")
+        settling.release_batch(world.desk, dataset="customers", number=2, reason="try")
     assert world.state().published == 1
     assert told(world).online == before.online
     world.close()
@@ -452,6 +452,6 @@ def test_a_landed_batch_that_is_gone_is_named(tmp_path: Path) -> None:
     run()(world)
     world.desk.landing.remove("customers", 2)
     with pytest.raises(NotFound, match="batch 2 of customers"):
-        quarantine.discard_batch(world.desk, dataset="customers", number=2, reason="try")
+        settling.discard_batch(world.desk, dataset="customers", number=2, reason="try")
     assert world.state().published == 1
     world.close()

@@ -8,7 +8,7 @@ import msgspec
 
 from mainstay.core.nouns import Check
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines import history, quarantine, rebuild
+from mainstay.pipelines import history, quarantine, rebuild, settling
 from mainstay.pipelines.run import Runner
 from tests.pipelines.world import CUSTOMERS, World, with_checks
 
@@ -46,7 +46,7 @@ def test_up_to_the_share_rows_go_their_way_and_above_it_the_batch_waits(tmp_path
     world.customer(3, tenure=102, u=1)  # one row of one, but two keys of four: what is held counts
     assert world.run().status == "blocked"
     assert share_of(world, 2, "tenure.max") == (Verdict.FAIL, 2, 4)
-    released = quarantine.release_batch(world.desk, dataset="customers", number=2, reason="a new tariff")
+    released = settling.release_batch(world.desk, dataset="customers", number=2, reason="a new tariff")
     assert released.released == ("tenure.max.max_share",)
     assert sorted(row.key for row in quarantine.list_rows(world.desk, dataset="customers")) == ["3", "4"]
     world.customer(5, tenure=5, u=2)

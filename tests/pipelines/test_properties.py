@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mainstay.core.nouns import Check
-from mainstay.pipelines import quarantine
+from mainstay.pipelines import quarantine, settling
 from mainstay.pipelines.features import FeatureWriter, Moment
 from mainstay.store.current import schema_of
 from mainstay.store.memory import MemoryOnline
@@ -84,9 +84,9 @@ class Play:
             elif what == "discard row" and rows:
                 quarantine.discard_rows(world.desk, dataset=name, ids=[rows[0].id], reason="a test")
         if what == "release" and blocked:
-            quarantine.release_batch(world.desk, dataset="customers", number=blocked[0], reason="a test")
+            settling.release_batch(world.desk, dataset="customers", number=blocked[0], reason="a test")
         elif what == "discard batch" and blocked:
-            quarantine.discard_batch(world.desk, dataset="customers", number=blocked[0], reason="a test")
+            settling.discard_batch(world.desk, dataset="customers", number=blocked[0], reason="a test")
 
     def look(self) -> None:
         """What must hold after every step."""

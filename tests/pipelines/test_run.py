@@ -12,7 +12,7 @@ from mainstay.core.clock import SECOND
 from mainstay.core.errors import Refused, SourceAway, SourceRefused
 from mainstay.core.nouns import Check, Column, Deletes, Duplicates
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines import history, quarantine
+from mainstay.pipelines import history, quarantine, settling
 from mainstay.store import audit
 from tests.pipelines.world import CUSTOMERS, TICKETS, World, with_checks, with_duplicates
 
@@ -244,8 +244,8 @@ def test_release_publishes_with_warn_and_lets_the_queue_follow(tmp_path: Path) -
     world.customer(8, tenure=8, u=20)
     world.run()
     with pytest.raises(Refused, match="says why"):
-        quarantine.release_batch(world.desk, dataset="customers", number=2, reason=" ")
-    quarantine.release_batch(world.desk, dataset="customers", number=2, reason="they moved")
+        settling.release_batch(world.desk, dataset="customers", number=2, reason=" ")
+    settling.release_batch(world.desk, dataset="customers", number=2, reason="they moved")
     assert [one.status for one in world.desk.batches.all("customers/").values()] == ["published"] * 3
     row = world.row(1)
     assert row is not None
@@ -264,7 +264,7 @@ def test_discarding_a_batch_keeps_current_with_warn(tmp_path: Path) -> None:
     kept = list(world.customers)
     del world.customers[1:]
     world.run()
-    quarantine.discard_batch(world.desk, dataset="customers", number=2, reason="half a table")
+    settling.discard_batch(world.desk, dataset="customers", number=2, reason="half a table")
     row = world.row(2)
     assert row is not None
     assert (row.values is not None, row.verdict) == (True, Verdict.WARN)

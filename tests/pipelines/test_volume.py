@@ -13,7 +13,7 @@ from mainstay.core.clock import DAY, HOUR, SECOND, iso
 from mainstay.core.nouns import Check, Column, Dataset
 from mainstay.core.records import CheckResult, LandedDay
 from mainstay.core.verdicts import Finding, OnFail, Verdict
-from mainstay.pipelines import history, quarantine, sets
+from mainstay.pipelines import history, sets, settling
 from mainstay.pipelines.run import Runner
 from mainstay.store.shelf import Shelf
 from mainstay.testing.clock import START_US
@@ -101,7 +101,7 @@ def test_what_a_person_answered_for_is_not_asked_again_until_the_next_day(world:
     world.run("tickets")
     day(world, 30, 0)
     assert world.run("tickets").status == "blocked"
-    released = quarantine.release_batch(world.desk, dataset="tickets", number=18, reason="a holiday")
+    released = settling.release_batch(world.desk, dataset="tickets", number=18, reason="a holiday")
     assert (released.status, released.released) == ("published", ("volume",))
     assert world.run("tickets").status == "empty"
     assert result(world).verdict is Verdict.WARN
@@ -112,7 +112,7 @@ def test_what_a_person_answered_for_is_not_asked_again_until_the_next_day(world:
     assert world.run("tickets").status == "empty"  # Tuesday had its rows
     day(world, 32, 0)
     assert world.run("tickets").status == "blocked"
-    quarantine.discard_batch(world.desk, dataset="tickets", number=20, reason="a holiday, too")
+    settling.discard_batch(world.desk, dataset="tickets", number=20, reason="a holiday, too")
     assert world.run("tickets").status == "empty"
     world.adds_up("tickets")
 

@@ -20,7 +20,7 @@ from mainstay.core.clock import HOUR, SECOND, iso
 from mainstay.core.errors import Refused, StoreError
 from mainstay.core.nouns import Cleaning, FeatureView
 from mainstay.core.verdicts import Finding, Verdict
-from mainstay.pipelines import erase, quarantine, sets
+from mainstay.pipelines import erase, quarantine, sets, settling
 from mainstay.retraining.labels import LabelFile
 from mainstay.retraining.placing import Evaluation
 from mainstay.retraining.training_set import Options, TrainingSet, make
@@ -220,7 +220,7 @@ def test_a_batch_that_waited_for_a_person_is_known_from_its_release_on(world: Wo
     world.clock.advance(HOUR)
     blocked = iso(world.clock.now_us())
     world.clock.advance(HOUR)
-    quarantine.release_batch(world.desk, dataset="customers", number=2, reason="a test")
+    settling.release_batch(world.desk, dataset="customers", number=2, reason="a test")
     _, rows = ask(world, (1, blocked), (1, iso(world.clock.now_us())))
     assert [(row["tenure"], row["_verdict"]) for row in rows] == [(10, "PASS"), (13, "WARN")]
     assert rows[1]["_sentence"] == "released in batch 2; stop"

@@ -28,8 +28,7 @@ from mainstay.core.errors import LeaseOwned, MainstayError, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.ports import State, Write
 from mainstay.core.records import Request, Response, Seal, Suppressed
-from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets
-from mainstay.pipelines.desk import batch_name
+from mainstay.pipelines import archive, archive_erase, erase, history, quarantine, retention, sets, settling
 from mainstay.pipelines.orphans import adopt_orphans
 from mainstay.pipelines.run import Runner
 from mainstay.pipelines.suppression import typed_person
@@ -136,20 +135,13 @@ def _quarantine_discard(works: Works, args: Body) -> Body:
 
 def _batch_release(works: Works, args: Body) -> Body:
     dataset, number, reason = args["dataset"], args["number"], args["reason"]
-    later = quarantine.later_ones(works.desk, dataset, number, args["through"]) if args.get("through") else []
-    released = [quarantine.release_batch(works.desk, dataset=dataset, number=number, reason=reason)]
-    for one in later:
-        found = works.desk.batches.get(batch_name(dataset, one))
-        if found is None or found.settled:
-            continue  # it went with the one before
-        if found.status != "blocked":
-            break  # the one before did not go, and is told of
-        released.append(quarantine.release_batch(works.desk, dataset=dataset, number=one, reason=reason))
+    through = args.get("through") or number
+    released = settling.release_through(works.desk, dataset=dataset, number=number, through=through, reason=reason)
     return {"batches": msgspec.to_builtins(released)}
 
 
 def _batch_discard(works: Works, args: Body) -> Body:
-    batch = quarantine.discard_batch(works.desk, dataset=args["dataset"], number=args["number"], reason=args["reason"])
+    batch = settling.discard_batch(works.desk, dataset=args["dataset"], number=args["number"], reason=args["reason"])
     return {"batch": msgspec.to_builtins(batch)}
 
 

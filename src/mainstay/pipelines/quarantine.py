@@ -1,4 +1,4 @@
-"""Quarantine and batches in the hands of a person: list, show, replay, discard, release.
+"""Quarantine in the hands of a person: list, show, replay, discard. Batches: `settling`.
 
 A replayed row is judged again by today's cleaning and checks; it is published only if it is newer than what current
 shows, else marked superseded. Doing it twice changes nothing.
@@ -18,22 +18,15 @@ from mainstay.core.errors import NotFound, Refused
 from mainstay.core.keys import shown_key, typed_key
 from mainstay.core.nouns import Dataset
 from mainstay.core.ports import SourceKind
-from mainstay.core.records import BatchRecord
 from mainstay.core.sql import identifier, literal
 from mainstay.pipelines import stage
-from mainstay.pipelines.backfill_record import chunk_settled
 from mainstay.pipelines.currency import conversions, lacking
-from mainstay.pipelines.desk import Desk, batch_name
+from mainstay.pipelines.desk import Desk
 from mainstay.pipelines.features import ALL, Moment, affected_sql, known_to_sql
 from mainstay.pipelines.judge import Gate
 from mainstay.pipelines.publish import (
-    current_facts,
-    discard_in_current,
-    finish_plan,
-    plan_of,
     record_plan,
     resume,
-    write_features,
 )
 from mainstay.pipelines.run import Runner
 from mainstay.store.current import ROW_COLUMNS, schema_of
@@ -75,7 +68,7 @@ def list_rows(
     """Rejected versions, newest first. `state` None: whatever became of them. `before`: older than (batch, ordinal)."""
     found: list[QuarantinedRow] = []
     for name in [dataset] if dataset else sorted(desk.integration.datasets):
-        names = _dataset(desk, name).key_names
+        names = dataset_of(desk, name).key_names
         wanted = _typed(names, key) if key is not None else None
         if key is not None and wanted is None:
             if dataset is not None:
@@ -170,7 +163,7 @@ def replay(
         keys_sql: Only rows of the keys that this query gives, because what they lacked has come. Those that fail still
             are listed with today's reasons from then on, so that they are not taken up again.
     """
-    contract = _dataset(desk, dataset)
+    contract = dataset_of(desk, dataset)
     schema = schema_of(dataset)
     wanted = ["_state = 'quarantined'"]
     if ids is not None:
@@ -198,7 +191,7 @@ def replay(
         desk.at("plan-recorded")
         published, superseded = _apply_replay(desk, contract, gate)
         desk.at("current-written")
-        resume(desk, plan, _moment(desk, dataset))
+        resume(desk, plan, moment_of(desk, dataset))
     desk.tell("quarantine.replayed", {"dataset": dataset, "published": published, "superseded": superseded})
     return ReplayResult(
         tried=tried, published=published, superseded=superseded, still_rejected=tried - published - superseded
@@ -282,8 +275,8 @@ def _apply_replay(desk: Desk, dataset: Dataset, gate: Gate) -> tuple[int, int]:
 
 def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> int:
     """What current has stands: the holds end, and their rows carry WARN until the next version."""
-    contract = _dataset(desk, dataset)
-    _need_reason(reason)
+    contract = dataset_of(desk, dataset)
+    need_reason(reason)
     schema = schema_of(dataset)
     pairs = ", ".join(f"({b}, {o})" for d, b, o in map(parse_id, ids) if d == dataset)
     if not pairs:
@@ -313,111 +306,9 @@ def discard_rows(desk: Desk, *, dataset: str, ids: list[str], reason: str) -> in
             f"_note = {literal(reason)}, _through = {desk.current.last_applied(dataset)} WHERE {condition}"
         )
     desk.at("current-written")
-    resume(desk, plan, _moment(desk, dataset))
+    resume(desk, plan, moment_of(desk, dataset))
     desk.tell("quarantine.discarded", {"dataset": dataset, "rows": count, "reason": reason})
     return count
-
-
-def release_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> BatchRecord:
-    """Overrides the findings that block a batch; it is published with its rows at WARN."""
-    _need_reason(reason)
-    batch = _waiting_batch(desk, dataset, number)
-    if batch.status != "blocked":
-        raise _not_blocked(batch)
-    findings = tuple(
-        one.check for one in batch.findings if one.on_fail == "block" and one.verdict.value in ("FAIL", "ERROR")
-    )
-    released = msgspec.structs.replace(batch, released=findings, reason=reason, status="landed")
-    change = desk.change("batch.release", f"{dataset}/{number}", {"reason": said(reason), "findings": list(findings)})
-    desk.commit([desk.batches.write(batch_name(dataset, number), released)], change)
-    desk.tell("batch.released", {"dataset": dataset, "batch": number, "reason": reason, "findings": list(findings)})
-    Runner(desk, desk.integration.datasets[dataset]).settle()
-    return desk.batches.get(batch_name(dataset, number)) or released
-
-
-def later_ones(desk: Desk, dataset: str, number: int, through: int) -> list[int]:
-    """The numbers of the batches that wait after this one, up to `through`, to be released with it.
-
-    Raises NotFound; Refused where one of them cannot be, so that none was.
-    """
-    _waiting_batch(desk, dataset, number)
-    if through < number:
-        raise Refused(f"batch {through} is before batch {number}", mend="name the last batch to be released")
-    later = [one for one in desk.waiting(dataset) if number < one.number <= through]
-    for one in later:
-        if one.status == "error":
-            raise _not_blocked(one)
-    return [one.number for one in later]
-
-
-def _not_blocked(batch: BatchRecord) -> Refused:
-    return Refused(
-        f"batch {batch.dataset}/{batch.number} is {batch.status}, not blocked: there is nothing to release",
-        mend="mainstay batch list",
-    )
-
-
-def discard_batch(desk: Desk, *, dataset: str, number: int, reason: str) -> BatchRecord:
-    """What current has stands instead: keys that the batch would have changed carry WARN until their next version."""
-    _need_reason(reason)
-    contract = _dataset(desk, dataset)
-    batch = _waiting_batch(desk, dataset, number)
-    if desk.waiting(dataset)[0].number != number:
-        raise Refused(
-            f"batch {dataset}/{number} is not the first that waits",
-            mend=f"settle batch {desk.waiting(dataset)[0].number} before it",
-        )
-    runner = Runner(desk, contract)
-    runner.load(batch)
-    schema = schema_of(dataset)
-    affected = affected_keys(desk, contract, f"(SELECT * FROM {schema}.rows WHERE FALSE)", "SELECT _k FROM stage")
-    marked = msgspec.structs.replace(batch, status="discarded", reason=reason)
-    also = (desk.batches.write(batch_name(dataset, number), marked),)
-    change = desk.change("batch.discard", f"{dataset}/{number}", {"reason": said(reason)})
-    record_plan(desk, affected, dataset=dataset, batch=number, cause="discard", also=also, change=change)
-    desk.at("plan-recorded")
-    settled = finish_discard(desk, marked)
-    runner.settle()
-    return settled
-
-
-def unfinished_discards(desk: Desk, dataset: str) -> list[BatchRecord]:
-    """Batches that a person discarded and whose discarding a crash cut short."""
-    published = desk.dataset_state(dataset).published
-    return [
-        batch
-        for batch in desk.batches.all(f"{dataset}/").values()
-        if batch.status == "discarded" and batch.number > published
-    ]
-
-
-def finish_discard(desk: Desk, batch: BatchRecord) -> BatchRecord:
-    """Performs a recorded discard of a batch, also after a crash: current, then online, then the position."""
-    dataset, number = batch.dataset, batch.number
-    if desk.current.settled(dataset, number) is None:
-        Runner(desk, desk.integration.datasets[dataset]).load(batch)
-        discard_in_current(desk, batch)
-    desk.at("current-written")
-    plan = plan_of(desk, batch)
-    if plan is None:  # its state went without its plan: everything is computed again
-        every: dict[str, str | None] = {one.digest: None for one in desk.live_feature_sets(dataset)}
-        plan = record_plan(desk, every, dataset=dataset, batch=number, cause="discard")
-    sets = write_features(desk, plan, _moment(desk, dataset))
-    desk.at("online-written")
-    settled = msgspec.structs.replace(
-        batch, settled_us=desk.clock.now_us(), counts=desk.current.settled(dataset, number) or {}
-    )
-    state = msgspec.structs.replace(
-        desk.dataset_state(dataset), published=number, **current_facts(desk, dataset, settling=number)
-    )
-    if batch.trail_us is not None:
-        state = msgspec.structs.replace(state, as_of_us=batch.trail_us, as_of_source_us=batch.trail_source_us)
-    writes = [desk.batches.write(batch_name(dataset, number), settled), desk.datasets.write(dataset, state)]
-    writes += chunk_settled(desk, settled)
-    finish_plan(desk, plan, sets, writes)
-    desk.at("published")
-    desk.tell("batch.discarded", {"dataset": dataset, "batch": number, "rows": batch.rows, "reason": batch.reason})
-    return settled
 
 
 def affected_keys(desk: Desk, dataset: Dataset, relation: str, keys_sql: str) -> dict[str, str | None]:
@@ -449,34 +340,26 @@ def _kinds(desk: Desk, runner: Runner) -> dict[str, SourceKind]:
     return dict(runner.shape_of(desk.landing.open(name, numbers[-1]).schema).kinds)
 
 
-def _moment(desk: Desk, dataset: str) -> Moment:
+def moment_of(desk: Desk, dataset: str) -> Moment:
+    """Now by both clocks, as far as the dataset's last read tells."""
     state = desk.dataset_state(dataset)
     now = desk.clock.now_us()
     skew = (state.as_of_source_us or 0) - (state.as_of_us or 0)
     return Moment(now, now + skew)
 
 
-def _dataset(desk: Desk, name: str) -> Dataset:
+def dataset_of(desk: Desk, name: str) -> Dataset:
+    """The dataset's contract. Raises NotFound, naming those that there are."""
     found = desk.integration.datasets.get(name)
     if found is None:
         raise NotFound(f"there is no dataset {name}", mend=f"one of {', '.join(sorted(desk.integration.datasets))}")
     return found
 
 
-def _waiting_batch(desk: Desk, dataset: str, number: int) -> BatchRecord:
-    _dataset(desk, dataset)
-    batch = desk.batches.get(batch_name(dataset, number))
-    if batch is None:
-        raise NotFound(f"there is no batch {dataset}/{number}", mend="mainstay batch list")
-    if batch.settled:
-        raise Refused(f"batch {dataset}/{number} is {batch.status} already", mend="mainstay batch show")
-    return batch
-
-
 def need_datasets(desk: Desk, names: Sequence[str]) -> None:
     """Raises NotFound where one of them is not in the file."""
     for name in names:
-        _dataset(desk, name)
+        dataset_of(desk, name)
 
 
 def need_landed(desk: Desk, names: Sequence[str]) -> None:
@@ -489,12 +372,13 @@ def need_landed(desk: Desk, names: Sequence[str]) -> None:
 
 def need_key(desk: Desk, dataset: str, key: str) -> None:
     """Raises Refused where a text is no key of the dataset, which has several columns."""
-    names = _dataset(desk, dataset).key_names
+    names = dataset_of(desk, dataset).key_names
     if _typed(names, key) is None:
         wanted = ",".join(f"{name}=..." for name in names)
         raise Refused(f"the key of {dataset} has {len(names)} columns", mend=f"name each: --key {wanted}")
 
 
-def _need_reason(reason: str) -> None:
+def need_reason(reason: str) -> None:
+    """Raises Refused where a person gives none."""
     if not reason.strip():
         raise Refused("a person who overrides a check says why", mend="add --reason '...'")

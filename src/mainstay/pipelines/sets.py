@@ -15,8 +15,8 @@ from mainstay.pipelines import feature_personal, feature_sql
 from mainstay.pipelines.desk import Desk, batch_name
 from mainstay.pipelines.features import Moment
 from mainstay.pipelines.publish import recompute, resume
-from mainstay.pipelines.quarantine import finish_discard, unfinished_discards
 from mainstay.pipelines.run import Runner
+from mainstay.pipelines.settling import finish_discard, unfinished_discards
 from mainstay.store.current import schema_of
 
 
