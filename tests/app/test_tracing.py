@@ -151,7 +151,7 @@ def test_an_answer_tells_of_its_stages_and_continues_its_callers_trace(tmp_path:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     (request,) = of_the_caller(collector)
-    assert (request.name, request.kind) == ("POST /v1/churn/predict", Span.SPAN_KIND_SERVER)
+    assert (request.name, request.kind) == ("POST /v1/{integration}/predict", Span.SPAN_KIND_SERVER)
     assert request.trace_id.hex() == TRACE_ID
     assert facts(request)["http.response.status_code"] == 200
     stages = {span.name: facts(span) for span in collector.spans() if span.parent_span_id == request.span_id}

@@ -11,10 +11,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainstay.core.trace import Trace
 
-_RECEIPT = re.compile(r"/v1/receipts/[^/]+")
-_KNOWN = re.compile(
-    r"/v1/[^/]+/(predict|decisions|outcomes|card-tokens|card(\.js|/decisions)?)|/metrics|/openapi\.json|/docs"
+_ROUTES = (
+    (re.compile(r"/v1/receipts/[^/]+"), "/v1/receipts/{id}"),
+    *(
+        (re.compile(rf"/v1/[^/]+/{re.escape(last)}"), f"/v1/{{integration}}/{last}")
+        for last in ("predict", "decisions", "outcomes", "card-tokens", "card", "card.js", "card/decisions")
+    ),
+    *((re.compile(re.escape(whole)), whole) for whole in ("/metrics", "/openapi.json", "/docs")),
 )
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _OF_THE_TRACE = {b"traceparent", b"tracestate"}
 
 
@@ -38,8 +43,10 @@ class Traced:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in _OF_THE_TRACE
         }
         route = _route(scope["path"])
-        named = f"{scope['method']} {route}" if route else scope["method"]
-        with self._trace.span(named, caller=caller, http_method=scope["method"], http_route=route) as span:
+        known = scope["method"] in _METHODS
+        named = f"{scope['method'] if known else 'HTTP'} {route}".rstrip()
+        method = scope["method"] if known else "_OTHER"  # OpenTelemetry's word
+        with self._trace.span(named, caller=caller, http_method=method, http_route=route) as span:
 
             async def told(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -53,7 +60,5 @@ class Traced:
 
 
 def _route(path: str) -> str:
-    """The path without ids; empty for one that is none of ours, which may hold anything."""
-    if _RECEIPT.fullmatch(path):
-        return "/v1/receipts/{id}"
-    return path if _KNOWN.fullmatch(path) else ""
+    """The route, with nothing of the caller's text; empty for a path that is none of ours."""
+    return next((route for form, route in _ROUTES if form.fullmatch(path)), "")
