@@ -87,6 +87,15 @@ def test_its_failure_is_that_of_any_model_and_the_policy_holds(world: Shop, serv
     assert (refusal.status, refusal.reason) == (503, "on_error")
 
 
+def test_a_row_that_waits_in_vain_takes_no_time_of_the_next(world: Shop, server: Elsewhere) -> None:
+    world.begin(model=served_at(server.url("/score")) + ", timeout: 1s")
+    server.moods = ["wait"]
+    reply = predict(world.place, PredictRequest(keys=["person-0003", "person-0002"]))
+    assert isinstance(reply, Batch)
+    given = [(one.output, one.reason) for one in reply.results]
+    assert given == [({"churn_probability": 0.26}, "on_error"), ({"churn_probability": 0.2}, "")]
+
+
 def test_a_changed_address_is_another_version_and_a_changed_secret_is_not(
     world: Shop, server: Elsewhere, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -291,11 +291,15 @@ class Answering:
             work.error = f"the model requires `{absent}` and the row has none"
 
     def _run(self, snap: Snapshot, model: LoadedModel, works: Sequence[Work]) -> None:
-        """Asks a model of this process, row by row: an answer must not depend on who else asked."""
-        deadline_us = self._clock.monotonic_us() + snap.integration.model.timeout_us
+        """Asks row by row: an answer must not depend on who else asked.
+
+        The rows of a request share one time of a model of this process; each has its own of one that answers elsewhere.
+        """
+        timeout_us, each = snap.integration.model.timeout_us, model.capabilities.blocking
+        deadline_us = self._clock.monotonic_us() + timeout_us
         for work in works:
             if work.inputs is not None and not work.error:
-                ask_one(snap, model, work, deadline_us)
+                ask_one(snap, model, work, self._clock.monotonic_us() + timeout_us if each else deadline_us)
 
     async def _run_elsewhere(
         self,
