@@ -14,6 +14,7 @@ import pytest
 from mainstay.core.clock import SECOND
 from mainstay.core.nouns import Settings
 from mainstay.http import patience, serve, strict
+from mainstay.http.protocol import Standing
 from tests.http.certificates import Files, client
 from tests.http.serving import Served, serving
 from tests.serving.toy import Toy
@@ -34,13 +35,13 @@ def served(toy: Toy) -> Iterator[Served]:
         yield served
 
 
-def connected(served: Served, most: int | None = None) -> socket.socket:
+def connected(port: int, most: int | None = None) -> socket.socket:
     """A connection. `most`: about so many bytes of answers wait at our end for being read."""
     connection = socket.socket()
     if most is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
     connection.settimeout(20)
-    connection.connect(("127.0.0.1", served.port))
+    connection.connect(("127.0.0.1", port))
     return connection
 
 
@@ -67,7 +68,7 @@ def test_a_body_that_does_not_come_ends_in_408_and_leaves_its_place_to_others(be
     token = served.toy.key()
     # Longer than what takes the short road, so that each of them holds a place.
     head = f"POST /v1/churn/predict HTTP/1.1\r\nhost: x\r\nx-api-key: {token}\r\ncontent-length: 100000\r\n\r\n"
-    with connected(served) as slow:
+    with connected(served.port) as slow:
         slow.sendall(head.encode() + begun)
         caller = served.caller(token)
         assert caller.predict(key="A").status == 200  # nobody else waits
@@ -84,7 +85,7 @@ def test_a_request_that_comes_a_little_at_a_time_ends_in_408_wherever_it_stops(s
     whole = head + b'{"key":"A"}'
     with ExitStack() as stack:
         begun = [line[:3], line, head[:-2], head, whole[:-1], whole + b"\r\n" + line]
-        slow = [stack.enter_context(connected(served)) for _ in begun]
+        slow = [stack.enter_context(connected(served.port)) for _ in begun]
         for connection, part in zip(slow, begun, strict=True):
             connection.sendall(part)
         caller = served.caller(token)
@@ -100,7 +101,8 @@ def test_a_request_that_comes_a_little_at_a_time_ends_in_408_wherever_it_stops(s
 
 def test_a_connection_that_never_asks_is_closed_without_a_word(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", 1)
-    with serving(toy) as served, connected(served) as silent, connected(served) as empty, connected(served) as once:
+    with serving(toy) as served, ExitStack() as stack:
+        silent, empty, once = (stack.enter_context(connected(served.port)) for _ in range(3))
         empty.sendall(b"\r\n")
         once.sendall(HEALTH)
         assert (everything(silent), everything(empty)) == (b"", b"")
@@ -113,7 +115,7 @@ def test_who_takes_no_answers_is_read_from_no_more_and_then_closed(
     token = served.toy.key()
     head = f"GET /openapi.json HTTP/1.1\r\nhost: x\r\nx-api-key: {token}\r\n\r\n".encode()
     caller = served.caller(token)
-    with connected(served, most=4_096) as greedy:
+    with connected(served.port, most=4_096) as greedy:
         while asked(greedy, head):  # one at a time, so that there are never too many
             assert caller.predict(key="A").status == 200
     assert "RuntimeError" not in capfd.readouterr().err
@@ -126,7 +128,7 @@ def test_requests_are_read_as_they_are_answered(tmp_path: Path) -> None:
     toy = Toy(tmp_path, blocking=True)
     token, body, times = toy.key(), b'{"key":"A"%s}' % (b" " * 60_000), 200
     head = f"POST /v1/churn/predict HTTP/1.1\r\nhost: x\r\nx-api-key: {token}\r\ncontent-length: {len(body)}\r\n\r\n"
-    with serving(toy) as served, connected(served) as many:
+    with serving(toy) as served, connected(served.port) as many:
         sending = threading.Thread(target=many.sendall, args=((head.encode() + body) * times,))
         sending.start()
         found = b""
@@ -138,13 +140,13 @@ def test_requests_are_read_as_they_are_answered(tmp_path: Path) -> None:
 
 
 def test_requests_that_wait_behind_another_are_few_and_in_order(served: Served) -> None:
-    with connected(served) as many:
+    with connected(served.port) as many:
         many.sendall(HEALTH * 1_000)
         found = everything(many)
     # The first is begun; so many wait behind it, and the last of them says that the connection closes.
     assert found.count(b"HTTP/1.1 200") == strict.PIPELINED_MOST + 1
     assert found.count(b"connection: close") == 1
-    with connected(served) as some:
+    with connected(served.port) as some:
         some.sendall(HEALTH * strict.PIPELINED_MOST)
         answered = b""
         while answered.count(b'{"live":true}') < strict.PIPELINED_MOST:
@@ -154,13 +156,14 @@ def test_requests_that_wait_behind_another_are_few_and_in_order(served: Served) 
 
 def test_one_connection_too_many_is_told_so_and_patience_is_shorter_where_places_are_scarce(served: Served) -> None:
     standing = served.server.server_state
+    assert isinstance(standing, Standing)
     standing.most = 3
     assert patience.shortened(10, 2, 3) == 10
     assert patience.shortened(10, 3, 3) == 1
-    with closing(connected(served)) as one, connected(served), connected(served):
+    with closing(connected(served.port)) as one, connected(served.port), connected(served.port):
         one.sendall(HEALTH)
         assert one.recv(1_000)
-        with connected(served) as more:
+        with connected(served.port) as more:
             assert everything(more).startswith(b"HTTP/1.1 503 ")
         one.sendall(HEALTH)
         assert one.recv(1_000)
@@ -170,10 +173,10 @@ def test_a_tls_handshake_that_does_not_come_is_not_waited_for(tmp_path: Path) ->
     files = Files(tmp_path)
     toy = Toy(tmp_path, settings=Settings(arrive_within_us=SECOND, tls=files.tls(None)))
     with serving(toy) as served:
-        with connected(served) as silent, connected(served) as half:
+        with connected(served.port) as silent, connected(served.port) as half:
             half.sendall(b"\x16\x03\x01")
             assert (everything(silent), everything(half)) == (b"", b"")
-        with connected(served) as plain:
+        with connected(served.port) as plain:
             sealed = client().wrap_socket(plain, server_hostname="127.0.0.1")
             sealed.sendall(b"GET / HT")
             assert sealed.recv(1_000).startswith(b"HTTP/1.1 408 ")

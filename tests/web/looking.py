@@ -7,12 +7,14 @@ import re
 import threading
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from mainstay.app.loop import Loop
+from mainstay.app.place import opened
 from mainstay.app.supervisor import listen
+from mainstay.app.tls import AppliedTls
 from mainstay.app.wiring import own
 from mainstay.core.clock import SystemClock
 from mainstay.serving.keys import Role, create_key
@@ -112,20 +114,22 @@ def looped(shop: Shop) -> Iterator[None]:
 
 
 @contextmanager
-def paged(shop: Shop) -> Iterator[Looked]:
-    """The page's server, in a thread."""
+def paged(shop: Shop, *, sealed: bool = False) -> Iterator[Looked]:
+    """The page's server, in a thread. `sealed`: with the TLS of the applied file."""
     listening = listen("127.0.0.1", 0)
-    server = PageServer(shop.place, SystemClock())
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        while not server.started:
-            thread.join(0.01)
-            assert thread.is_alive()
-        yield Looked(shop, listening.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join(20)
+    with ExitStack() as stack:
+        applied = AppliedTls(stack.enter_context(opened(shop.place))) if sealed else None
+        server = PageServer(shop.place, SystemClock(), applied)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            while not server.started:
+                thread.join(0.01)
+                assert thread.is_alive()
+            yield Looked(shop, listening.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(20)
 
 
 def bad_shop(folder: Path, bad: int = 30) -> Shop:

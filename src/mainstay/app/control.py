@@ -24,7 +24,7 @@ from mainstay.app.stores import open_state
 from mainstay.core.clock import SECOND, Clock
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused
 from mainstay.core.ids import keyed_hash, new_id
-from mainstay.core.nouns import Integration
+from mainstay.core.nouns import Integration, Settings
 from mainstay.core.nouns_callers import CallersConfig
 from mainstay.core.records import Answering, ApiKey, Applied, BatchRecord, ModelVersion, Request, Response
 from mainstay.serving import keys
@@ -95,12 +95,21 @@ class Control:
     @property
     def served(self) -> bool:
         """Whether the applied file, as it was last seen, lets it be served. Waits for state."""
-        with suppress(MainstayError):
-            self._look()
+        self.look()
         if self._file is None:
             return False
         page = self._file.settings.status_page
         return page is None or page.control
+
+    @property
+    def arrive_s(self) -> float:
+        """Seconds in which a request has to arrive, by the applied file as it was last seen."""
+        return (_USUAL if self._file is None else self._file.settings).arrive_within_us / SECOND
+
+    def look(self) -> None:
+        """Looks for another applied file. Waits for state; where it does not answer, what is known stays."""
+        with suppress(MainstayError):
+            self._look()
 
     async def who(self, token: bytes | None) -> ApiKey | Fault:
         """The caller behind what came with a request, by state as it is now; else what they are told.
@@ -121,8 +130,7 @@ class Control:
 
     def refresh(self) -> None:
         """Looks for keys of issuers that are old or not there. For a thread of its own; it waits for the issuers."""
-        with suppress(MainstayError):
-            self._look()
+        self.look()
         self._callers.refresh()
 
     def _refresh(self) -> None:
@@ -165,6 +173,7 @@ class Control:
 
 
 _NOBODY = CallersConfig()
+_USUAL = Settings()
 
 
 class Hand:

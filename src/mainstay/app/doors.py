@@ -1,14 +1,14 @@
 """Doors that a process of another folder opens: literal name -> "module:Class", loaded only where one is asked for.
 
-gRPC beside HTTP in a worker; the control API beside the status page.
+gRPC beside HTTP in a worker; the control API beside the status page, and how both listen.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from mainstay.app.supervisor import not_to_be_had
 from mainstay.app.tls import Secured
@@ -16,12 +16,14 @@ from mainstay.core.errors import Refused
 from mainstay.serving.desk import Desk
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.types import Receive, Scope, Send
 
     from mainstay.app.control import Control
 
 BUILT_IN = {"grpc": "mainstay.grpc.door:GrpcDoor"}
 CONTROL = "mainstay.http.control:ControlDoor"
+LISTENING = "mainstay.http.listening:Listening"
 EXTRAS = {"grpc": "mainstay[grpc]"}
 
 
@@ -60,8 +62,22 @@ class ControlApp(Protocol):
 
 def control_app(control: Control) -> ControlApp:
     """The control API of an integration."""
-    module, _, attribute = CONTROL.partition(":")
-    return cast("ControlApp", getattr(import_module(module), attribute)(control))
+    return cast("ControlApp", _named(CONTROL)(control))
+
+
+class Listens(Protocol):
+    """The connections of one server, with the bounds that the prediction API's have."""
+
+    async def listen(self, sockets: Sequence[socket.socket], within: float) -> None:
+        """Accepts connections, and waits `within` seconds for a TLS handshake."""
+
+    def look(self, within: float) -> int:
+        """Once a second: gives up on whoever keeps us waiting for `within` seconds. Returns how many were told so."""
+
+
+def listening(server: uvicorn.Server, most: int) -> Listens:
+    """How a server that is not yet started takes connections, at most so many."""
+    return cast("Listens", _named(LISTENING)(server, most))
 
 
 def need(name: str) -> None:
@@ -70,12 +86,16 @@ def need(name: str) -> None:
 
 
 def _class_of(name: str) -> DoorClass:
-    module, _, attribute = BUILT_IN[name].partition(":")
     try:
-        return cast("DoorClass", getattr(import_module(module), attribute))
+        return cast("DoorClass", _named(BUILT_IN[name]))
     except ImportError as error:
         mend = f"pip install '{EXTRAS[name]}'"
         raise Refused(f"the {name} door needs a package that is not installed ({error.name})", mend=mend) from None
+
+
+def _named(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def reserve(host: str, port: int, *, setting: str) -> socket.socket:

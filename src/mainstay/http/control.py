@@ -16,9 +16,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from mainstay.app.control import Control, Hand, Later
-from mainstay.core.clock import SECOND
 from mainstay.core.errors import NotFound
-from mainstay.core.nouns import Settings
 from mainstay.core.records import ApiKey
 from mainstay.http import auth, control_faults, control_openapi
 from mainstay.http.body import Gone, read_body
@@ -36,8 +34,6 @@ WORKING = 4
 BEGUN_MOST = 8
 """Operations begun or queued, above which more are refused."""
 
-_WITHIN_S = Settings().arrive_within_us / SECOND
-"""In which a body has to be there; as on the other listener where the file says nothing."""
 _JSON = (b"content-type", b"application/json")
 _ALWAYS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 _FULL = Fault(
@@ -129,7 +125,7 @@ class ControlDoor:
             if operation.method == "GET":
                 asked = read_query(operation.asked, scope["query_string"])
             else:
-                asked = record_of(operation.asked, await read_body(scope["headers"], receive, _WITHIN_S))
+                asked = record_of(operation.asked, await read_body(scope["headers"], receive, self._control.arrive_s))
             hand = self._control.hand(caller)
             # Once begun it is not cancelled: a caller who goes away leaves nothing half done.
             work = asyncio.get_running_loop().run_in_executor(self._pool, _done, operation, hand, asked, given)

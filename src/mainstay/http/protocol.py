@@ -41,7 +41,7 @@ def _late() -> Told:
 
 
 def _crowded() -> Told:
-    return told("overloaded", 503, "this worker has as many connections as it can", retry_after=1, mend="open fewer")
+    return told("overloaded", 503, "there are as many connections as there can be", retry_after=1, mend="open fewer")
 
 
 class Standing(ServerState):

@@ -30,9 +30,9 @@ from mainstay.core.errors import MainstayError
 from mainstay.core.nouns import Settings
 from mainstay.core.trace import Trace
 from mainstay.http.front import WAITING_MOST, forever
+from mainstay.http.listening import Listening
 from mainstay.http.patience import more_places, places
 from mainstay.http.problems import report
-from mainstay.http.protocol import PredictProtocol, Standing
 from mainstay.http.routes import application
 from mainstay.http.traced import Traced
 from mainstay.serving.view import REFRESH_US
@@ -75,14 +75,12 @@ class WorkerServer(uvicorn.Server):
             app = Traced(app, trace)
         config = uvicorn.Config(
             app,
-            http=PredictProtocol,
             **OPTIONS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         super().__init__(config)
-        self.server_state: Standing = Standing()
-        self.server_state.most = places()
+        self._listening = Listening(self, places())
         snap = worker.desk.view.now
         self._secured = None if snap is None else secured(snap.integration)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +99,7 @@ class WorkerServer(uvicorn.Server):
             except OSError as error:
                 report(f"gRPC is not answered: {error}")
                 self.should_exit = True  # the supervisor starts this worker again, a little later
-        await self._listen(sockets or [])
+        await self._listening.listen(sockets or [], worker.desk.arrive_s)
         self._work = [
             asyncio.create_task(forever(work, every, what))
             for work, every, what in (
@@ -119,22 +117,6 @@ class WorkerServer(uvicorn.Server):
         # What is loaded now stays for good: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-
-    async def _listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Accepts connections as uvicorn would, but waits no minute for a TLS handshake."""
-        loop, sealed, state = asyncio.get_running_loop(), self.config.ssl, self.lifespan.state
-        within = None if sealed is None else self._worker.desk.arrive_s
-
-        def connection() -> PredictProtocol:
-            return PredictProtocol(config=self.config, server_state=self.server_state, app_state=state, _loop=loop)
-
-        self.servers = [
-            await loop.create_server(
-                connection, sock=one, ssl=sealed, backlog=self.config.backlog, ssl_handshake_timeout=within
-            )
-            for one in sockets
-        ]
-        self.started = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finishes what was begun."""
@@ -157,7 +139,7 @@ class WorkerServer(uvicorn.Server):
         """Begins to stop."""
         desk = self._worker.desk
         self._leaving = True
-        desk.draining = self.server_state.leaving = True
+        desk.draining = self._listening.standing.leaving = True
         settings = Settings() if desk.view.now is None else desk.view.now.integration.settings
         self._when = desk.clock.monotonic_us() + settings.stop_after_us
 
@@ -165,8 +147,8 @@ class WorkerServer(uvicorn.Server):
         """Called by uvicorn ten times a second."""
         desk = self._worker.desk
         desk.view.watch()
-        if counter % 10 == 0 and self._loop is not None:
-            late = self.server_state.look(self._loop.time(), desk.arrive_s)
+        if counter % 10 == 0:
+            late = self._listening.look(desk.arrive_s)
             if late:
                 desk.meter.request("late", 408, late)
         if self._leaving:

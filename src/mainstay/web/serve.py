@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mainstay.app import log_lines
 from mainstay.app.control import Control
-from mainstay.app.doors import control_app
+from mainstay.app.doors import control_app, listening
 from mainstay.app.pages import Pages
 from mainstay.app.place import Place
 from mainstay.app.stores import home_at, open_state
@@ -36,8 +36,8 @@ from mainstay.web.site import site
 DRAIN_SECONDS = 3
 LOOK_SECONDS = 1.0
 CONTROL = "/control"
-WAITING_MOST = 64
-"""Requests at once, above which more are refused: a page that reads must not wear the machine out."""
+CONNECTIONS_MOST = 64
+"""Connections at once, above which more are refused: a page that reads must not wear the machine out."""
 
 
 class PageServer(uvicorn.Server):
@@ -61,15 +61,16 @@ class PageServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             **OPTIONS,
-            limit_concurrency=WAITING_MOST,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
         super().__init__(config)
+        self._listening = listening(self, CONNECTIONS_MOST)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts answering, and watching for the supervisor's end."""
         self.config.ssl = None if self._secured is None else self._secured.context
-        await super().startup(sockets)
+        await asyncio.to_thread(self._control.look)
+        await self._listening.listen(sockets or [], self._control.arrive_s)
         self._watching = asyncio.create_task(self._watch())
         self._api.start()
 
@@ -83,6 +84,12 @@ class PageServer(uvicorn.Server):
         """Ends, and with exit code 0: uvicorn would raise the signal again when all is done."""
         del sig, frame
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        if counter % 10 == 0:
+            self._listening.look(self._control.arrive_s)
+        return await super().on_tick(counter)
 
     async def _watch(self) -> None:
         """Ends with the supervisor, and to begin anew where TLS is to be another."""
