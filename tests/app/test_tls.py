@@ -132,6 +132,29 @@ def test_check_and_status_tell_of_the_files(tmp_path: Path) -> None:
     assert str(files.certificate) in told.sentence
 
 
+@pytest.mark.parametrize(
+    ("settings", "warned"),
+    [
+        ("status_page: {host: 0.0.0.0, port: 8701}", True),
+        ("status_page: {host: '::', port: 8701}", True),
+        ("status_page: {host: status.example, port: 8701}", True),
+        ("status_page: {host: 0.0.0.0, port: 8701, control: off}", False),
+        ("status_page: {host: '::1', port: 8701}", False),
+        ("status_page: {port: 8701}", False),
+        ("status_page: {host: 0.0.0.0, port: 8701}, tls: {certificate: api.pem, key: api.key}", False),
+        ("host: 0.0.0.0", False),
+    ],
+)
+def test_check_warns_where_admin_keys_travel_in_the_clear(tmp_path: Path, settings: str, warned: bool) -> None:
+    Files(tmp_path)
+    shop = Shop(tmp_path)
+    shop.write(more=f"settings: {{{settings}}}\n")
+    areas = check(shop.place, read_file(shop.file), SystemClock()).areas
+    found = [one for area in areas for one in area.findings if one.check == "tls.control"]
+    assert [one.verdict for one in found] == [Verdict.WARN] * warned
+    assert all("in the clear" in one.sentence and "127.0.0.1" in one.mend for one in found)
+
+
 def test_the_image_of_one_that_speaks_tls_asks_whether_it_listens(tmp_path: Path) -> None:
     shop = Shop(tmp_path)
     oidc = "callers: {oidc: [{name: a, issuer: 'https://x', audience: b}]}"

@@ -94,6 +94,7 @@ def check(place: Place, integration: Integration, clock: Clock) -> Report:
         for source in opened.values():
             source.close()
     model, candidate = judge_model(_model_facts(integration, views, known))
+    sealed = [*tls.judge(integration, clock.now_us()), *tls.judge_control(integration)]
     return report(
         integration.name,
         {
@@ -105,7 +106,7 @@ def check(place: Place, integration: Integration, clock: Clock) -> Report:
             "model": model,
             "answer": list(judge_answer(integration, candidate)),
             **({"callers": list(issuers.judge(integration))} if integration.callers.oidc else {}),
-            **({} if integration.settings.tls is None else {"tls": list(tls.judge(integration, clock.now_us()))}),
+            **({"tls": sealed} if sealed else {}),
         },
     )
 

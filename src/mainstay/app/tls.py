@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from mainstay.app.place import need_applied, record_of
+from mainstay.core.addresses import loopback
 from mainstay.core.certificates import Validity, validity
 from mainstay.core.clock import DAY, iso
 from mainstay.core.errors import Refused, StoreError
@@ -167,6 +168,19 @@ def judge(integration: Integration, now_us: int) -> Iterator[Finding]:
             check="tls.key", verdict=Verdict.WARN, sentence=f"every user of this machine may read {key}",
             mend=f"chmod o= {key}",
         )  # fmt: skip
+
+
+def judge_control(integration: Integration) -> Iterator[Finding]:
+    """What is to be said where keys of the control API are sent in the clear to an address that others reach."""
+    page = integration.settings.status_page
+    if page is None or not page.control or integration.settings.tls is not None or loopback(page.host):
+        return
+    yield Finding(
+        check="tls.control",
+        verdict=Verdict.WARN,
+        sentence=f"the control API on {page.host} is not reached by TLS: keys of role admin travel in the clear",
+        mend="`settings: {tls: ...}`, `status_page: {control: off}`, or `host: 127.0.0.1` behind a proxy",
+    )
 
 
 def _dated(setting: str, pem: bytes, path: Path, now_us: int) -> Finding:
