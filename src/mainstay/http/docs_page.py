@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from html import escape
 
 from mainstay.core.nouns import Field, Retired
-from mainstay.http import openapi, openapi_fields
+from mainstay.http import openapi, openapi_callers, openapi_fields
+from mainstay.http.openapi_callers import KEYS_ALONE, Known
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.request import Key
@@ -33,8 +34,14 @@ th, td { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); ve
 """
 
 
-def page(contract: ApiContract, examples: openapi.Examples, base: str, retired: Retired | None = None) -> str:
-    """The page. `base` is the address under which the caller reached us."""
+def page(
+    contract: ApiContract,
+    examples: openapi.Examples,
+    base: str,
+    retired: Retired | None = None,
+    ways: Known = KEYS_ALONE,
+) -> str:
+    """The page. `base` is the address under which the caller reached us; `ways`: how callers are known."""
     name = contract.integration
     predict = f"/v1/{name}/predict"
     requests = openapi.document(contract, examples)["paths"][predict]["post"]["requestBody"]
@@ -43,7 +50,8 @@ def page(contract: ApiContract, examples: openapi.Examples, base: str, retired: 
         f"<h1>{escape(name)}</h1>",
         f'<p class=soft>API contract {contract.api}. Also as <a href="/openapi.json">OpenAPI</a>.</p>',
         *_retired(retired),
-        "<p>Every request carries an API key. Put it where your shell finds it:</p>",
+        *(f"<p>{escape(one)}</p>" for one in openapi_callers.sentences(ways)),
+        "<p>Put the key where your shell finds it:</p>",
         _code("export MAINSTAY_KEY=msk_..."),
         _route("POST", predict, "An answer for a key, for up to 1,000 keys, or for rows of your own."),
     ]
@@ -86,7 +94,7 @@ def _feedback(name: str, base: str, key: Key) -> list[str]:
         _code(openapi.curl(base, f"/v1/{name}/card-tokens", {"key": key, "user": "j.doe", "ttl": 900})),
         _route("GET", "/v1/receipts/{id}", "The whole record of an answer: for its caller, or with role operate."),
         _code(f"curl -s '{base}/v1/receipts/RECEIPT' -H \"Authorization: Bearer $MAINSTAY_KEY\""),
-        _route("GET", "/health/ready", "Whether this worker can answer. Open without an API key."),
+        _route("GET", "/health/ready", "Whether this worker can answer. Open to everybody."),
         _route("GET", "/metrics", "For Prometheus, with role operate."),
     ]
 

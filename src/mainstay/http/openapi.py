@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from mainstay.core.nouns import Field, Retired
-from mainstay.http import openapi_card, openapi_fields
+from mainstay.http import openapi_callers, openapi_card, openapi_fields
+from mainstay.http.openapi_callers import KEYS_ALONE, Known
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.feedback import TEXT_MOST, Recorded
@@ -38,9 +39,16 @@ class Examples(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def document(
-    contract: ApiContract, examples: Examples, rows: Sequence[Field] = (), retired: Retired | None = None
+    contract: ApiContract,
+    examples: Examples,
+    rows: Sequence[Field] = (),
+    retired: Retired | None = None,
+    ways: Known = KEYS_ALONE,
 ) -> Schema:
-    """The whole OpenAPI document of an integration. `rows`: what rows carry, as the answering version takes it."""
+    """The whole OpenAPI document of an integration.
+
+    `rows`: what rows carry, as the answering version takes it; `ways`: how callers are known.
+    """
     name = contract.integration
     rows = rows or (*contract.columns, *contract.inputs)
     paths = {
@@ -65,12 +73,11 @@ def document(
         "openapi": "3.1.0",
         "info": info,
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}, {"header": []}],
+        "security": openapi_callers.security(ways),
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: msk_..."},
-                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                **openapi_callers.schemes(ways),
                 "card": openapi_card.SECURITY,
             },
             "schemas": {
@@ -161,7 +168,7 @@ def curl(base: str, path: str, body: object) -> str:
 
 _STATUSES = {
     "400": "The body is not JSON",
-    "401": "No API key, or one that is not known, revoked or expired",
+    "401": "Nothing says who asks, or it is not known, revoked or expired",
     "403": "The caller has no role for this",
     "404": TITLES["on_missing"],
     "408": "The body did not arrive in time",
@@ -260,7 +267,7 @@ def _problem_response(text: str, status: str = "") -> Schema:
 
 _LATER: Schema = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 0}}}
 _HEADERS: dict[str, Schema] = {
-    "401": {"WWW-Authenticate": {"description": "How to send an API key", "required": True, "schema": _TEXT}},
+    "401": {"WWW-Authenticate": {"description": "How to say who asks", "required": True, "schema": _TEXT}},
     "409": _LATER,
     "429": _LATER,
     "503": _LATER,
@@ -315,5 +322,5 @@ def _get(kind: str, summary: str, media: str) -> Schema:
         **_refusals("401", "403", "429", "503"),
     }
     if kind == "metrics":
-        responses["403"] = _problem_response("The API key lacks the role operate")
+        responses["403"] = _problem_response("The caller lacks the role operate")
     return {"operationId": kind, "summary": summary, "responses": responses}

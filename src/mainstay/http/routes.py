@@ -22,6 +22,7 @@ from mainstay.http.card import CardDoor, script
 from mainstay.http.front import CALLER, REQUEST, WAITING_MOST, Family, Front
 from mainstay.http.invocations import InvocationsDoor
 from mainstay.http.oip import OipDoor
+from mainstay.http.openapi_callers import known
 from mainstay.serving import contract, keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
@@ -128,13 +129,15 @@ class _Inner:
     async def _openapi(self, request: Request) -> Response:
         request.scope[ROUTE] = "openapi"
         snap = self._snapshot()
-        return _json(openapi.document(_contract(snap), self._examples(snap), _rows(snap), snap.integration.retired))
+        retired, ways = snap.integration.retired, known(snap.integration)
+        return _json(openapi.document(_contract(snap), self._examples(snap), _rows(snap), retired, ways))
 
     async def _docs(self, request: Request) -> Response:
         request.scope[ROUTE] = "docs"
         snap = self._snapshot()
         base = f"{request.url.scheme}://{request.headers.get('host') or request.url.netloc}"
-        page = docs_page.page(_contract(snap), self._examples(snap), base, snap.integration.retired)
+        retired, ways = snap.integration.retired, known(snap.integration)
+        page = docs_page.page(_contract(snap), self._examples(snap), base, retired, ways)
         # The page is all in one: no script and nothing from elsewhere may run in it.
         policy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
         return HTMLResponse(page, headers={"content-security-policy": policy, "cache-control": "no-store"})
