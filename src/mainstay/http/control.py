@@ -7,7 +7,6 @@ is sent with each request: a browser's cookie never does, so no page from elsewh
 from __future__ import annotations
 
 import asyncio
-import difflib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,6 +22,7 @@ from mainstay.http.body import Gone, read_body
 from mainstay.http.control_asked import read_body as record_of
 from mainstay.http.control_asked import read_query
 from mainstay.http.control_operations import DOCUMENT, OPERATIONS, PREFIX, Operation
+from mainstay.http.control_words import near
 from mainstay.http.front import forever, respond
 from mainstay.http.naming import Naming
 from mainstay.http.problems import Told
@@ -95,7 +95,7 @@ class ControlDoor:
             return _forbidden("operate")
         found = self._route(scope["path"])
         if found is None:
-            raise NotFound("there is no such route", mend=_near(scope["path"]))
+            raise NotFound("there is no such route", mend=_close(scope["path"]))
         path, given = found
         method: str = scope["method"]
         if path == DOCUMENT and method == "GET":
@@ -140,9 +140,9 @@ def _done(operation: Operation, hand: Hand, asked: Any, given: dict[str, str]) -
     return msgspec.json.encode(operation.act(hand, asked, given), enc_hook=str)
 
 
-def _near(path: str) -> str:
-    close = difflib.get_close_matches(path, _ROUTES, n=1)
-    return f"did you mean {close[0]}?" if close else f"every route stands in {DOCUMENT}"
+def _close(path: str) -> str:
+    close = near(path, sorted(_ROUTES))
+    return f"did you mean {close}?" if close else f"every route stands in {DOCUMENT}"
 
 
 def _forbidden(role: keys.Role) -> Fault:

@@ -18,7 +18,8 @@ T = TypeVar("T", bound="Asked")
 FIELDS_MOST = 20
 SPAN = r"^([0-9]{1,9}(ms|s)|[0-9]{1,6}m|[0-9]{1,5}h|[0-9]{1,4}d)$"
 
-Text = Annotated[str, msgspec.Meta(max_length=1_000)]
+TEXT_MOST = 1_000
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_MOST)]
 Reason = Annotated[str, msgspec.Meta(max_length=1_000, pattern=r"[^\s\x00-\x20\x7f-\xa0]")]
 Span = Annotated[str, msgspec.Meta(pattern=SPAN)]
 Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
@@ -128,12 +129,14 @@ def read_query(kind: type[T], query: bytes) -> T:
     try:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=FIELDS_MOST)
     except ValueError:
-        raise BadRequest(f"wanted at most {FIELDS_MOST} fields behind `?`") from None
-    given = dict(pairs)
-    if len(given) < len(pairs):
-        raise BadRequest("a field stands behind `?` twice", mend="send each once")
+        raise BadRequest(f"wanted at most {FIELDS_MOST} query parameters") from None
     known = typing.get_type_hints(kind)
-    return _read(kind, {name: _typed(known.get(name), value) for name, value in given.items()})
+    given: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in given:
+            raise BadRequest(f"the query parameter `{name[:60]}` came twice", mend="send each once", where=name[:60])
+        given[name] = _typed(known.get(name), value)
+    return _read(kind, given, "query parameter")
 
 
 def _typed(kind: Any, text: str) -> object:
@@ -145,30 +148,55 @@ def _typed(kind: Any, text: str) -> object:
     return text
 
 
-def _read(kind: type[T], raw: Mapping[str, Any]) -> T:
+def _read(kind: type[T], raw: Mapping[str, Any], what: str = "field") -> T:
     try:
         return msgspec.convert(dict(raw), kind)
     except msgspec.ValidationError as error:
-        raise _misfit(kind, raw, str(error)) from None
+        raise _misfit(kind, raw, str(error), what) from None
 
 
-def _misfit(kind: type[Asked], raw: Mapping[str, Any], said: str) -> BadRequest:
+def _misfit(kind: type[Asked], raw: Mapping[str, Any], said: str, what: str) -> BadRequest:
     """Why it does not fit; the values themselves are not repeated."""
-    other = misnamed(raw, kind, DESCRIBED)
+    other = misnamed(raw, kind, DESCRIBED, what)
     if other is not None:
         return other
     path = said.rpartition(" - at `$.")[2].rstrip("`")
     name = path.partition("[")[0].partition(".")[0]
     if name not in raw:
         return BadRequest("this does not fit what the route takes", mend="see /control/openapi.json")
-    return BadRequest(f"`{name}`: wanted {DESCRIBED[name]}, found {_found(raw[name], kind, name)}", where=name)
+    found = _found(raw[name], typing.get_type_hints(kind)[name], sized=" of length " in said)
+    called = f"`{name}`" if what == "field" else f"the {what} `{name}`"
+    return BadRequest(f"{called}: wanted {DESCRIBED[name]}, found {found}", where=name)
 
 
-def _found(value: object, kind: type[Asked], name: str) -> str:
-    """What came, in words: its type where that is wrong, else that it is another."""
-    wanted = typing.get_type_hints(kind)[name]
+def _found(value: object, wanted: Any, *, sized: bool) -> str:
+    """What came, in words: its type where that is wrong, else what about it is. `sized`: its length is."""
     several = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
-    plain = {str: "a string", int: "an integer", bool: "a boolean"}
-    words = {plain.get(one, "") for one in several}
-    said = came(value)
-    return f"another {said.removeprefix('a ').removeprefix('an ')}" if said in words else said
+    kinds = {typing.get_origin(one) or one for one in several}
+    match value:
+        case "":
+            return "an empty text"
+        case str() if int in kinds:
+            return "a number out of bounds" if value.removeprefix("-").isdigit() else "a text that is no whole number"
+        case str() if bool in kinds:
+            return "neither"
+        case str() if Literal in kinds:
+            return "none of them"
+        case str() if str in kinds:
+            return f"a text of {len(value)} characters" if sized else "a text of another form"
+        case int() if int in kinds and not isinstance(value, bool):
+            return "a number out of bounds"
+        case list() if list in kinds:
+            return _list(value)
+        case _:
+            return came(value)
+
+
+def _list(value: list[Any]) -> str:
+    """What about a list is wrong: an item, else how many there are."""
+    for place, item in enumerate(value, start=1):
+        if not isinstance(item, str):
+            return f"a list with {came(item)} at place {place}"
+        if len(item) > TEXT_MOST:
+            return f"a list with a text of {len(item)} characters at place {place}"
+    return f"a list of {len(value)}" if value else "an empty list"

@@ -9,6 +9,7 @@ from mainstay.app.control import NotAllowed
 from mainstay.core.errors import LeaseOwned, MainstayError, NotFound, Refused, StoreError
 from mainstay.http.body import TooLarge
 from mainstay.http.control_operations import DOCUMENT
+from mainstay.http.control_words import over_http
 from mainstay.http.problems import TITLES, Problem, Told, report
 from mainstay.serving.faults import Fault, fault_of, unforeseen
 from mainstay.serving.request import BadRequest
@@ -23,6 +24,8 @@ CODES = (
     "unauthorized", "forbidden", "not_found", "method", "bad_request", "invalid", "too_large", "timeout", "overloaded",
     "not_ready", "internal", *OURS,
 )  # fmt: skip
+TITLED = {**TITLES, **OURS, "invalid": "What was sent does not fit"}
+"""Of each type what it says; here not only bodies can be wrong."""
 _INTERNAL = 70
 """The exit code of a command that failed by a fault of ours."""
 
@@ -33,7 +36,7 @@ def told(fault: Fault, request: str) -> Told:
     """The response."""
     problem = Problem(
         type=f"{DOCUMENT}#{fault.code}",
-        title=OURS.get(fault.code) or TITLES[fault.code],
+        title=TITLED[fault.code],
         status=fault.status,
         detail=fault.detail,
         mend=fault.mend,
@@ -49,7 +52,12 @@ def told(fault: Fault, request: str) -> Told:
 
 
 def fault(error: Exception, request: str) -> Fault:
-    """Any exception; one that nobody meant goes to the log, without its text or values."""
+    """Any exception, with routes for what to do; one that nobody meant goes to the log, without its text or values."""
+    found = _fault(error, request)
+    return msgspec.structs.replace(found, mend=over_http(found.mend))
+
+
+def _fault(error: Exception, request: str) -> Fault:
     match error:
         case TooLarge():
             return Fault(code="too_large", status=413, detail="the body is larger than 1 MiB", mend="send fewer ids")

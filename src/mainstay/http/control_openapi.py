@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 
 from mainstay.http.control_asked import DESCRIBED
-from mainstay.http.control_faults import CODES, OURS
+from mainstay.http.control_faults import CODES, TITLED
 from mainstay.http.control_operations import DOCUMENT, OPERATIONS, Operation
 from mainstay.http.openapi_card import drawn
-from mainstay.http.problems import TITLES
 
 Schema = dict[str, Any]
 
@@ -114,7 +113,7 @@ def _refusals(*statuses: str) -> Schema:
 
 def _problem() -> Schema:
     types = [f"{DOCUMENT}#{code}" for code in CODES]
-    said = "; ".join(f"`{code}`: {OURS.get(code) or TITLES[code]}" for code in CODES)
+    said = "; ".join(f"`{code}`: {TITLED[code]}" for code in CODES)
     return {
         "type": "object",
         "required": ["type", "title", "status", "detail"],

@@ -21,6 +21,7 @@ from mainstay.http.control_asked import (
     RunAsked,
     VerifyAsked,
 )
+from mainstay.http.control_words import over_http
 from mainstay.serving.keys import Role
 
 PREFIX = "/control"
@@ -81,6 +82,11 @@ def _audit(hand: Hand, asked: AuditAsked, _: Parameters) -> object:
     return hand.audit(
         what=asked.what, by=asked.by, object=asked.object, since=asked.since or "", limit=asked.limit
     )  # fmt: skip
+
+
+def _request(hand: Hand, _: Asked, at: Parameters) -> object:
+    told = hand.request(at["id"])
+    return told | {"mend": over_http(told["mend"])} if "mend" in told else told
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -161,7 +167,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "request", "GET", "/control/v1/requests/{id}", "admin",
         "What became of a request that was answered with 202",
-        Asked, lambda hand, _asked, at: hand.request(at["id"]),
+        Asked, _request,
     ),
     Operation(
         "audit", "GET", "/control/v1/audit", "admin", "Who changed what: the newest records, oldest first",

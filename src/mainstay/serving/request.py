@@ -210,13 +210,18 @@ def _too_deep() -> BadRequest:
     return BadRequest(f"the body is nested deeper than {DEPTH_MOST} levels", status=400)
 
 
-def misnamed(raw: Mapping[str, Any], kind: type[msgspec.Struct], wanted: Mapping[str, str]) -> BadRequest | None:
-    """Of a field that `kind` does not have, or of one that it needs and is not there; None where there is neither."""
+def misnamed(
+    raw: Mapping[str, Any], kind: type[msgspec.Struct], wanted: Mapping[str, str], what: str = "field"
+) -> BadRequest | None:
+    """Of a field that `kind` does not have, or of one that it needs and is not there; None where there is neither.
+
+    `what`: how callers call it.
+    """
     fields = msgspec.structs.fields(kind)
     known = [field.name for field in fields]
     for name in raw:
         if name not in known:
-            return unknown_field(name, known)
+            return unknown_field(name, known, what=what)
     for field in fields:
         if field.required and field.name not in raw:
             return BadRequest(f"`{field.name}` is missing, wanted {wanted[field.name]}", where=field.name)
@@ -269,13 +274,13 @@ def deeper(value: object, left: int) -> bool:
     return any(deeper(part, left - 1) for part in parts)
 
 
-def unknown_field(name: str, known: Iterable[str], where: str = "") -> BadRequest:
+def unknown_field(name: str, known: Iterable[str], where: str = "", what: str = "field") -> BadRequest:
     """A field nobody knows, with the close match among `known`."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     mend = f"did you mean `{close[0]}`?" if close else f"known are {', '.join(f'`{each}`' for each in names) or 'none'}"
     shown = name[:60]
-    return BadRequest(f"unknown field `{shown}`", mend=mend, where=f"{where}{shown}")
+    return BadRequest(f"unknown {what} `{shown}`", mend=mend, where=f"{where}{shown}")
 
 
 def came(value: object) -> str:
