@@ -47,7 +47,10 @@ def audit(
 
 def _details(one: AuditRecord) -> str:
     """Each detail that says something, digests by their first digits, and long lists as their number."""
-    told = {name: _listed(value) if isinstance(value, list) else value for name, value in one.details.items()}
+    from mainstay.cli.instants import spoken
+
+    said = spoken(one.details)
+    told = {name: _listed(value) if isinstance(value, list) else value for name, value in said.items()}
     text = ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, ""))
     return _DIGEST.sub(r"\1…", text)[:200]
 

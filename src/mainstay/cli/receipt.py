@@ -28,27 +28,25 @@ def show(ctx: typer.Context, *, id: Id, personal: Personal = False) -> None:
     with readers(locate(session.find_file(), session.find_home()), whole=personal) as found:
         one = receipt_shown(found, id)
     session.out.document(one)
-    session.out.table(
-        ["field", "value"], [(name, _told(name, value)) for name, value in msgspec.to_builtins(one).items()]
-    )
+    told = [(name.removesuffix("_us"), _told(name, value)) for name, value in msgspec.to_builtins(one).items()]
+    session.out.table(["field", "value"], told)
+
+
+_OURS = {"policy", "views"}
+"""What holds instants of ours further in; the other fields that hold several have columns of the user's."""
 
 
 def _told(name: str, value: Any) -> str:
     """A field for people: instants and spans as such, what holds several as JSON, nothing as nothing."""
     import msgspec
 
-    from mainstay.core.clock import iso
+    from mainstay.cli.instants import spoken
 
     if value is None or value in ({}, [], (), ""):
         return ""
-    if name in _SPANS:
-        return f"{value / 1_000_000:g} s" if value >= 1_000_000 else f"{value / 1_000:g} ms"
-    if name.endswith("_us"):
-        return iso(value)
+    if name.endswith("_us") or name in _OURS:
+        value = spoken(value, name)
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-_SPANS = {"age_us", "latency_us"}
 
 
 @app.command()
