@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from mainstay.core.errors import LeaseOwned, MainstayError, NotFound
 from mainstay.core.nouns import Dataset
 from mainstay.core.records import DatasetState, DiskSample, ProcessState, Receipt, Request, Response
 from mainstay.core.verdicts import Verdict
-from mainstay.pipelines import archive
 from mainstay.pipelines.archive import EVENTS, RECEIPTS, history_rows
 from mainstay.store.shelf import Shelf
 from mainstay.testing.clock import FakeClock
@@ -222,7 +220,7 @@ def test_the_loop_reads_what_is_due_answers_requests_and_tells_failures(world: S
 def test_a_journal_too_long_for_one_beat_is_moved_in_the_next_ones(
     world: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "archive_journal", partial(archive.archive_journal, limit_rows=4))
+    monkeypatch.setattr("mainstay.app.loop.HISTORY_ROWS", 4)
     with own(world.place, "a test", clock=(clock := Late())) as works:
         for number in range(10):
             works.tell("process.recovered", {"what": str(number)})
@@ -231,6 +229,7 @@ def test_a_journal_too_long_for_one_beat_is_moved_in_the_next_ones(
         rows = []
         for _ in range(5):
             loop.beat()
+            clock.ahead_us += SECOND
             rows.append(len(list(history_rows(works.history, EVENTS, ("id",)))))
     assert len(set(rows)) > 2, rows
     assert rows[-1] >= 10

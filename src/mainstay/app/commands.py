@@ -269,12 +269,14 @@ def _flush(works: Works, args: Body) -> Body:
     return flush(works)
 
 
-def flush(works: Works, *, at_least: int = 0) -> Body:
-    """Landing and journal to history."""
+def flush(works: Works, *, at_least: int = 0, most: int = 100_000) -> Body:
+    """Landing and journal to history; of the journal, `most` records."""
     desk = works.desk
     rows = {name: history.flush(desk, name, at_least=at_least) for name in desk.integration.datasets}
     keep = desk.integration.settings.retention_us.get("journal", archive.RETENTION_US)
-    archived = archive.archive_journal(works.journal, works.history, clock=works.clock, retention_us=keep)
+    archived = archive.archive_journal(
+        works.journal, works.history, clock=works.clock, limit_rows=most, retention_us=keep
+    )
     return {"rows": rows, "journal": msgspec.to_builtins(archived)}
 
 

@@ -31,6 +31,11 @@ from mainstay.store.shelf import Shelf
 HISTORY_EVERY_US = 3 * MINUTE
 HISTORY_MOMENT_US = SECOND // 4
 """How long a beat may spend on history."""
+HISTORY_ROWS = 10_000
+"""Of the journal, what a beat moves to history; it takes about as long."""
+HISTORY_REST = 3
+"""While more of the journal waits, nothing is moved for so many times as the last move took: those who answer need the
+machine's cores too."""
 HEARTBEAT_US = 1 * SECOND
 COMPACT_EVERY_US = 1 * HOUR
 SAMPLE_EVERY_US = 10 * MINUTE
@@ -65,7 +70,7 @@ class Loop:
         self.random = random
         self.log = structlog.get_logger().bind(integration=works.desk.integration.name)
         self._runners: dict[str, Runner] = {}
-        self._flushed_us = works.clock.monotonic_us()
+        self._history_us = works.clock.monotonic_us() + HISTORY_EVERY_US
         self._seen_us = 0
         self._since_us = works.clock.now_us()
         self._compacted_us = works.clock.monotonic_us()
@@ -255,18 +260,20 @@ class Loop:
         return False
 
     def _history(self) -> None:
-        now = self.works.clock.monotonic_us()
-        every = HISTORY_EVERY_US
-        if now - self._flushed_us < every:
+        clock = self.works.clock
+        now = clock.monotonic_us()
+        if now < self._history_us:
             return
         try:
             if self._batch_by_batch():
                 return  # the next beat goes on, so that no dataset waits for the whole of history
-            behind = flush(self.works)["journal"]["behind"]
+            began_us = clock.monotonic_us()
+            behind = flush(self.works, most=HISTORY_ROWS)["journal"]["behind"]
             memory.give_back()
             if behind:
-                return  # as above
-            self._flushed_us = now
+                self._history_us = clock.monotonic_us() + HISTORY_REST * (clock.monotonic_us() - began_us)
+                return
+            self._history_us = now + HISTORY_EVERY_US
             retire_unneeded(self.works)
             self._hourly(now)
             self._sample_disk()
@@ -275,7 +282,7 @@ class Loop:
             if error.sentence != self._history_error:
                 self.log.warning("history is behind", why=error.sentence)
             self._history_error = error.sentence
-            self._flushed_us = now
+            self._history_us = now + HISTORY_EVERY_US
 
     def _batch_by_batch(self) -> bool:
         """Appends batches to history for a moment, so that no dataset waits for all of it; whether more wait."""
