@@ -82,7 +82,7 @@ def settled(server: Server, seconds: float = 90) -> None:
         with contextlib.suppress(psutil.Error):
             if server.whole:
                 continue
-            one.cpu_affinity(LOAD_CORE if "mainstay.app.loop_process" in one.cmdline() else SERVER_CORE)
+            servers.pin(one, LOAD_CORE if "mainstay.app.loop_process" in one.cmdline() else SERVER_CORE)
 
 
 def ask(server: Server, body: bytes) -> Any:

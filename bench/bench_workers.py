@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 import psutil
-from api import own, world
+from api import own, servers, world
 from load import Target, load
 
 MODEL = ("model.txt", "--output", "p=predict_proba[1]:probability")
@@ -67,7 +67,7 @@ def begun(folder: Path, count: int, ended: contextlib.ExitStack) -> own.Own:
     own.wait(one)
     if count == 1:
         for each in one.process.children(recursive=True):
-            each.cpu_affinity([0] if "mainstay.http.serve" in each.cmdline() else [1])
+            servers.pin(each, [0] if "mainstay.http.serve" in each.cmdline() else [1])
     return one
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -47,6 +48,13 @@ class Server(NamedTuple):
     def tree(self) -> list[psutil.Process]:
         """Its processes, children included."""
         return [self.process, *self.process.children(recursive=True)]
+
+
+def pin(process: psutil.Process, cores: list[int]) -> None:
+    """Every thread that it has; those that it begins later get the cores of whoever begins them."""
+    for thread in process.threads():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(thread.id, cores)
 
 
 def row_of(_key: str, row: list[float]) -> Any:
