@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from jinja2 import Environment, PackageLoader
 from starlette.routing import Route
 
 from mainstay.app.pages import Pages
@@ -67,13 +68,38 @@ def test_the_overview_says_all_that_status_says(looked: Looked) -> None:
     for finding in status.wrong:
         assert finding.verdict in plain
         assert finding.sentence in plain
-        assert f"Mend: {finding.mend}" in plain
+        assert " ".join(f"Mend: {finding.mend}".replace("`", " ").split()) in plain
     (line,) = status.datasets
     cells = ["customers", line.verdict, r"[\d.]+ m?s", line.promise, r"[\d.]+ m?s ago", "6", "30", "30", "0", "none"]
     assert re.search(r" +".join(cells), plain), plain
     for words in ("version 1 of churn", "Requests 0", "Refused by policy 0", "loop pid", "MB used here"):
         assert words in plain
     assert said.text.index("things are wrong") < said.text.index("Datasets")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("write it under `purpose:`", "write it under <code>purpose:</code>"),
+        ("`a` and `<b>`", "<code>a</code> and <code>&lt;b&gt;</code>"),
+        ("<i>` & `</i>", "&lt;i&gt;<code> &amp; </code>&lt;/i&gt;"),
+        ("one ` alone", "one ` alone"),
+        ("`a` and ` alone", "<code>a</code> and ` alone"),
+        ("nothing `` between", "nothing `` between"),
+        ("`", "`"),
+        ("", ""),
+    ],
+)
+def test_what_stands_between_backticks_is_code(text: str, shown: str) -> None:
+    templates = Environment(loader=PackageLoader("mainstay.web"), autoescape=True)
+    templates.filters["instant"] = str
+    assert templates.get_template("parts.html").module.said(text) == shown  # type: ignore[attr-defined]
+
+
+def test_findings_show_code(looked: Looked) -> None:
+    text = looked.looker().ask("/").text
+    assert "<code>purpose:</code>" in text
+    assert "`" not in text
 
 
 def test_a_backfill_that_runs_is_on_the_overview(tmp_path: Path) -> None:

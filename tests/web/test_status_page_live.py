@@ -80,6 +80,18 @@ def test_a_narrow_window_has_no_sideways_scrolling(browser: Browser, looked: Loo
             it.shot(f"narrow{path.partition('?')[0].replace('/', '-')}")
 
 
+def test_a_usual_window_shows_every_column_of_long_lines(browser: Browser, looked: Looked) -> None:
+    said = ["customer_contracts", "UNKNOWN", "23.5 min", "warn 15 min, fail 1.5 h, newest 1.5 d", "23.5 min ago",
+            "1,234,567", "12,345", "1,234", "12", "1234"]  # fmt: skip
+    fill = "(row, said) => said.forEach((one, at) => { row.cells[at].textContent = one })"
+    with signed_in(browser, looked, viewport={"width": 1280, "height": 800}) as it:
+        it.page.click("#pause")
+        it.page.locator("#datasets tbody tr").evaluate(fill, said)
+        it.shot("long-lines")
+        table = it.page.locator(".scroll")
+        assert table.evaluate("it => it.scrollWidth - it.clientWidth") == 0
+
+
 def test_a_policy_that_is_broken_would_be_seen(browser: Browser, looked: Looked) -> None:
     with signed_in(browser, looked) as it:
         it.page.evaluate("document.body.setAttribute('style', 'color: red')")
