@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,14 +64,24 @@ def _one(session: Session, *, everything: bool) -> int:
     return 0 if found.ready else 1
 
 
-def show(out: Output, found: Report, *, everything: bool) -> None:
-    """Prints a report: what did not pass, or everything."""
+def show(out: Output, found: Report, *, everything: bool, elsewhere: Mapping[str, str] | None = None) -> None:
+    """Prints a report: what did not pass, or everything.
+
+    Args:
+        out: Where.
+        found: The report.
+        everything: Also what passed.
+        elsewhere: Area -> where its findings stand as well, so that they are counted but not listed.
+    """
     from mainstay.core.verdicts import Verdict
 
     for area in found.areas:
         shown = [one for one in area.findings if everything or one.verdict is not Verdict.PASS]
         passed = len(area.findings) - len(shown)
         more = f"{passed} passed" if passed else ""
+        where = (elsewhere or {}).get(area.name)
+        if where and shown:
+            more, shown = where, []
         out.say(f"{area.name:<10}{area.verdict:<9}{more}".rstrip(), style="bold")
         out.findings(shown)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts.items() if count)

@@ -205,12 +205,10 @@ def _tell(out: Output, made: Made) -> None:
 
 
 def _check(out: Output, found: Report) -> None:
-    """What `check` says, but for the purpose: the file itself asks those questions."""
-    from mainstay.app.check import report
+    """What `check` says; the findings about the purpose are the questions that the file itself asks."""
     from mainstay.cli.check import show
 
-    rest = {one.name: one.findings for one in found.areas if one.name != "purpose"}
-    show(out, report(found.integration, rest), everything=False)
+    show(out, found, everything=False, elsewhere={"purpose": "the questions stand in the file"})
 
 
 def _next(out: Output, made: Made, wish: Wish) -> None:

@@ -105,6 +105,18 @@ def test_a_table_becomes_an_installation_that_check_passes(shop: Path, new: Told
     assert {path.name for path in tmp_path.iterdir()} == {"made", "shop.sqlite"}  # nothing half-done stands beside
 
 
+def test_new_counts_what_check_counts(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "made"
+    asked = ["--from", str(shop), "--table", "customers", "--label", "churned", "--yes", "--timezone", "UTC"]
+    assert run(["new", str(folder), *asked]) == 0
+    told = capsys.readouterr().out
+    assert run(["check", "--file", str(folder / "mainstay.yaml")]) == 0
+    checked = capsys.readouterr().out.splitlines()[-1]
+    assert " WARN, " in checked
+    assert checked in told.splitlines()
+    assert "purpose   WARN     the questions stand in the file" in told
+
+
 def test_a_models_inputs_are_found_in_tables_that_join_row_by_row(shop: Path, new: Told, tmp_path: Path) -> None:
     inputs = {"plan": ["basic", "gold"], "Tenure": "number", "household_size": "number", "income": "number"}
     # What --cursor says is about the customers: the other tables have no such column.
