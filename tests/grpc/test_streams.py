@@ -41,6 +41,13 @@ class Stream:
         found: str = kind("ModelStreamInferResponse").FromString(next(self._told)).error_message
         return found
 
+    def end(self) -> tuple[grpc.StatusCode, str]:
+        """How the server ends it, where nothing more is asked."""
+        with pytest.raises(grpc.RpcError) as raised:
+            next(self._told)
+        self._asked.put(None)
+        return raised.value.code(), raised.value.details()
+
     def close(self) -> None:
         self._asked.put(None)
         self._told.cancel()
@@ -117,6 +124,21 @@ def test_a_revoked_key_gets_no_further_answer_in_an_open_stream(served: Served, 
     assert "revoked" in stream.ask(by_key(b"A"))
     assert len(served.toy.receipts()) == 1
     stream.close()
+
+
+def test_a_stream_by_which_nothing_is_asked_for_long_makes_room(
+    served: Served, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "IDLE_SECONDS", 0.5)
+    token = served.toy.key()
+    silent, used = Stream(channel, token), Stream(channel, token)
+    assert used.ask(by_key(b"A")) == ""
+    for one in (silent, used):
+        assert one.end() == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "no request came by this stream for 0.5 s; open another for the next one",
+        )
+    assert code(channel, INFER, by_key(b"A").SerializeToString(), token) == "OK"
 
 
 def test_a_failure_nobody_meant_ends_no_stream_and_shows_nothing_of_itself(

@@ -21,7 +21,7 @@ from mainstay.core.clock import SECOND
 from mainstay.core.errors import MainstayError
 from mainstay.core.ids import new_id
 from mainstay.grpc import tensors
-from mainstay.grpc.guard import OPEN_MOST, Guard, admitted, peer_of_call, token_of
+from mainstay.grpc.guard import OPEN_MOST, Guard, admitted, heard, peer_of_call, token_of
 from mainstay.grpc.messages import kind
 from mainstay.serving import addressing, infer
 from mainstay.serving.desk import Desk
@@ -240,7 +240,7 @@ class GrpcDoor:
         told = kind("ModelStreamInferResponse")
         context.set_trailing_metadata(self._going())
         rated = False  # the first one was, as the call was let in
-        async for request in requests:
+        async for request in heard(requests, context):
             try:
                 reply = await self._answered(request, context, rated=rated)
             except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a sentence

@@ -23,6 +23,8 @@ OPEN_SECONDS = 5.0
 """How long a call that everybody may make may keep its message back."""
 OPEN_MOST = 64
 """How many of them may at once; who has done so longest makes room: nobody without an API key takes a caller's."""
+IDLE_SECONDS = 600.0
+"""How long a stream may go without a request before it makes room; generous, for its caller is known."""
 _NAMES = {"DNS": "peer_dns", "URI": "peer_uri", "email": "peer_email", "IP": "peer_ip"}
 
 
@@ -118,6 +120,21 @@ async def admitted(desk: Desk, token: bytes | None, peer: Peer | None, *, rated:
         return caller
     taken = desk.take(caller)
     return caller if taken is None or taken.allowed else spent(taken)
+
+
+async def heard(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    """The requests of a stream, which ends with DEADLINE_EXCEEDED where none comes for long."""
+    each = aiter(requests)
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                request = await anext(each)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            sentence = f"no request came by this stream for {IDLE_SECONDS:g} s; open another for the next one"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, sentence)
+        yield request
 
 
 def _guarded(found: Any, admit: Callable[[Any], Awaitable[None]]) -> Any:
