@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -121,6 +123,44 @@ def test_who_takes_no_answers_is_read_from_no_more_and_then_closed(
     assert "RuntimeError" not in capfd.readouterr().err
     assert caller.predict(key="A").status == 200
     caller.close()
+
+
+def test_a_connection_whose_answer_took_long_to_be_taken_is_closed_behind_it_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is told whole, however long its reader takes; then the time in which more could be asked is over."""
+    monkeypatch.setattr(serve, "KEEP_ALIVE_SECONDS", 2)
+    toy = Toy(tmp_path)
+    token = toy.key()
+
+    def asks(keys: int) -> bytes:
+        body = json.dumps({"keys": ["A"] * keys}).encode()
+        head = (
+            f"POST /v1/churn/predict HTTP/1.1\r\nhost: x\r\nx-api-key: {token}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    with serving(toy) as served:
+        (listening,) = served.server.servers[0].sockets
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)  # connections to come have it of this one
+        with connected(served.port, most=4_096) as slow:
+            slow.sendall(asks(1_000))
+            found = slow.recv(4_096)
+            while not any(one.transport.is_closing() for one in served.server.server_state.connections):
+                part = slow.recv(1_024)  # a little, so that it is not given up on
+                assert part
+                found += part
+                time.sleep(0.05)
+            head, _, body = found.partition(b"\r\n\r\n")
+            assert b"connection: close" not in head
+            length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            assert len(body) < length
+            assert len(body) + len(everything(slow)) == length
+        with connected(served.port, most=4_096) as quick:
+            for _ in range(2):
+                quick.sendall(asks(1))
+                assert quick.recv(4_096).startswith(b"HTTP/1.1 200 ")
+    toy.journal.close()
 
 
 def test_requests_are_read_as_they_are_answered(tmp_path: Path) -> None:
