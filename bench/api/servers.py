@@ -100,7 +100,8 @@ def mlserver(folder: Path, port: int, *, workers: int, batch: bool) -> Server:
         model |= {"max_batch_size": 64, "max_batch_time": 0.002}
     (home / "model-settings.json").write_text(json.dumps(model))
     python = beside.environment("mlserver-lightgbm", PEERS["mlserver"])
-    process = start([str(python.with_name("mlserver")), "start", str(home)], folder, home.name)
+    # On one core two threads of LightGBM would wait for each other: its best setting is one.
+    process = start([str(python.with_name("mlserver")), "start", str(home)], folder, home.name, OMP_NUM_THREADS="1")
     how = "batching" if batch else f"{workers} workers" if workers else "workers off"
     return Server(
         f"MLServer, {how}", "lightgbm", port, "/v2/models/churn/infer", _tensor,
