@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import struct
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,30 @@ def test_one_matrix_takes_the_row_and_a_column_is_taken_out(tmp_path: Path) -> N
         assert np.isnan(model.predict([(1.0, 2.0), (3.0, None)])[1][0])
         assert np.isnan(model.predict([(3.0, None)])[0][0]), "the row before leaves nothing behind"
         assert model.predict([(1.0, 2.0)]) == [(-2.0,)]
+
+
+ODD = (1.0, 0.1, -0.0, 3, 2**80, 10**400, 1e300, math.inf, -math.inf, math.nan, None, "NaN", "-Infinity", True, "x")
+
+
+@pytest.mark.parametrize("kind", [FLOAT, DOUBLE])
+def test_a_row_by_itself_is_answered_to_the_bit_as_among_others(tmp_path: Path, kind: int) -> None:
+    """By itself it goes through memory that is bound to the graph; see `_Bound`."""
+
+    def told(model: Any, *rows: tuple[Any, ...]) -> Any:
+        try:
+            return struct.pack("d", model.predict(rows)[0][0])
+        except ModelRefused as error:
+            return error.sentence
+
+    file = graph(tmp_path, [("X", kind, [None, 2])], ("Neg", ["X"]), [None, 2])
+    with load(file, outputs=[{"name": "y", "tensor": "y", "column": 1}]) as model, np.errstate(over="ignore"):
+        for first in (1.0, None, "x"):
+            for odd in ODD:
+                assert told(model, (first, odd)) == told(model, (first, odd), (first, odd)), (first, odd)
+        assert hasattr(model._local, "bound")
+        with ThreadPoolExecutor(4) as threads:
+            rows = [(0.5, float(number)) for number in range(2_000)]
+            assert list(threads.map(lambda row: model.predict([row])[0][0], rows)) == [-row[1] for row in rows]
 
 
 def test_nulls_of_texts_are_what_the_signature_says(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from mainstay.core.clock import Clock, SystemClock
@@ -46,6 +47,8 @@ _AS_IS: dict[str, frozenset[type]] = {
     "int32": frozenset({int}),
     "bool": frozenset({bool}),
 }
+_PACKED = {"float": "f", "double": "d"}
+"""Element -> what packs it (`struct`)."""
 _DECODED_AT_ONCE = 4
 _NOT_FINITE = frozenset({"NaN", "Infinity", "-Infinity"})
 
@@ -99,6 +102,42 @@ class _Tensor:
         return np.empty((rows,) if self.flat else (rows, len(self.places)), dtype=self.dtype)
 
 
+class _Bound:
+    """A row of numbers on its way through a graph, in memory that is bound to it once.
+
+    Nothing is made or looked up for each row, which takes a third of the time. What ONNX Runtime calls I/O binding:
+    https://onnxruntime.ai/docs/api/python/api_summary.html#iobinding
+
+    Args:
+        session: The graph.
+        tensor: Its only input, of floats or doubles.
+        results: What it gave for a row, in the order of `fetch`; others will have the same shapes.
+        fetch: The names of the results.
+    """
+
+    def __init__(
+        self, session: Any, tensor: _Tensor, results: Sequence[np.ndarray[Any, Any]], fetch: Sequence[str]
+    ) -> None:
+        import numpy as np
+        from onnxruntime import OrtValue
+
+        self._session = session
+        self._row = tensor.empty(1)
+        self._room = memoryview(self._row.data).cast("B")
+        self._pack = Struct(f"{len(tensor.places)}{_PACKED[tensor.element]}").pack_into
+        self._results = [np.empty_like(one) for one in results]
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(tensor.name, OrtValue.ortvalue_from_numpy(self._row))
+        for name, result in zip(fetch, self._results, strict=True):
+            self._binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(result))
+
+    def run(self, row: Row) -> list[np.ndarray[Any, Any]]:
+        """The results, which the next row overwrites. Raises whatever it is for a row that does not go through."""
+        self._pack(self._room, 0, *row)
+        self._session.run_with_iobinding(self._binding)
+        return self._results
+
+
 class _Onnx:
     def __init__(
         self, session: Any, signature: Signature, options: Mapping[str, Any], build: str, clock: Clock
@@ -118,6 +157,10 @@ class _Onnx:
         self._tensors = tuple(_tensors(session, signature, options, {one.name for one in self._pictures}))
         self._fetch, self._pick = _outputs(session, signature, options)
         self._local = threading.local()
+        only = self._tensors[0] if len(self._tensors) == 1 and not self._pictures else None
+        ordered = only is not None and only.element in _PACKED and only.places == tuple(range(self._width))
+        self._matrix = only if ordered else None
+        """The only input, where a row of floats is its bytes."""
         self._one_row = [
             (number, tensor.element, _AS_IS[tensor.element], column, place)
             for number, tensor in enumerate(self._tensors)
@@ -139,17 +182,28 @@ class _Onnx:
             raise ModelTimeout("the deadline had passed before the model was asked")
         if self._alone and len(rows) > 1:
             return [self.predict([row], deadline_us=deadline_us)[0] for row in rows]
-        feed = self._feed_one(rows[0]) if len(rows) == 1 else self._feed_many(rows)
-        if self._pictures:
-            feed = {**feed, **{one.name: one.batch(rows, self._signature) for one in self._pictures}}
-        try:
-            results = session.run(self._fetch, feed)
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
-            # Its sentence may quote a value.
-            raise ModelRefused(f"the model cannot take this row ({type(error).__name__})") from None
+        results = self._run_one(session, rows[0]) if len(rows) == 1 and self._matrix is not None else None
+        if results is None:
+            feed = self._feed_one(rows[0]) if len(rows) == 1 else self._feed_many(rows)
+            if self._pictures:
+                feed = {**feed, **{one.name: one.batch(rows, self._signature) for one in self._pictures}}
+            results = _asked(session.run, self._fetch, feed)
         if len(self._pick) == 1 and len(rows) == 1:
             return [(self._pick[0](results)[0],)]
         return list(zip(*(pick(results) for pick in self._pick), strict=True))
+
+    def _run_one(self, session: Any, row: Row) -> list[np.ndarray[Any, Any]] | None:
+        """The results for a row of floats, by the memory that this thread has bound; None for any other row."""
+        bound: _Bound | None = getattr(self._local, "bound", None)
+        if bound is not None:
+            try:
+                return bound.run(row)
+            except Exception:  # noqa: BLE001 - a null, a number past every float: what it is, the usual way says
+                return None
+        results: list[np.ndarray[Any, Any]] = _asked(session.run, self._fetch, self._feed_one(row))
+        if self._matrix is not None and all(one.dtype.kind in "fiub" for one in results):
+            self._local.bound = _Bound(session, self._matrix, results, self._fetch)
+        return results
 
     def _feed_one(self, row: Row) -> dict[str, np.ndarray[Any, Any]]:
         """Fills this thread's own arrays in place: making 19 new ones costs as much as the model."""
@@ -209,6 +263,16 @@ class _Onnx:
 
     def close(self) -> None:
         self._session = None
+        self._local = threading.local()
+
+
+def _asked(run: Callable[..., Any], *args: Any) -> Any:
+    """What the graph gives. Raises ModelRefused."""
+    try:
+        return run(*args)
+    except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no base class
+        # Its sentence may quote a value.
+        raise ModelRefused(f"the model cannot take this row ({type(error).__name__})") from None
 
 
 def _closed(signature: Signature, names: Sequence[str]) -> tuple[tuple[int, str, frozenset[str]], ...]:
