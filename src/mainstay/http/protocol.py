@@ -52,6 +52,15 @@ class Standing(ServerState):
         self.leaving = False
         self.most = 1 << 20
         """Connections that are possible."""
+        self._usual: tuple[Any, bytes] = ((), b"")
+
+    @property
+    def usual(self) -> bytes:
+        """The header lines of every answer. uvicorn makes them anew once a second."""
+        headers = self.default_headers
+        if self._usual[0] is not headers:
+            self._usual = headers, b"".join([b"%b: %b\r\n" % each for each in headers])
+        return self._usual[1]
 
     def look(self, now: float, within: float) -> int:
         """Once a second: closes connections that keep us waiting. Returns how many were told so.
@@ -259,11 +268,9 @@ class PredictProtocol(StrictProtocol):
         self._owed -= 1
         if self.transport.is_closing():
             return
-        state = self.server_state
-        usual = b"".join([b"%b: %b\r\n" % each for each in state.default_headers])
         length = b"content-length: %d\r\n\r\n" % len(body)
-        self.transport.write(b"".join((STATUS_LINE[status], usual, head, length, body)))
-        state.total_requests += 1
+        self.transport.write(b"".join((STATUS_LINE[status], self._standing.usual, head, length, body)))
+        self._standing.total_requests += 1
         if self._last and not self._owed:
             super().shutdown()
 
