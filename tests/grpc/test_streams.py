@@ -74,6 +74,38 @@ def test_calls_without_a_message_keep_nobody_out(served: Served, channel: grpc.C
         one.cancel()
 
 
+def test_a_caller_whose_calls_say_nothing_keeps_no_other_out(served: Served, channel: grpc.Channel) -> None:
+    body, greedy, modest = by_key(b"A").SerializeToString(), served.toy.key(), served.toy.key("operate")
+    silent = threading.Event()
+    metadata = (("authorization", f"Bearer {greedy}"),)
+    held = [
+        channel.stream_stream(f"/{OIP}/{name}")(iter(lambda: silent.wait(20) and None, None), metadata=metadata)
+        for name in ("ModelInfer", "ModelStreamInfer")
+        for _ in range(ALL)
+    ]
+    call(channel, f"/{OIP}/ServerReady")  # by the same connection: so all of them are there
+    assert code(channel, INFER, body, greedy) == "UNAVAILABLE"
+    assert code(channel, INFER, body, modest) == "OK"
+    silent.set()
+    for one in held:
+        one.cancel()
+    assert served.toy.meter.counts.shed >= ALL
+
+
+def test_a_known_callers_call_ends_where_no_message_comes(
+    served: Served, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(served.toy.desk), "arrive_s", 0.1)
+    silent = threading.Event()
+    nothing = iter(lambda: silent.wait(20) and None, None)
+    metadata = (("authorization", f"Bearer {served.toy.key()}"),)
+    told = channel.stream_stream(INFER)(nothing, metadata=metadata, timeout=20)
+    with pytest.raises(grpc.RpcError) as raised:
+        next(told)
+    silent.set()
+    assert (raised.value.code(), raised.value.details()) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no message came")
+
+
 def test_a_call_that_everybody_may_make_ends_where_no_message_comes(
     served: Served, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

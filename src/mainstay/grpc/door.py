@@ -26,6 +26,7 @@ from mainstay.grpc.messages import kind
 from mainstay.serving import addressing, infer
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault, fault_of, unforeseen
+from mainstay.serving.places import Places
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
 from mainstay.serving.retirement import told as told_of
@@ -76,7 +77,7 @@ class GrpcDoor:
     Args:
         desk: What answers.
         report: Where a line for the operator goes.
-        waiting: How many calls may be begun at once; more are RESOURCE_EXHAUSTED.
+        waiting: How many calls may be begun at once before callers who have their share of them are UNAVAILABLE.
     """
 
     def __init__(self, desk: Desk, report: Callable[[str], None], waiting: int = 256) -> None:
@@ -101,8 +102,9 @@ class GrpcDoor:
             ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
             ("grpc.server_handshake_timeout_ms", int(self._desk.arrive_s * 1000)),
         )
-        guard = Guard(self._desk, self._refuse, OPEN, certified=peers)
-        server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=self._waiting)
+        guard = Guard(self._desk, self._refuse, OPEN, Places(self._waiting), certified=peers)
+        # gRPC's own bound does not ask who calls: it is there for memory alone.
+        server = grpc.aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=4 * self._waiting)
         server.add_generic_rpc_handlers((_service(OIP, self._oip()), _service(HEALTH, self._health())))
         try:
             if secured is None:

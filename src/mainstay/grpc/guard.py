@@ -16,6 +16,7 @@ from mainstay.core.records import ApiKey
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault
 from mainstay.serving.peers import Peer, peer_of_pem
+from mainstay.serving.places import Places
 from mainstay.serving.rates import spent
 from mainstay.serving.token_rules import cut
 
@@ -25,6 +26,8 @@ OPEN_MOST = 64
 """How many of them may at once; who has done so longest makes room: nobody without an API key takes a caller's."""
 IDLE_SECONDS = 600.0
 """How long a stream may go without a request before it makes room; generous, for its caller is known."""
+FULL = Fault(code="overloaded", status=503, detail="too many requests are waiting", mend="slow down", retry_after=1)
+"""What a caller is told who has its share of the places."""
 _NAMES = {"DNS": "peer_dns", "URI": "peer_uri", "email": "peer_email", "IP": "peer_ip"}
 
 
@@ -35,64 +38,76 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         desk: Knows the callers.
         refuse: Ends a call with a fault.
         free: Calls that everybody may make.
+        places: For the calls of known callers.
         certified: Whether every connection has a certificate.
     """
 
     def __init__(
-        self, desk: Desk, refuse: Callable[..., Awaitable[None]], free: frozenset[str], *, certified: bool
+        self,
+        desk: Desk,
+        refuse: Callable[..., Awaitable[None]],
+        free: frozenset[str],
+        places: Places,
+        *,
+        certified: bool,
     ) -> None:
         self._desk = desk
         self._refuse = refuse
         self._free = free
+        self._places = places
         self._certified = certified
         self._silent: deque[asyncio.Timeout] = deque()
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The handler of a call, or one that refuses it."""
-        if details.method in self._free:
-            return self._open(await continuation(details))
+        found = await continuation(details)
+        return self._open(found) if details.method in self._free else self._known(found, details)
+
+    def _known(self, found: Any, details: Any) -> Any:
+        """The handler of a call for known callers; like each stream, it is entered before any message is read.
+
+        `found`: the one of the service; None where there is no such call.
+        """
         token = token_of(details.invocation_metadata)
-        if token is None and self._certified:
-            # Whose connection it is can be asked of the call's context alone, which there is not before its handler.
-            return _guarded(await continuation(details), self._admit)
-        fault = await self._fault(token, None)
-        if fault is None:
-            return await continuation(details)
+        streamed = found is not None and found.request_streaming
 
-        async def refused(_requests: Any, context: Any) -> AsyncIterator[Any]:
-            await self._refuse(context, fault)
-            yield None
+        async def answered(requests: Any, context: Any) -> AsyncIterator[Any]:
+            peer = peer_of_call(context) if token is None and self._certified else None
+            caller = await admitted(self._desk, token, peer)
+            if isinstance(caller, Fault):
+                self._desk.meter.request("grpc", caller.status)
+                await self._refuse(context, caller)
+                return
+            with self._places.one(caller.id) as placed:
+                if not placed:
+                    self._desk.meter.shed()
+                    await self._refuse(context, FULL)
+                if found is None:
+                    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call")
+                asked = requests if streamed else await self._message(found, requests, context, self._desk.arrive_s)
+                async for each in _answers(found, asked, context):
+                    yield each
 
-        return grpc.stream_stream_rpc_method_handler(refused)  # the one kind that waits for no message
+        deserializer = found.request_deserializer if streamed else None
+        serializer = None if found is None else found.response_serializer
+        return grpc.stream_stream_rpc_method_handler(answered, deserializer, serializer)
 
-    async def _admit(self, context: Any) -> None:
-        fault = await self._fault(None, peer_of_call(context))
-        if fault is not None:
-            await self._refuse(context, fault)
-
-    async def _fault(self, token: bytes | None, peer: Peer | None) -> Fault | None:
-        """Why the caller may not come in; None for one who may."""
-        found = await admitted(self._desk, token, peer)
-        if not isinstance(found, Fault):
-            return None
-        self._desk.meter.request("grpc", found.status)
-        return found
+    async def _message(self, found: Any, requests: Any, context: Any, within: float | None = None) -> Any:
+        """The message of a call. Ends the call where none comes in time, or it cannot be read."""
+        try:
+            async with asyncio.timeout(within):
+                raw = await anext(aiter(requests)) if within else await self._first(requests)
+            return raw if found.request_deserializer is None else found.request_deserializer(raw)
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no message came")
+        except (DecodeError, StopAsyncIteration):
+            await context.abort(grpc.StatusCode.INTERNAL, "the message cannot be read")
 
     def _open(self, found: Any) -> Any:
         """The handler of a call that everybody may make: nobody keeps it open by saying nothing."""
-        inner = found.unary_stream or found.unary_unary
 
         async def answered(requests: Any, context: Any) -> AsyncIterator[Any]:
-            try:
-                request = found.request_deserializer(await self._first(requests))
-            except TimeoutError:
-                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "no message came")
-            except (DecodeError, StopAsyncIteration):
-                await context.abort(grpc.StatusCode.INTERNAL, "the message cannot be read")
-            if not found.response_streaming:
-                yield await inner(request, context)
-                return
-            async for each in inner(request, context):
+            async for each in _answers(found, await self._message(found, requests, context), context):
                 yield each
 
         return grpc.stream_stream_rpc_method_handler(answered, None, found.response_serializer)
@@ -137,35 +152,14 @@ async def heard(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any
         yield request
 
 
-def _guarded(found: Any, admit: Callable[[Any], Awaitable[None]]) -> Any:
-    """The handler, which is entered, and its message read, once `admit` has let the call in."""
-    if found is None:
-
-        async def nothing(_request: Any, context: Any) -> None:
-            await admit(context)
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such call")
-
-        return grpc.unary_unary_rpc_method_handler(nothing)
+async def _answers(found: Any, asked: Any, context: Any) -> AsyncIterator[Any]:
+    """What the service's handler answers, one or many. `asked`: its message, or the stream of them."""
     inner = found.stream_stream or found.unary_stream or found.unary_unary
     if found.response_streaming:
-
-        async def streamed(request: Any, context: Any) -> AsyncIterator[Any]:
-            await admit(context)
-            async for each in inner(request, context):
-                yield each
-
-        how = grpc.stream_stream_rpc_method_handler if found.request_streaming else grpc.unary_stream_rpc_method_handler
-        return how(streamed, found.request_deserializer, found.response_serializer)
-
-    async def once(raw: bytes, context: Any) -> Any:
-        await admit(context)
-        try:
-            request = raw if found.request_deserializer is None else found.request_deserializer(raw)
-        except DecodeError:
-            await context.abort(grpc.StatusCode.INTERNAL, "the message cannot be read")
-        return await inner(request, context)
-
-    return grpc.unary_unary_rpc_method_handler(once, None, found.response_serializer)
+        async for each in inner(asked, context):
+            yield each
+    else:
+        yield await inner(asked, context)
 
 
 def token_of(metadata: Any) -> bytes | None:
