@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from mainstay.app.callers import CallerLine
 from mainstay.app.disk import days_left
 from mainstay.app.status import Facts, Status, judge_status, read_status, traffic
 from mainstay.core.clock import DAY, HOUR, MINUTE, SECOND, SystemClock
 from mainstay.core.errors import NotFound
-from mainstay.core.nouns import Dataset, Freshness, Integration, Kpi, ModelConfig, Purpose, Signature
+from mainstay.core.nouns import Dataset, Freshness, Integration, Kpi, ModelConfig, Purpose, Retired, Signature
 from mainstay.core.records import (
     Answering,
     BatchRecord,
@@ -176,6 +177,34 @@ def test_a_batch_that_only_waits_for_its_turn_is_no_fault() -> None:
     page = judge_status(facts(waiting={"customers": (batch("landed"),)}))
     assert page.wrong == ()
     assert page.datasets[0].waiting == 1
+
+
+def calls(name: str, last_us: int, api: int = 1) -> CallerLine:
+    return CallerLine(
+        caller=name, key="key", revoked=False, api=api, door="v1", model_version=1, requests=3, first_us=0,
+        last_us=last_us,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("in_days", "callers", "words"),
+    [
+        (15, (calls("crm", NOW),), ""),
+        (13, (), ""),
+        (13, (calls("crm", NOW - 15 * DAY), calls("next", NOW, api=2)), ""),
+        (13, (calls("crm", NOW), calls("crm", NOW - DAY)), "ends on 2026-12-06 and is still called by crm"),
+        (0, (calls("crm", NOW),), "ended on 2026-11-23 and is still called by crm"),
+        (-20, (), "ended on 2026-11-03 and answers nobody any more"),
+        (0, tuple(calls(f"c{n}", NOW) for n in range(7)), "called by c0, c1, c2, c3, c4 and 2 more"),
+    ],
+)
+def test_who_still_calls_a_version_that_ends_is_said_before_and_after(
+    in_days: int, callers: tuple[CallerLine, ...], words: str
+) -> None:
+    retired = Retired(on_us=0, sunset_us=NOW + in_days * DAY, successor="/v2")
+    integration = msgspec.structs.replace(facts().integration, retired=retired)
+    said = [one.sentence for one in judge_status(facts(integration=integration, callers=callers)).wrong]
+    assert [words in one for one in said] == ([True] if words else [])
 
 
 def test_the_worst_comes_first_and_a_file_that_was_refused_before_all() -> None:

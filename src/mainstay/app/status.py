@@ -12,7 +12,19 @@ from collections.abc import Iterator
 import msgspec
 
 from mainstay import spec
-from mainstay.app import backfills, clock_said, disk, issuers, journal_lag, lock_said, log_said, tls, up_said
+from mainstay.app import (
+    backfills,
+    clock_said,
+    disk,
+    issuers,
+    journal_lag,
+    lock_said,
+    log_said,
+    sunset_said,
+    tls,
+    up_said,
+)
+from mainstay.app.callers import CallerLine, callers
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
@@ -105,6 +117,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """How far a database that keeps the journal is behind; None where files do."""
     doors: tuple[Finding, ...] = ()
     """What is to be said of locked stores, the files that the listeners speak TLS with, and issuers of tokens."""
+    callers: tuple[CallerLine, ...] = ()
+    """Who calls, where the file says that the API version ends."""
     erase_again: int = 0
     """People whom a restored backup brought back and who are not erased again yet."""
 
@@ -157,6 +171,7 @@ def read_status(place: Place, clock: Clock) -> Status:
             answering=answering,
             checks=ShelfReader(state, "check_result", CheckResult).all(),
             backfills=ShelfReader(state, "backfill", Backfill).all(),
+            callers=callers(state) if integration.retired is not None else (),
             erase_again=len(state.scan("erase_again")),
             processes=(processes := ShelfReader(state, "process", ProcessState).all()),
             gone=up_said.is_gone(place.home, processes, clock.now_us()),
@@ -186,6 +201,7 @@ def judge_status(facts: Facts) -> Status:
         *backfills.findings(facts.backfills),
         *_model_findings(facts),
         *_load_findings(facts),
+        *sunset_said.findings(facts.integration, facts.callers, facts.now_us),
         *clock_said.findings(facts.datasets, facts.processes, facts.now_us),
         *log_said.findings(facts.counts, facts.now_us),
         *disk.findings(facts.disk, facts.integration.settings.free_disk),
