@@ -31,7 +31,10 @@ def lost(world: Shop, got: list[Got]) -> list[str]:
     return found
 
 
-BROKEN = ("RemoteDisconnected", "ConnectionReset", "BrokenPipe", "UNAVAILABLE", "Connection reset", "Socket closed")
+BROKEN = (
+    "RemoteDisconnected", "ConnectionReset", "BrokenPipe", "UNAVAILABLE", "Connection reset", "Socket closed",
+    "IncompleteRead",
+)  # fmt: skip
 """How clients tell of a connection that broke."""
 
 
