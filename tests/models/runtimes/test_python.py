@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 import threading
@@ -11,12 +12,15 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
+import pyarrow as pa
 import pytest
 
 from mainstay.core.clock import SECOND, SystemClock
 from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeout
 from mainstay.core.ids import digest_bytes
+from mainstay.models.runtimes import python_host
 from mainstay.models.runtimes.python import PythonModel, PythonRuntime
 from mainstay.models.runtimes.python_process import PythonHost, environment
 from tests.models.conftest import SUM, sum_options
@@ -259,3 +263,15 @@ def test_one_started_for_a_single_use_ends_with_it_and_a_deep_folder_is_no_hindr
     assert alone.predict([(1.0, 1.0)]) == [(2.0,)]
     alone.close()
     assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_a_frame_of_numbers_is_what_its_columns_are(dtype: str, rows: int) -> None:
+    names = ["b", "mean radius", "a"]
+    specs = [{"name": name, "dtype": dtype} for name in names]
+    values = [0.1, None, math.inf][:rows]
+    table = pa.table({name: pa.array(values, pa.float64()) for name in reversed(names)})
+    made = python_host.rebuild(table, {"container": "frame", "columns": specs})
+    series = {spec["name"]: python_host.series(table.column(spec["name"]), spec, pd) for spec in specs}
+    pd.testing.assert_frame_equal(made, pd.DataFrame(series, columns=names, index=range(rows)))

@@ -243,8 +243,16 @@ def rebuild(table: Any, frame: dict[str, Any]) -> Any:
         return {spec["name"]: table.column(spec["name"]).to_numpy() for spec in columns}
     import pandas
 
+    names = [spec["name"] for spec in columns]
+    dtypes = {spec["dtype"] for spec in columns}
+    if dtypes in ({"float64"}, {"float32"}):
+        import numpy
+
+        # One block of numbers: a tenth of the time of as many series, which for one row is most of the call.
+        block = numpy.column_stack([table.column(name).to_numpy() for name in names])
+        return pandas.DataFrame(block.astype(dtypes.pop(), copy=False), columns=names)
     data = {spec["name"]: series(table.column(spec["name"]), spec, pandas) for spec in columns}
-    return pandas.DataFrame(data, columns=[spec["name"] for spec in columns], index=range(table.num_rows))
+    return pandas.DataFrame(data, columns=names, index=range(table.num_rows))
 
 
 def series(column: Any, spec: dict[str, Any], pandas: Any) -> Any:
