@@ -125,7 +125,8 @@ def card_on_the_page(scene: Scene) -> None:
     decision = {"receipt": answer.receipt, "decision": "overridden", "reason": REASON}
     taken = seen.ask("card/decisions", decision, origin=page.url)
     scene.decided = answer.receipt
-    screen.expect(taken.status == 201, f"{USER} overrides it there, with a reason")
+    came = "" if taken.status == 201 else f": HTTP {taken.status}, {taken.sentence}"
+    screen.expect(taken.status == 201, f"{USER} overrides it there, with a reason{came}")
     elsewhere = seen.ask("card", {}, origin="https://elsewhere.example").status
     other = ask(f"{world.url}/v1/churn/predict", {"key": "C-00000"}, headers=seen.headers).status
     screen.expect((elsewhere, other) == (403, 401), "its token opens the card on no other page, and no other route")
