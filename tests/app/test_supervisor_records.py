@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -43,3 +44,26 @@ def test_the_death_of_one_that_spoke_is_told_with_when_it_was_last_alive() -> No
         assert "exit code 3" in record.note
     finally:
         supervisor.end()
+
+
+def test_a_child_that_ends_to_begin_anew_is_counted_and_no_fault(tmp_path: Path) -> None:
+    state, said, first = MemoryState(), list[str](), tmp_path / "first"
+    code = f"import pathlib, time; p = pathlib.Path({str(first)!r}); p.exists() and time.sleep(60); p.touch()"
+    child = Child(name="api-1", argv=(sys.executable, "-c", code))
+    supervisor = Supervisor([child], state=state, say=said.append)
+    deadline = time.monotonic() + 20
+    notes = set()
+    try:
+        while True:
+            assert time.monotonic() < deadline
+            supervisor.tick()
+            found = state.get("process", "api-1")
+            assert found is not None
+            record = msgspec.json.decode(found.body, type=ProcessState)
+            notes.add(record.note)
+            if record.restarts == 1 and record.pid:
+                break
+            time.sleep(0.01)
+    finally:
+        supervisor.end()
+    assert (notes, said) == ({""}, ["api-1 begins anew"])

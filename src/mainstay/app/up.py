@@ -23,6 +23,7 @@ from mainstay.app.place import Place, applied_record, read_applied, whoami
 from mainstay.app.stores import open_state, ships_journal
 from mainstay.app.supervisor import GRACE_US, Child, PortTaken, Supervisor, listen, orphaned
 from mainstay.app.tls import secured
+from mainstay.app.up_said import machine
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
@@ -121,9 +122,8 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
             *(() if looking is None else (_page_child(place, integration, looking),)),
         ]
         hosts = ModelHosts(place, state, clock)
-        machine = "" if place.home.stores is None else f"@{socket.gethostname()}"
         grace = GRACE_US + settings.stop_after_us
-        supervisor = Supervisor(children, state=state, clock=clock, grace_us=grace, say=say, suffix=machine)
+        supervisor = Supervisor(children, state=state, clock=clock, grace_us=grace, say=say, suffix=machine(place.home))
         say(f"API on {scheme}://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
 
         def look() -> None:

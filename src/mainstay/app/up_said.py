@@ -56,12 +56,19 @@ def _line(one: ProcessState, now_us: int) -> ProcessLine:
     )
 
 
+def machine(home: Home) -> str:
+    """What stands behind the name of each process of this machine's `up`, where several write into one state."""
+    return "" if home.stores is None else f"@{socket.gethostname()}"
+
+
 def is_gone(home: Home, processes: Mapping[str, ProcessState], now_us: int) -> bool:
     """Whether `up` of this machine was killed: it has left its processes' records, and nobody holds its lock.
 
-    False too where the system does not tell who holds a lock.
+    False too where the system does not tell who holds a lock. A record without a process stays behind an orderly end:
+    it says why there is no status page. And in a state that is shared the loop may be another machine's.
     """
-    mine = [one.seen_us for name, one in processes.items() if name.partition("@")[2] in ("", socket.gethostname())]
+    here = machine(home)
+    mine = [one.seen_us for name, one in processes.items() if one.pid and name.endswith(here)]
     return bool(mine) and now_us - max(mine) > GONE_US and is_locked(home.up) is False
 
 
@@ -69,18 +76,21 @@ def findings(processes: Mapping[str, ProcessState], now_us: int, *, gone: bool) 
     """What is wrong with them. `gone`: see `is_gone`."""
     loop = processes.get(LOOP)
     if gone or loop is None or now_us - loop.seen_us > SILENT_US:
-        yield Finding(
-            check="processes.loop", verdict=Verdict.FAIL, sentence=_unheard(loop, now_us, gone=gone), mend="mainstay up"
-        )
+        yield _unheard(processes, now_us, gone=gone)
         return
     for name, one in processes.items():
         if one.note:
             yield Finding(check=f"processes.{name}", verdict=Verdict.WARN, sentence=f"{name}: {one.note}")
 
 
-def _unheard(loop: ProcessState | None, now_us: int, *, gone: bool) -> str:
+def _unheard(processes: Mapping[str, ProcessState], now_us: int, *, gone: bool) -> Finding:
+    loop, mend = processes.get(LOOP), "mainstay up"
     if gone:
-        return "`mainstay up` was killed: nobody answers here, and no dataset is kept current"
-    if loop is None:
-        return "`mainstay up` does not run: no dataset is kept current"
-    return f"the loop was last seen {span(now_us - loop.seen_us)} ago: no dataset is kept current"
+        sentence = "`mainstay up` was killed: nobody answers here, and no dataset is kept current"
+    elif loop is not None:
+        sentence = f"the loop was last seen {span(now_us - loop.seen_us)} ago: no dataset is kept current"
+    elif any(one.pid and now_us - one.seen_us <= SILENT_US for one in processes.values()):
+        sentence, mend = "the loop has not begun yet: no dataset is kept current", "see what `mainstay up` writes"
+    else:
+        sentence = "`mainstay up` does not run: no dataset is kept current"
+    return Finding(check="processes.loop", verdict=Verdict.FAIL, sentence=sentence, mend=mend)
