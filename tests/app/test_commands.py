@@ -231,6 +231,7 @@ def test_a_journal_too_long_for_one_beat_is_moved_in_the_next_ones(
             loop.beat()
             clock.ahead_us += SECOND
             rows.append(len(list(history_rows(works.history, EVENTS, ("id",)))))
+            assert works.state.scan("disk"), "what is done every three minutes does not wait for the journal's end"
     assert len(set(rows)) > 2, rows
     assert rows[-1] >= 10
 

@@ -70,7 +70,7 @@ class Loop:
         self.random = random
         self.log = structlog.get_logger().bind(integration=works.desk.integration.name)
         self._runners: dict[str, Runner] = {}
-        self._history_us = works.clock.monotonic_us() + HISTORY_EVERY_US
+        self._history_us = self._tidy_us = works.clock.monotonic_us() + HISTORY_EVERY_US
         self._seen_us = 0
         self._since_us = works.clock.now_us()
         self._compacted_us = works.clock.monotonic_us()
@@ -270,13 +270,13 @@ class Loop:
             began_us = clock.monotonic_us()
             behind = flush(self.works, most=HISTORY_ROWS)["journal"]["behind"]
             memory.give_back()
-            if behind:
-                self._history_us = clock.monotonic_us() + HISTORY_REST * (clock.monotonic_us() - began_us)
-                return
-            self._history_us = now + HISTORY_EVERY_US
-            retire_unneeded(self.works)
-            self._hourly(now)
-            self._sample_disk()
+            ended_us = clock.monotonic_us()
+            self._history_us = ended_us + HISTORY_REST * (ended_us - began_us) if behind else now + HISTORY_EVERY_US
+            if now >= self._tidy_us:  # however long the journal is: retention and the disk do not wait for its end
+                self._tidy_us = now + HISTORY_EVERY_US
+                retire_unneeded(self.works)
+                self._hourly(now)
+                self._sample_disk()
             self._history_error = ""
         except MainstayError as error:
             if error.sentence != self._history_error:
