@@ -16,7 +16,7 @@ from mainstay.core.records import ApiKey
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault
 from mainstay.serving.peers import Peer, peer_of_pem
-from mainstay.serving.places import Places
+from mainstay.serving.places import FULL, Places
 from mainstay.serving.rates import spent
 from mainstay.serving.token_rules import cut
 
@@ -26,8 +26,6 @@ OPEN_MOST = 64
 """How many of them may at once; who has done so longest makes room: nobody without an API key takes a caller's."""
 IDLE_SECONDS = 600.0
 """How long a stream may go without a request before it makes room; generous, for its caller is known."""
-FULL = Fault(code="overloaded", status=503, detail="too many requests are waiting", mend="slow down", retry_after=1)
-"""What a caller is told who has its share of the places."""
 _NAMES = {"DNS": "peer_dns", "URI": "peer_uri", "email": "peer_email", "IP": "peer_ip"}
 
 

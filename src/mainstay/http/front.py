@@ -25,7 +25,7 @@ from mainstay.http.problems import Told, problem_of, report
 from mainstay.http.turns import Turns, predict_path
 from mainstay.serving.desk import Desk
 from mainstay.serving.faults import Fault
-from mainstay.serving.places import Places
+from mainstay.serving.places import FULL, Places
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import read_predict
 from mainstay.serving.view import Snapshot
@@ -90,7 +90,7 @@ class Front:
         self._families = families
         self._places = Places(most)
         self._naming = Naming()
-        busy = problems.told("overloaded", 503, "too many requests are waiting", retry_after=1, mend="slow down")
+        busy = problems.told(FULL.code, FULL.status, FULL.detail, retry_after=FULL.retry_after, mend=FULL.mend)
         self._busy = busy
         self.turns = Turns(desk, self._naming, busy)
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mainstay.serving.faults import Fault
+
+FULL = Fault(code="overloaded", status=503, detail="too many requests are waiting", mend="slow down", retry_after=1)
+"""What a caller is told who has its share of the places."""
+
 
 class Places:
     """Places for requests that are being worked on, or wait; used on the event loop alone.
