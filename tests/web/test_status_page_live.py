@@ -123,14 +123,14 @@ def test_it_goes_by_keyboard_alone(browser: Browser, looked: Looked) -> None:
         it.page.wait_for_url("**/datasets/customers")
         it.page.focus("#age-summary")
         press("Enter")
-        assert it.page.locator("#age-table table").is_visible()
+        expect(it.page.locator("#age-table table")).to_be_visible()
         it.page.locator("#to-quarantine").press("Enter")
         it.page.wait_for_url("**/quarantine/customers")
         it.page.get_by_role("link", name="Older rows").press("Enter")
         it.page.wait_for_url(re.compile("before="))
         it.page.get_by_role("button", name="Sign out").press("Enter")
         it.page.wait_for_url("**/login")
-        assert it.page.evaluate("document.activeElement.id") == "key"
+        expect(it.page.locator("#key")).to_be_focused()
         assert it.faults == []
 
 
@@ -168,16 +168,16 @@ def test_it_stays_live_and_keeps_what_somebody_does(browser: Browser, tmp_path: 
         rows = ask(shop.place, "quarantine.list", {})["rows"]
         ask(shop.place, "quarantine.discard", {"ids": [rows[0]["id"]], "reason": "a test"})
         expect(page.locator("h1")).to_contain_text("One thing is wrong", timeout=30_000)
-        assert page.inner_text("#said") == "WARN, one thing is wrong"
-        assert it.active() == "to-customers"
+        expect(page.locator("#said")).to_have_text("WARN, one thing is wrong")
+        expect(page.locator("#to-customers")).to_be_focused()
         assert page.evaluate("window.still")
         page.goto("/datasets/customers?window=1h")
         page.click("#age-summary")
         page.evaluate("document.querySelector('figcaption').textContent = 'old'")
         expect(page.locator("figcaption")).not_to_have_text("old", timeout=30_000)
-        assert page.locator("#age-table table").is_visible()
+        expect(page.locator("#age-table table")).to_be_visible()
         page.click("#pause")
-        assert page.inner_text("#pause") == "Go on"
+        expect(page.locator("#pause")).to_have_text("Go on")
         asked = len(it.asked)
         page.wait_for_timeout(6_000)
         assert len(it.asked) == asked
