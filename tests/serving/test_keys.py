@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
 
 import msgspec
@@ -8,7 +10,8 @@ import pytest
 from mainstay.core.clock import DAY, HOUR, SECOND
 from mainstay.core.errors import NotFound, Refused, StoreBusy
 from mainstay.core.ports import Write
-from mainstay.core.records import encode
+from mainstay.core.records import ApiKey, encode
+from mainstay.serving import key_ring
 from mainstay.serving.callers import Callers
 from mainstay.serving.key_ring import KeyRing
 from mainstay.serving.keys import (
@@ -162,6 +165,55 @@ def test_the_ring_keeps_what_it_knew_while_state_cannot_be_read() -> None:
     state.away = False
     ring.refresh()
     assert [key.revoked_us for key in ring.now.values()] == [CLOCK.now_us()]
+
+
+class Slow(MemoryState):
+    """It counts who looks, and may keep them waiting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def changed(self) -> int:
+        self.looks += 1
+        self.answers.wait(10)
+        return super().changed()
+
+
+def test_one_look_for_a_new_key_serves_all_who_came_before_it_began() -> None:
+    state = Slow()
+    ring = KeyRing(state)
+
+    async def all_of_them() -> list[ApiKey | None]:
+        token, _ = create_key(state, "crm", "predict", clock=CLOCK)
+        await asyncio.gather(*(ring.look() for _ in range(100)))
+        first = find(ring.now, token.encode(), CLOCK.now_us())
+        token, _ = create_key(state, "crm", "predict", clock=CLOCK)
+        await ring.look()
+        return [first, find(ring.now, token.encode(), CLOCK.now_us())]
+
+    assert None not in asyncio.run(all_of_them())
+    assert state.looks == 2
+
+
+def test_nobody_waits_long_for_a_state_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_ring, "LOOK_MOST_S", 0.05)
+    state = Slow()
+    state.answers.clear()
+    ring = KeyRing(state)
+
+    async def all_of_them() -> None:
+        await asyncio.wait_for(asyncio.gather(*(ring.look() for _ in range(100))), 5)
+        assert state.looks == 1
+        state.answers.set()
+        token, _ = create_key(state, "crm", "predict", clock=CLOCK)
+        await asyncio.sleep(0.06)
+        await ring.look()
+        assert find(ring.now, token.encode(), CLOCK.now_us()) is not None
+
+    asyncio.run(all_of_them())
 
 
 def test_the_last_use_of_each_secret_is_known_also_after_the_ring_changed() -> None:

@@ -134,7 +134,7 @@ class CardDoor:
             return Told(204, b"", _PREFLIGHT)
         if scope["method"] != "POST":
             return _method(b"POST, OPTIONS")
-        grant = self._grant(snap, headers)
+        grant = await self._grant(snap, headers)
         body = await read_body(scope["headers"], receive, self._desk.arrive_s)
         if scope["path"].endswith("/decisions"):
             return await self._desk.looked_up(lambda: self._decided(grant, body))
@@ -172,14 +172,15 @@ class CardDoor:
         recorded = self._desk.feedback.decide(decision, grant.caller)
         return Told(200 if recorded.repeated else 201, _encode(recorded))
 
-    def _grant(self, snap: Snapshot, headers: dict[bytes, bytes]) -> Grant:
+    async def _grant(self, snap: Snapshot, headers: dict[bytes, bytes]) -> Grant:
         cards = self._desk.cards
         if cards is None:
             raise NotReady("this worker shows no cards")
         said = headers.get(b"authorization", b"")
         token = said[7:].strip()[: TOKEN_MOST + 1] if said[:7].lower() == b"bearer " else b""
         name = snap.integration.name
-        return cards.read(token, integration=name, stands=self._desk.callers.stands, now_us=self._desk.clock.now_us())
+        stands, now_us = self._desk.callers.stands, self._desk.clock.now_us()
+        return await cards.read(token, integration=name, stands=stands, now_us=now_us)
 
     # --- who may ask -------------------------------------------------------------------------------------------------
 

@@ -115,8 +115,14 @@ class Callers:
             return self._tokens.known(token, issuers)
         return self.who(token)
 
-    def stands(self, id: str) -> bool:
+    async def stands(self, id: str) -> bool:
         """Whether a caller with this id, seen before, may still ask: its key lives, or the file still names it."""
+        if self._stands(id):
+            return True
+        await self.ring.look()  # another worker may have seen it, whose key is so new
+        return self._stands(id)
+
+    def _stands(self, id: str) -> bool:
         now_us = self._clock.now_us()
         if any(key.id == id and keys.live(key, now_us) for key in self.ring.now.values()):
             return True
@@ -157,11 +163,14 @@ class Callers:
     async def authenticate(self, token: bytes | None, peer: Peer | None = None) -> ApiKey | Fault:
         """The caller behind what came with a request, with role predict at least; else why there is none."""
         caller = self.at_once(token, peer)
-        if caller is None and token is not None and self._tokens is not None and looks_like_one(token):
-            issuers = self._config().oidc
-            caller = await self._tokens.verified(token, issuers) if issuers else None
-            if caller is None and issuers:
-                return BAD_TOKEN
+        if caller is None and token is not None:
+            if token.startswith(keys.PREFIX):
+                await self.ring.look()
+                caller = self.who(token)
+            elif self._tokens is not None and looks_like_one(token) and (issuers := self._config().oidc):
+                caller = await self._tokens.verified(token, issuers)
+                if caller is None:
+                    return BAD_TOKEN
         if caller is None:
             return UNKNOWN_KEY if token is not None else NO_KEY if peer is None else UNNAMED
         return caller if keys.allows(caller, "predict") else NO_ROLE

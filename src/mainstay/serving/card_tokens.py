@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -82,14 +82,16 @@ class CardTokens:
             raise BadRequest("`key`, `user` and `inputs` are too long for a token", mend="send fewer inputs")
         return token, grant
 
-    def read(self, token: bytes, *, integration: str, stands: Callable[[str], bool], now_us: int) -> Grant:
+    async def read(
+        self, token: bytes, *, integration: str, stands: Callable[[str], Awaitable[bool]], now_us: int
+    ) -> Grant:
         """What the token allows. Raises BadToken for one that is not ours, over, or whose caller no longer `stands`."""
         grant = self._grant(token)
         if grant is None or grant.integration != integration:
             raise BadToken("this card's token was not given out for here", mend="ask POST .../card-tokens for one")
         if now_us >= grant.expires_us:
             raise BadToken("this card's time is over", mend="load the page again", expired=True)
-        if not stands(grant.caller):
+        if not await stands(grant.caller):
             raise BadToken(
                 "the API key behind this card's token was revoked or has expired", mend="ask for a new token"
             )

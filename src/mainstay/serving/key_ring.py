@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
 
@@ -9,6 +10,11 @@ from mainstay.core.errors import MainstayError
 from mainstay.core.ports import StateReader
 from mainstay.core.records import ApiKey
 from mainstay.serving import keys
+
+APART_S = 0.02
+"""Looks for a key that is not known are this far apart, whoever asks for them."""
+LOOK_MOST_S = 1.0
+"""Seconds in which state has to say what it knows. Where it does not, nobody waits for it again as long."""
 
 
 class KeyRing:
@@ -23,6 +29,8 @@ class KeyRing:
         self._seen: int | None = None
         self.now: Mapping[str, ApiKey] = {}
         """By the digest of the token. Another object after each change."""
+        self._looking = asyncio.Lock()
+        self._looked_s = self._blind_until_s = float("-inf")
 
     def refresh(self) -> None:
         """Looks whether state changed. Never raises a MainstayError: the keys that were known stay."""
@@ -37,3 +45,20 @@ class KeyRing:
             self._seen = seen
             if found != self.now:
                 self.now = found
+
+    async def look(self) -> None:
+        """Returns when the keys are those that state had after the call, so that nobody is refused for a new one.
+
+        For the event loop. One look serves all who came before it began.
+        """
+        loop = asyncio.get_running_loop()
+        came_s = loop.time()
+        async with self._looking:
+            if self._looked_s > came_s or loop.time() < self._blind_until_s:
+                return
+            await asyncio.sleep(self._looked_s + APART_S - loop.time())
+            self._looked_s = loop.time()
+            try:
+                await asyncio.wait_for(asyncio.to_thread(self.refresh), LOOK_MOST_S)
+            except TimeoutError:
+                self._blind_until_s = loop.time() + LOOK_MOST_S

@@ -26,6 +26,8 @@ from mainstay.store import audit
 Role = Literal["predict", "operate", "admin"]
 ROLES: tuple[Role, ...] = ("predict", "operate", "admin")
 SPACE = "api_key"
+PREFIX = b"msk_"
+"""What every API key begins with."""
 _CERTIFICATE, _TOKEN = "cert-", "oidc-"
 
 
@@ -71,7 +73,7 @@ def create_key(
     if role not in ROLES:
         raise Refused(f"wanted a role of {', '.join(ROLES)}, found {role!r}")
     name_id = base64.b32encode(random(5)).decode().lower()
-    token = f"msk_{name_id}_{_secret(random)}"
+    token = _token(name_id, random)
     roles = ROLES[: ROLES.index(role) + 1]
     record = ApiKey(id=name_id, name=name, roles=roles, created_us=clock.now_us(), expires_us=expires_us, rate=rate)
     details: dict[str, Detail] = {"name": name, "roles": list(roles), "expires_us": expires_us}
@@ -160,7 +162,7 @@ def rotate_key(
         for _, record in alive
     ]
     writes = [_written(item, record) for (item, _), record in zip(alive, old, strict=True)]
-    token = f"msk_{id}_{_secret(random)}"
+    token = _token(id, random)
     record = ApiKey(
         id=id, name=newest.name, roles=newest.roles, created_us=now_us, expires_us=expires_us, rate=newest.rate
     )
@@ -215,6 +217,10 @@ def _readable(state: StateReader) -> list[tuple[Versioned, ApiKey]]:
 
 def _written(item: Versioned, record: ApiKey) -> Write:
     return Write(space=SPACE, name=item.name, body=encode(record, item.body), expect=item.version)
+
+
+def _token(id: str, random: Random) -> str:
+    return f"{PREFIX.decode()}{id}_{_secret(random)}"
 
 
 def _secret(random: Random) -> str:

@@ -65,7 +65,7 @@ class Seen:
 
     @classmethod
     def at(cls, url: str) -> Seen | None:
-        """The page; None while it has no card, as in the moment before a new API key is known everywhere."""
+        """The page; None while it has no card."""
         with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - loopback
             found = _Scripts()
             found.feed(response.read().decode())
