@@ -11,11 +11,12 @@ import pytest
 
 from mainstay.core.clock import HOUR, MINUTE, SECOND
 from mainstay.core.errors import Corrupt, StoreError
-from mainstay.core.nouns import Field, Limits, ModelConfig
+from mainstay.core.nouns import Field, Limits, ModelConfig, Signature
 from mainstay.core.ports import Write
 from mainstay.core.verdicts import Verdict
 from mainstay.serving.answer import NotReady
 from mainstay.serving.asking import ask_together
+from mainstay.serving.inputs import InputPlan
 from mainstay.serving.judge import rejudge
 from mainstay.serving.model_queue import TooLate
 from mainstay.serving.reply import Answer, Batch, Refusal
@@ -314,6 +315,19 @@ def test_a_damaged_row_is_an_error_for_whoever_asks_for_it_alone(toy: Toy) -> No
     assert isinstance(many, Batch)
     assert [each.status for each in many.results] == [200, 503]
     assert torn.asked == [["A", "B", "A"], ["A"], ["B"], ["A"], ["A", "B"], ["A"], ["B"]]
+
+
+def test_a_row_that_was_laid_out_for_another_model_is_read_again(toy: Toy) -> None:
+    snap, answering = toy.view.now, toy.desk.answering
+    assert snap is not None
+    strange = Field(name="other", type="number")
+    other = InputPlan(Signature(inputs=(*SIGNATURE.inputs[::-1], strange), outputs=()), [])
+    asked = [other.one_row(body) for body in (b'{"rows":[{"tenure":5,"charges":10}]}', b'{"rows":[{"other":1}]}')]
+    fits, unknown = answering.predict_each(snap, [(one, CALL) for one in asked if one is not None])
+    assert isinstance(fits, Answer)
+    assert fits.output == {"churn": pytest.approx(0.06)}
+    assert isinstance(unknown, BadRequest)
+    assert unknown.where == "rows[0].other"
 
 
 def test_nothing_answers_before_a_version_is_chosen(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mainstay.http.problems import Told, problem_of
 from mainstay.serving import keys
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
+from mainstay.serving.inputs import OneRow
 from mainstay.serving.peers import Peer
 from mainstay.serving.reply import Answer, Batch, Refusal, item
 from mainstay.serving.request import BadRequest, PredictRequest, read_predict
@@ -33,7 +34,7 @@ TOGETHER = 32
 
 Answered = Callable[[int, bytes, bytes], None]
 """Takes a reply: status, header lines but the length, body."""
-Turn = tuple[PredictRequest, Call, Answered]
+Turn = tuple[PredictRequest | OneRow, Call, Answered]
 
 _PROBLEM = (b"content-type", problems.PROBLEM)
 _encode = msgspec.json.Encoder().encode
@@ -91,12 +92,11 @@ class Turns:
             return False
         named = self._naming.read(headers)
         try:
-            asked = read_predict(body)
+            asked = self._read(body)
             deadline_us = named.deadline_us(began_us) if named.timeout else None
         except BadRequest:
             return False
-        alone = isinstance(asked.key, str) or (asked.rows is not msgspec.UNSET and len(asked.rows) == 1)
-        if not alone or asked.inputs is not None:
+        if not _alone(asked):
             return False
         taken = desk.take(caller)
         if taken is not None:
@@ -110,6 +110,12 @@ class Turns:
         if len(self._turn) == 1:
             asyncio.get_running_loop().call_soon(self.answer)
         return True
+
+    def _read(self, body: bytes) -> PredictRequest | OneRow:
+        """The request in `body`, a row laid out at once for the model that answers now. Raises BadRequest."""
+        snap = self._desk.view.now
+        laid_out = None if snap is None or snap.plan is None else snap.plan.one_row(body)
+        return laid_out or read_predict(body)
 
     def answer(self) -> None:
         """Answers what this turn of the event loop brought; what would have to wait too long is refused at once."""
@@ -146,9 +152,10 @@ class Turns:
     async def _answer_later(self, snap: Snapshot, turn: Sequence[Turn]) -> None:
         """By the long road; in order, for two may have come by one connection."""
 
-        async def reply_to(asked: PredictRequest, call: Call) -> Answer | Refusal | Batch | Exception:
+        async def reply_to(asked: PredictRequest | OneRow, call: Call) -> Answer | Refusal | Batch | Exception:
             try:
-                return await self._desk.answering.predict(snap, asked, call)
+                whole = asked.again() if isinstance(asked, OneRow) else asked
+                return await self._desk.answering.predict(snap, whole, call)
             except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a problem
                 return error
 
@@ -157,11 +164,12 @@ class Turns:
             answered(*self._told(asked, reply, call))
 
     def _told(
-        self, asked: PredictRequest, reply: Answer | Refusal | Batch | Exception, call: Call
+        self, asked: PredictRequest | OneRow, reply: Answer | Refusal | Batch | Exception, call: Call
     ) -> tuple[int, bytes, bytes]:
         """Status, header lines but the length, and body."""
         desk = self._desk
-        if asked.rows is not msgspec.UNSET and isinstance(reply, Answer | Refusal):
+        own = isinstance(asked, OneRow) or asked.rows is not msgspec.UNSET
+        if own and isinstance(reply, Answer | Refusal):
             reply = Batch([item(reply)])
         if isinstance(reply, Answer | Batch):
             out = _encode(reply)
@@ -173,6 +181,14 @@ class Turns:
             told, reason = problem_of(reply, call.request), ""
         desk.meter.predicted(told.status, desk.clock.monotonic_us() - call.began_us, reason=reason)
         return told.status, _lines(call.request, told.headers), told.body
+
+
+def _alone(asked: PredictRequest | OneRow) -> bool:
+    """Whether it is for one row, or one key without request-time inputs."""
+    if isinstance(asked, OneRow):
+        return True
+    one = isinstance(asked.key, str) or (asked.rows is not msgspec.UNSET and len(asked.rows) == 1)
+    return one and asked.inputs is None
 
 
 def _by_turns(turn: Sequence[Turn]) -> list[Turn]:

@@ -19,7 +19,7 @@ from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.serving import judge as judging
 from mainstay.serving.asking import ask_one
 from mainstay.serving.elsewhere import Elsewhere
-from mainstay.serving.inputs import InputPlan, key_text
+from mainstay.serving.inputs import InputPlan, OneRow, key_text
 from mainstay.serving.judge import Judgement
 from mainstay.serving.judge_views import judge_views
 from mainstay.serving.meter import Meter
@@ -81,7 +81,7 @@ class Answering:
         return Batch([item(self._finish(snap, work, call), key) for work, key in zip(works, keys, strict=True)])
 
     def predict_each(
-        self, snap: Snapshot, asked: Sequence[tuple[PredictRequest, Call]]
+        self, snap: Snapshot, asked: Sequence[tuple[PredictRequest | OneRow, Call]]
     ) -> list[Answer | Refusal | Exception]:
         """The replies to several callers, of a key or a row each, stage by stage: each finds its memory in the caches.
 
@@ -93,10 +93,7 @@ class Answering:
         for request, call in asked:
             try:
                 self._let_in(snap, call)
-                if request.rows is _UNSET:
-                    works.append(self._begun(snap, plan, request.key, request.inputs))  # type: ignore[arg-type]
-                else:
-                    works.append(_given(plan, request.rows, "rows")[0])
+                works.append(self._first(snap, plan, request))
             except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
                 works.append(error)
         self._look_up(snap, [work for work in works if isinstance(work, Work) and work.key is not None])
@@ -191,6 +188,19 @@ class Answering:
     def close(self) -> None:
         """Lets go of the threads that wait for models."""
         self._elsewhere.close()
+
+    def _first(self, snap: Snapshot, plan: InputPlan, request: PredictRequest | OneRow) -> Work:
+        """A work for the only key or row of the request. Raises BadRequest."""
+        if isinstance(request, OneRow):
+            if request.plan is plan:
+                work = Work(None)
+                work.inputs = request.inputs
+                return work
+            request = request.again()
+        if request.rows is not _UNSET:
+            return _given(plan, request.rows, "rows")[0]
+        assert request.key is not _UNSET
+        return self._begun(snap, plan, request.key, request.inputs)
 
     @staticmethod
     def _begun(snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,8 @@ from mainstay.core.keys import parted_key, stamp_text
 from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
 from mainstay.serving import blobs
 from mainstay.serving.bounds import bound_of
-from mainstay.serving.request import BadRequest, came, unknown_field, whole
+from mainstay.serving.request import BadRequest, PredictRequest, came, read_predict, unknown_field, whole
+from mainstay.serving.row_readers import own_reader, stored_reader
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -27,6 +28,7 @@ _KEY_VALUES: dict[ColumnType, Callable[[str], Any]] = {
 """How a model is given a key's text; every other type is the text."""
 _AS_THEY_ARE: dict[ColumnType, type] = {"number": float, "boolean": bool, "string": str, "json": str}
 _values = msgspec.json.Decoder(list[Any])
+_ROWS = b'{"rows"'
 
 
 class InputPlan:
@@ -59,6 +61,7 @@ class InputPlan:
         # Absent columns point one past the end, where `row` puts a null.
         self._absent = len(columns)
         order = [places.get(name, self._absent) for name in self.names]
+        self._gaps = self._absent in order
         named = {field.name: place for place, field in enumerate(keys)}
         self.keyed = tuple(
             (at, named[field.name], field.type)
@@ -69,7 +72,13 @@ class InputPlan:
         self._key_columns = len(keys)
         self._pick = itemgetter(*order) if len(order) > 1 else None
         self._order = order
-        self._numbers = tuple(place for place, field in enumerate(signature.inputs) if field.type == "number")
+        self._numbers = tuple(
+            place
+            for place, field in zip(order, signature.inputs, strict=True)
+            if field.type == "number" and place < self._absent
+        )
+        """Places in a stored row of what the model takes as numbers."""
+        self._stored = stored_reader(len(columns), self._numbers)
         self._required = tuple(place for place, field in enumerate(signature.inputs) if field.required)
         self._as_they_are = {
             name: _AS_THEY_ARE[one.type]
@@ -78,8 +87,14 @@ class InputPlan:
         }
         """Fields whose values of this very type need no further look."""
         self._wanted = tuple(name for name, field in self.request.items() if field.required)
+        self._own = None if self._bounds else self._own_reader(signature)
         self._laid_out = None if self.images else _struct_of(self.names)
         self._sent = tuple((place, name) for place, name in enumerate(self.names) if name in self.request)
+
+    def _own_reader(self, signature: Signature) -> Callable[[bytes], list[Any] | None] | None:
+        rest = [field for name, field in self.fields.items() if name not in self.names]
+        needed = {field.name for field in signature.inputs if field.required}.union(self._wanted)
+        return own_reader([*signature.inputs, *rest], needed, len(self.names))
 
     @property
     def row_fields(self) -> tuple[Field, ...]:
@@ -95,19 +110,26 @@ class InputPlan:
 
     def row(self, values: bytes, sent: Mapping[str, Any] | None = None) -> list[Any]:
         """The model's inputs out of an online row's JSON values and the (checked) request-time inputs."""
-        decoded = _values.decode(values)
-        decoded.append(None)
+        decoded: Sequence[Any]
+        try:
+            decoded = self._stored(values)
+        except msgspec.ValidationError:
+            decoded = self._numbered(_values.decode(values))
+        if self._gaps:
+            decoded = (*decoded, None)
         picked = [decoded[place] for place in self._order] if self._pick is None else list(self._pick(decoded))
-        for place in self._numbers:
-            value = picked[place]
-            if type(value) is not float:
-                picked[place] = _number(value)
         if self._sent:
             given = sent or {}
             for place, name in self._sent:
                 if name in given:
                     picked[place] = given[name]
         return picked
+
+    def _numbered(self, decoded: list[Any]) -> list[Any]:
+        """The same row, with numbers for the words that stand for some."""
+        for place in self._numbers:
+            decoded[place] = _number(decoded[place])
+        return decoded
 
     def fill(self, row: list[Any], key: str) -> None:
         """Puts the columns of the key, in its canonical text, where the model takes them."""
@@ -164,6 +186,13 @@ class InputPlan:
             raise BadRequest(f"`{where}.{absent}`: wanted {wanted}, found null", where=f"{where}.{absent}")
         return laid_out
 
+    def one_row(self, body: bytes) -> OneRow | None:
+        """The request in `body`, where it is one for a caller's own row that fits as it is; None for every other."""
+        if self._own is None or not body.startswith(_ROWS):
+            return None
+        inputs = self._own(body)
+        return None if inputs is None else OneRow(self, inputs, body)
+
     def _typed(self, value: Any, field: Field, where: str) -> Any:
         fitted = typed(value, field, where)
         if field.type == "bytes" and fitted is not None:
@@ -179,6 +208,19 @@ class InputPlan:
         if self.images:
             return blobs.recorded(self.images, self.names, values)
         return dict(zip(self.names, values, strict=True))
+
+
+class OneRow(NamedTuple):
+    """A request for one row that its caller sends, laid out as it was read."""
+
+    plan: InputPlan
+    """By which it was laid out. For another, it is read again."""
+    inputs: list[Any]
+    body: bytes
+
+    def again(self) -> PredictRequest:
+        """The same request, as every other is read."""
+        return read_predict(self.body)
 
 
 @lru_cache(maxsize=32)
