@@ -16,6 +16,8 @@ from typing import NamedTuple
 from mainstay.core.errors import NotFound
 
 _PLACE = struct.Struct(">HII")
+_PARTS = struct.Struct(">BIBIBIBI").unpack
+"""Twenty bytes as four times five, each as its first byte and the four others."""
 _SIGNATURE = 10
 _LENGTH = 33
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
@@ -38,8 +40,15 @@ class ReceiptIds:
 
     def make(self, day: int, number: int, offset: int) -> str:
         place = _PLACE.pack(day, number, offset)
-        data = place + self._sign(place)
-        return f"r{_eight(data[:5])}{_eight(data[5:10])}{_eight(data[10:15])}{_eight(data[15:])}"
+        # Five bytes are eight digits, told two at a time; the first ten bits are a whole byte and two bits of the next.
+        a, b, c, d, e, f, g, h = _PARTS(place + self._sign(place))
+        two = _PAIRS
+        return (
+            f"r{two[a << 2 | b >> 30]}{two[b >> 20 & 1023]}{two[b >> 10 & 1023]}{two[b & 1023]}"
+            f"{two[c << 2 | d >> 30]}{two[d >> 20 & 1023]}{two[d >> 10 & 1023]}{two[d & 1023]}"
+            f"{two[e << 2 | f >> 30]}{two[f >> 20 & 1023]}{two[f >> 10 & 1023]}{two[f & 1023]}"
+            f"{two[g << 2 | h >> 30]}{two[h >> 20 & 1023]}{two[h >> 10 & 1023]}{two[h & 1023]}"
+        )
 
     def read(self, id: str) -> Place:
         """Raises NotFound when this installation did not make `id`."""
@@ -60,9 +69,3 @@ class ReceiptIds:
         keyed = self._keyed.copy()
         keyed.update(place)
         return keyed.digest()
-
-
-def _eight(data: bytes) -> str:
-    """Five bytes as eight digits: two at a time, of a number that is small to a processor."""
-    part = int.from_bytes(data, "big")
-    return f"{_PAIRS[part >> 30]}{_PAIRS[part >> 20 & 1023]}{_PAIRS[part >> 10 & 1023]}{_PAIRS[part & 1023]}"
