@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mainstay.http import auth
-from mainstay.http.naming import NAMES, PASSING
+from mainstay.http.naming import PASSING, Named, named_in
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -18,15 +18,26 @@ MOST = 2048
 """Heads that are remembered: one for each client program, API key and length of a body. With one more all go."""
 _LONGEST = 2048
 _END = b"\r\n\r\n"
-_TELLING = auth.NAMES | NAMES
+
+
+class Said(NamedTuple):
+    """What the headers of a plain predict request say."""
+
+    token: bytes | None
+    """Who asks, unchecked."""
+    named: Named
+    """The id is empty where none came."""
+
+    @classmethod
+    def by(cls, headers: Headers) -> Said:
+        return cls(auth.token(headers, ""), named_in(headers))
 
 
 class Head(NamedTuple):
     """The line and headers of a plain predict request."""
 
     url: bytes
-    headers: Headers
-    """Those that say who asks, and what the request says of itself."""
+    said: Said
     length: int
     """Bytes of its body."""
 
@@ -59,5 +70,4 @@ class Heads:
             return
         if len(self._known) >= MOST:
             self._known.clear()
-        told = [header for header in headers if header[0] in _TELLING]
-        self._known[data[:size]] = Head(url, told, len(body))
+        self._known[data[:size]] = Head(url, Said.by(headers), len(body))

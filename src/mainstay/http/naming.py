@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mainstay.core.clock import SECOND
@@ -27,7 +28,7 @@ class Named(NamedTuple):
     """What a request says of itself."""
 
     request: str
-    """The request's id: the caller's own, or one that is made."""
+    """The request's id: the caller's own, or one that is made; empty before."""
     trace: str
     """The trace id of `traceparent`; empty where there is none."""
     timeout: bytes
@@ -43,24 +44,34 @@ class Named(NamedTuple):
         return began_us + int(self.timeout) * SECOND // 1000
 
 
+def named_in(headers: Iterable[tuple[bytes, bytes]]) -> Named:
+    """What the headers of a request say, the id empty where they have none."""
+    request = trace = ""
+    timeout = b""
+    for name, value in headers:
+        if name in NAMES:
+            if name == b"traceparent":
+                trace = trace_id(value)
+            elif name == b"x-request-id":
+                if _FINE.fullmatch(value):
+                    request = value.decode()
+            elif not timeout or name == TIMEOUTS[0]:
+                timeout = value
+    return Named(request, trace, timeout)
+
+
 class Naming:
-    """Reads headers, and gives ids to requests that have none: of one worker, no two alike."""
+    """Gives ids to requests that have none: of one worker, no two alike."""
 
     def __init__(self) -> None:
         self._boot = new_id("q")[:8]
         self._numbers = itertools.count(1)
 
-    def read(self, headers: list[tuple[bytes, bytes]]) -> Named:
-        """What the headers of a request say."""
-        request = trace = ""
-        timeout = b""
-        for name, value in headers:
-            if name in NAMES:
-                if name == b"traceparent":
-                    trace = trace_id(value)
-                elif name == b"x-request-id":
-                    if _FINE.fullmatch(value):
-                        request = value.decode()
-                elif not timeout or name == TIMEOUTS[0]:
-                    timeout = value
-        return Named(request or f"{self._boot}-{next(self._numbers):x}", trace, timeout)
+    def make(self) -> str:
+        """An id."""
+        return f"{self._boot}-{next(self._numbers):x}"
+
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> Named:
+        """What the headers of a request say, with an id in any case."""
+        found = named_in(headers)
+        return found if found.request else Named(self.make(), found.trace, found.timeout)

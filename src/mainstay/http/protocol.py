@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from mainstay.http.front import PEER, Front
+from mainstay.http.heads import Said
 from mainstay.http.patience import Flow, Patience, shortened
 from mainstay.http.problems import Told, told
 from mainstay.http.strict import StrictProtocol
@@ -135,7 +136,7 @@ class PredictProtocol(StrictProtocol):
         head, body = found
         if head.url != turns.predict_url or not self._next(turns):
             return False
-        if not turns.take(head.headers, body, self._write, self._peer):
+        if not turns.take(head.said, body, self._write, self._peer):
             return False
         self._unset_keepalive_if_required()
         self._loose = 0
@@ -185,7 +186,8 @@ class PredictProtocol(StrictProtocol):
             super().on_message_complete()
             return
         self._short = False
-        if len(self._body) == self._length and turns.take(self.headers, self._body, self._write, self._peer):
+        whole = len(self._body) == self._length
+        if whole and turns.take(Said.by(self.headers), self._body, self._write, self._peer):
             self._owed += 1
             if self._whole:
                 turns.heads.learn(self._whole, self.url, self.headers, self._body)

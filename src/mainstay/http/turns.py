@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from mainstay.http import auth, limits, problems, retiring
+from mainstay.http import limits, problems, retiring
 from mainstay.http.headers import Lines
-from mainstay.http.heads import Heads
+from mainstay.http.heads import Heads, Said
 from mainstay.http.naming import Naming
 from mainstay.http.problems import Told, problem_of
 from mainstay.serving import keys
@@ -78,19 +78,17 @@ class Turns:
         """Whether requests that were taken are still answered by the long road, while later ones may be quick again."""
         return bool(self._later)
 
-    def take(
-        self, headers: list[tuple[bytes, bytes]], body: bytes, answered: Answered, peer: Peer | None = None
-    ) -> bool:
+    def take(self, said: Said, body: bytes, answered: Answered, peer: Peer | None = None) -> bool:
         """Takes a plain predict of one key or row, to be answered with all others of this turn of the event loop.
 
         False, with nothing done, for what the long road must look at: wrong callers, wrong bodies, many keys or rows.
         """
         desk = self._desk
         began_us = desk.clock.monotonic_us()
-        caller = None if desk.draining else desk.callers.at_once(auth.token(headers, ""), peer)
+        caller = None if desk.draining else desk.callers.at_once(said.token, peer)
         if caller is None or not keys.allows(caller, "predict"):
             return False
-        named = self._naming.read(headers)
+        named = said.named
         try:
             asked = self._read(body)
             deadline_us = named.deadline_us(began_us) if named.timeout else None
@@ -106,7 +104,8 @@ class Turns:
         going = retiring.lines(desk.view.now)
         if going:
             answered = _with(going, answered)
-        self._turn.append((asked, Call(caller.id, named.request, began_us, named.trace, deadline_us), answered))
+        request = named.request or self._naming.make()
+        self._turn.append((asked, Call(caller.id, request, began_us, named.trace, deadline_us), answered))
         if len(self._turn) == 1:
             asyncio.get_running_loop().call_soon(self.answer)
         return True

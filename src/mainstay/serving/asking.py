@@ -130,6 +130,8 @@ def _fault(output: tuple[Any, ...], names: tuple[str, ...], numbers: tuple[int, 
         return "the model gave another number of outputs than its signature names"
     for place in numbers:
         value = output[place]
+        if type(value) is float and math.isfinite(value):
+            continue
         if value is not None and not (isinstance(value, float | int) and math.isfinite(value)):
             return f"the model gave no finite number for `{names[place]}`"
     return ""

@@ -25,6 +25,7 @@ from mainstay.store import audit
 
 Role = Literal["predict", "operate", "admin"]
 ROLES: tuple[Role, ...] = ("predict", "operate", "admin")
+_INCLUDING: dict[Role, frozenset[str]] = {role: frozenset(ROLES[place:]) for place, role in enumerate(ROLES)}
 SPACE = "api_key"
 PREFIX = b"msk_"
 """What every API key begins with."""
@@ -38,8 +39,7 @@ def digest(token: str | bytes) -> str:
 
 def allows(key: ApiKey, role: Role) -> bool:
     """Whether the API key may do what `role` may: each role includes the ones before it."""
-    wanted = ROLES.index(role)
-    return any(has in ROLES and ROLES.index(has) >= wanted for has in key.roles)
+    return not _INCLUDING[role].isdisjoint(key.roles)
 
 
 def live(key: ApiKey, now_us: int) -> bool:

@@ -92,9 +92,14 @@ class LightgbmBooster:
         self.width, self.columns = width.value, columns.value
         # The fast path for one row works in memory that belongs to the model.
         self._lock = threading.Lock()
+        self._one_row = library.LGBM_BoosterPredictForMatSingleRowFast
+        self._written = ctypes.byref(ctypes.c_int64())
 
     def _call(self, name: str, *arguments: Any) -> None:
-        if getattr(self._library, name)(*arguments):
+        self._check(getattr(self._library, name)(*arguments))
+
+    def _check(self, failed: int) -> None:
+        if failed:
             told = self._library.LGBM_GetLastError().decode("utf-8", "replace")
             raise ModelRefused(f"LightGBM refuses this: {told[:160]}")
 
@@ -128,7 +133,7 @@ class LightgbmBooster:
             plan = self._fast.get(margin)
             if plan is None:
                 plan = self._fast[margin] = self._plan(margin=margin)
-            self._call("LGBM_BoosterPredictForMatSingleRowFast", plan, row, ctypes.byref(ctypes.c_int64()), into)
+            self._check(self._one_row(plan, row, self._written, into))
 
     def _plan(self, *, margin: bool) -> ctypes.c_void_p:
         plan = ctypes.c_void_p()

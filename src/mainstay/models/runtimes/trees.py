@@ -83,6 +83,7 @@ class TreeModel:
         single = booster.dtype == np.float32
         self._picks = [(bool(entry["margin"]), _pick(entry["how"], entry["column"], single=single)) for entry in plan]
         self._asks = sorted({margin for margin, _ in self._picks})
+        self._only = self._asks[0] if len(self._asks) == 1 else None
 
     def predict(self, rows: Sequence[Row], *, deadline_us: int | None = None) -> list[tuple[Any, ...]]:
         booster = self._booster
@@ -96,13 +97,16 @@ class TreeModel:
         if len(rows) == 1:
             slot = self._slot(booster)
             self._feed.fill(slot.values, rows[0])
+            if self._only is not None:
+                scores = slot.scores(margin=self._only)
+                return [tuple([pick(scores) for _, pick in self._picks])]
             alone = {margin: slot.scores(margin=margin) for margin in self._asks}
             return [tuple([pick(alone[margin]) for margin, pick in self._picks])]
         matrix = np.empty((len(rows), self._width), dtype=booster.dtype)
         for number, row in enumerate(rows):
             self._feed.fill(matrix[number], row)
-        scores = {margin: booster.scores(matrix, margin=margin) for margin in self._asks}
-        return list(zip(*([pick(one) for one in scores[margin]] for margin, pick in self._picks), strict=True))
+        many = {margin: booster.scores(matrix, margin=margin) for margin in self._asks}
+        return list(zip(*([pick(one) for one in many[margin]] for margin, pick in self._picks), strict=True))
 
     def _slot(self, booster: Booster) -> Slot:
         try:
