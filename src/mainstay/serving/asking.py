@@ -15,12 +15,25 @@ from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Work
 
 LATE = "the model did not answer before its deadline"
+_ANOTHER_NUMBER = "the model gave another number of answers than it was asked for"
 _LOOK_SECONDS = 0.02
 
 
 def ask_one(snap: Snapshot, model: LoadedModel, work: Work, deadline_us: int) -> None:
     """Asks for one row alone, so that the same row gives the same bits whoever else asks."""
-    ask(snap, model, (work,), deadline_us)
+    if snap.pre is not None:
+        ask(snap, model, (work,), deadline_us)
+        return
+    # As `_ask` for one row, without a list of anything: 0.4 us less of 8.6 for 200 trees.
+    try:
+        outputs = model.predict((work.inputs or (),), deadline_us=deadline_us)
+    except Exception as error:  # noqa: BLE001 - a runtime is a plug-in; whatever it raises is the model's failure
+        work.error = _why(error)
+        return
+    if len(outputs) == 1:
+        _take(snap, work, outputs[0])
+    else:
+        work.error = _ANOTHER_NUMBER
 
 
 def ask_together(
@@ -58,34 +71,34 @@ def ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: 
 
 
 def _ask(snap: Snapshot, model: LoadedModel, works: Sequence[Work], deadline_us: int) -> bool:
-    outputs: list[tuple[Any, ...]] = []
     try:
         rows = [work.inputs or () if work.fed is None else work.fed.row for work in works]
         outputs = model.predict(rows, deadline_us=deadline_us)
-        sentence = (
-            "" if len(outputs) == len(works) else "the model gave another number of answers than it was asked for"
-        )
-    except ModelTimeout:
-        fail(works, LATE)
-        return False
-    except ModelAway as error:
-        fail(works, error.sentence)
-        return True
-    except ModelError as error:
-        sentence = error.sentence
     except Exception as error:  # noqa: BLE001 - a runtime is a plug-in; whatever it raises is the model's failure
-        sentence = f"the model failed ({type(error).__name__})"
-    if sentence:
-        if len(works) == 1:
-            works[0].error = sentence
+        sentence = _why(error)
+        if isinstance(error, ModelTimeout | ModelAway):
+            fail(works, sentence)
+            return isinstance(error, ModelAway)
+    else:
+        if len(outputs) == len(works):
+            for work, output in zip(works, outputs, strict=True):
+                work.batch = len(works)
+                _take(snap, work, output)
             return False
-        half = len(works) // 2
-        away = _ask(snap, model, works[:half], deadline_us)
-        return _ask(snap, model, works[half:], deadline_us) or away
-    for work, output in zip(works, outputs, strict=True):
-        work.batch = len(works)
-        _take(snap, work, output)
-    return False
+        sentence = _ANOTHER_NUMBER
+    if len(works) == 1:
+        works[0].error = sentence
+        return False
+    half = len(works) // 2
+    away = _ask(snap, model, works[:half], deadline_us)
+    return _ask(snap, model, works[half:], deadline_us) or away
+
+
+def _why(error: Exception) -> str:
+    """What became of the model, without a value that it was given."""
+    if isinstance(error, ModelTimeout):
+        return LATE
+    return error.sentence if isinstance(error, ModelError) else f"the model failed ({type(error).__name__})"
 
 
 def _prepared(pre: Pre, works: Sequence[Work]) -> list[Work]:
