@@ -16,6 +16,7 @@ from mainstay.core.ports import Write
 from mainstay.core.verdicts import Verdict
 from mainstay.serving.answer import NotReady
 from mainstay.serving.asking import ask_together
+from mainstay.serving.hot_rows import HotRows
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.judge import rejudge
 from mainstay.serving.model_queue import TooLate
@@ -277,12 +278,15 @@ class Unreadable:
     def get(self, feature_set: str, key: str) -> Any:
         raise StoreError("damaged")
 
+    def changed(self) -> int:
+        raise StoreError("damaged")
+
     def get_many(self, feature_set: str, keys: Any) -> Any:
         raise StoreError("damaged")
 
 
 def test_a_store_that_cannot_be_read_is_an_error_not_a_missing_row(toy: Toy) -> None:
-    toy.desk.answering._online = Unreadable()  # type: ignore[assignment]
+    toy.desk.answering._rows = HotRows(Unreadable())  # type: ignore[arg-type]
     reply = refusal(toy, key="A")
     assert (reply.status, reply.verdict, reply.reason) == (503, Verdict.ERROR, "on_stale")
     many = ask(toy, keys=["A", "B"])
@@ -297,6 +301,9 @@ class Torn:
         self._online = online
         self.asked: list[list[str]] = []
 
+    def changed(self) -> None:
+        return None
+
     def get_many(self, feature_set: str, keys: Any) -> Any:
         self.asked.append(list(keys))
         if "B" in keys:
@@ -307,7 +314,8 @@ class Torn:
 def test_a_damaged_row_is_an_error_for_whoever_asks_for_it_alone(toy: Toy) -> None:
     snap, answering = toy.view.now, toy.desk.answering
     assert snap is not None
-    torn = answering._online = Torn(answering._online)  # type: ignore[assignment]
+    torn = Torn(toy.online)
+    answering._rows = HotRows(torn)  # type: ignore[arg-type]
     asked = [(read_predict(b'{"key": "%b"}' % key), CALL) for key in (b"A", b"B", b"A")]
     told = [isinstance(one, Answer) for one in answering.predict_each(snap, asked)]
     assert told == [True, False, True]

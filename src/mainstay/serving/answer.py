@@ -19,6 +19,7 @@ from mainstay.core.ports import Journal, LoadedModel, OnlineReader
 from mainstay.serving import judge as judging
 from mainstay.serving.asking import ask_one
 from mainstay.serving.elsewhere import Elsewhere
+from mainstay.serving.hot_rows import HotRows, laid_out
 from mainstay.serving.inputs import InputPlan, OneRow, key_text
 from mainstay.serving.judge import Judgement
 from mainstay.serving.judge_views import judge_views
@@ -56,7 +57,7 @@ class Answering:
     """
 
     def __init__(self, online: OnlineReader, journal: Journal, clock: Clock, meter: Meter, tally: Tally) -> None:
-        self._online = online
+        self._rows = HotRows(online)
         self._journal = journal
         self._clock = clock
         self._meter = meter
@@ -259,16 +260,18 @@ class Answering:
     def _looked_up(self, snap: Snapshot, works: Sequence[Work]) -> None:
         if snap.keyed is not None:
             found = [
-                self._online.get_many(view.feature_set.digest, [work.keys[place] for work in works])
+                self._rows.get_many(view.feature_set.digest, [work.keys[place] for work in works])
                 for place, view in enumerate(snap.keyed.views)
             ]
             for work in works:
-                work.rows = tuple(rows.get(key) for rows, key in zip(found, work.keys, strict=True))
+                hot = [rows.get(key) for rows, key in zip(found, work.keys, strict=True)]
+                work.rows = tuple([None if one is None else one.row for one in hot])
                 work.row = as_one(work.key or "", work.rows)
         elif snap.feature_set is not None:
-            rows = self._online.get_many(snap.feature_set.digest, [work.key or "" for work in works])
+            rows = self._rows.get_many(snap.feature_set.digest, [work.key or "" for work in works])
             for work in works:
-                work.row = rows.get(work.key or "")
+                work.hot = rows.get(work.key or "")
+                work.row = None if work.hot is None else work.hot.row
 
     def _unseen(self, snap: Snapshot, works: Sequence[Work]) -> None:
         """The online store could not be asked: ERROR, which is not the same as no row."""
@@ -293,9 +296,7 @@ class Answering:
                 return
         if row is None or row.values is None:
             return
-        work.inputs = plan.row(row.values, work.sent)
-        if plan.keyed:
-            plan.fill(work.inputs, row.key)
+        work.inputs = laid_out(plan, row, work.sent) if work.hot is None else work.hot.inputs(plan, work.sent)
         absent = plan.absent(work.inputs)
         if absent:
             work.error = f"the model requires `{absent}` and the row has none"

@@ -8,6 +8,7 @@ import msgspec
 
 from mainstay.core.ports import OnlineRow
 from mainstay.models.pre import Fed
+from mainstay.serving.hot_rows import HotRow
 from mainstay.serving.judge import Judgement
 
 
@@ -36,6 +37,7 @@ class Work:
         "batch",
         "error",
         "fed",
+        "hot",
         "inputs",
         "judged",
         "key",
@@ -54,6 +56,8 @@ class Work:
         """None for a row that came with the request."""
         self.row: OnlineRow | None = None
         """Of several views, their rows as one; None where a view has none."""
+        self.hot: HotRow | None = None
+        """The row with what was made of it, where it is one row of the store."""
         self.sent: dict[str, Any] | None = None
         """Its request-time inputs, checked."""
         self.keys: tuple[str, ...] = ()

@@ -94,6 +94,7 @@ class MemoryOnline:
         self._lock = threading.Lock()
         self._sets: dict[str, dict[str, OnlineRow]] = {}
         self._fence = _Fence("online in memory")
+        self._changes = 0
 
     def get(self, feature_set: str, key: str) -> OnlineRow | None:
         return self._sets.get(feature_set, {}).get(key)
@@ -101,6 +102,9 @@ class MemoryOnline:
     def get_many(self, feature_set: str, keys: Sequence[str]) -> dict[str, OnlineRow]:
         rows = self._sets.get(feature_set, {})
         return {key: rows[key] for key in keys if key in rows}
+
+    def changed(self) -> int:
+        return self._changes
 
     def count(self, feature_set: str) -> int:
         return len(self._sets.get(feature_set, {}))
@@ -113,6 +117,7 @@ class MemoryOnline:
         given = list(rows)
         with self._lock:
             self._fence.move(token)
+            self._changes += 1
             standing = self._sets.setdefault(feature_set, {})
             written = 0
             for row in given:
@@ -131,6 +136,7 @@ class MemoryOnline:
             self._fence.move(token)
             standing = self._sets.get(feature_set, {})
             going = {key for key in given if key in standing and standing[key].plan <= plan}
+            self._changes += 1
             for key in going:
                 del standing[key]
             return len(going)
@@ -140,6 +146,7 @@ class MemoryOnline:
             self._fence.move(token)
             standing = self._sets.get(feature_set, {})
             going = [key for key, row in standing.items() if row.plan < below]
+            self._changes += 1
             for key in going:
                 del standing[key]
             return len(going)
@@ -147,6 +154,7 @@ class MemoryOnline:
     def drop(self, feature_set: str, *, token: int) -> None:
         with self._lock:
             self._fence.move(token)
+            self._changes += 1
             self._sets.pop(feature_set, None)
 
     def scrub(self) -> None:

@@ -20,7 +20,7 @@ import msgspec
 from mainstay.core.clock import Clock, SystemClock
 from mainstay.core.errors import Corrupt
 from mainstay.core.ports import OnlineRow, PackedRow
-from mainstay.store.sqlite_file import FENCE, SqliteFile, fence
+from mainstay.store.sqlite_file import FENCE, SqliteFile, Watch, fence
 
 SCHEMA = 1
 
@@ -89,6 +89,7 @@ class SqliteOnline:
             log_pages=2000,
             read_kib=READ_KIB,
         )
+        self._watch = Watch(self._file)
         self._clock = clock or SystemClock()
         self._chunk = FIRST_ROWS
 
@@ -103,6 +104,9 @@ class SqliteOnline:
             for key, row in self._file.rows(_get_many(len(part)), (feature_set, *part)):
                 found[key] = self._row(row)
         return found
+
+    def changed(self) -> int:
+        return self._watch.changed()
 
     def count(self, feature_set: str) -> int:
         number: int = self._file.row(_COUNT, (feature_set,))[0]

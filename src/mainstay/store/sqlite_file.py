@@ -244,6 +244,25 @@ class SqliteFile:
             made.unlink(missing_ok=True)
 
 
+class Watch:
+    """Tells whether a file was written. Thread-safe.
+
+    SQLite's data_version tells commits of *other* connections, and is comparable only with itself on one connection: so
+    this one only asks.
+    """
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._telling = file.telling
+        self._connection = file.own_connection()
+        self._lock = threading.Lock()
+
+    def changed(self) -> int:
+        """Another number after each commit."""
+        with self._lock, self._telling:
+            number: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            return number
+
+
 def fence(connection: sqlite3.Connection, token: int, path: Path) -> None:
     """Within a transaction: remembers the highest lease token seen, and raises Fenced for a lower one."""
     row = connection.execute("SELECT token FROM fence WHERE id = 1").fetchone()

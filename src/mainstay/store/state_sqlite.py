@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from mainstay.core.errors import Conflict
 from mainstay.core.ports import Versioned, Write
-from mainstay.store.sqlite_file import FENCE, SqliteFile, fence
+from mainstay.store.sqlite_file import FENCE, SqliteFile, Watch, fence
 
 SCHEMA = 1
 
@@ -39,10 +38,7 @@ class SqliteState:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = SqliteFile(path, store="state", schema=SCHEMA, tables=_TABLES, writable=True)
-        # data_version tells commits of *other* connections, and is comparable only with itself on one connection:
-        # so this one only asks.
-        self._watch = self._file.own_connection()
-        self._watching = threading.Lock()
+        self._watch = Watch(self._file)
 
     def get(self, space: str, name: str) -> Versioned | None:
         row = self._file.row(_GET, (space, name))
@@ -64,9 +60,7 @@ class SqliteState:
         return tuple(found)
 
     def changed(self) -> int:
-        with self._watching, self._file.telling:
-            number: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
-            return number
+        return self._watch.changed()
 
     def commit(self, writes: Sequence[Write], *, token: int | None = None) -> None:
         with self._file.writing() as connection:

@@ -130,6 +130,26 @@ def drop_forgets_one_set(open_online: OpenOnline) -> None:
         online.drop("never put", token=1)
 
 
+def a_change_is_told_to_every_handle(open_online: OpenOnline) -> None:
+    """Where a store tells changes at all; beside rows that changed, others may have been written as they were."""
+    with closing(open_online()) as online, closing(open_online()) as reader:
+        seen = [(online.changed(), reader.changed())]
+        if seen[0] == (None, None):
+            return
+        assert (online.changed(), reader.changed()) == seen[0], "nothing was written"
+        for write in (
+            lambda: online.put(SET, [online_row("a", 1), online_row("b", 1)], token=1),
+            lambda: online.put(SET, [online_row("a", 2)], token=1),
+            lambda: online.remove(SET, ["a"], plan=2, token=1),
+            lambda: online.prune(SET, below=2, token=1),
+            lambda: online.drop(SET, token=1),
+        ):
+            write()
+            seen.append((online.changed(), reader.changed()))
+        for told in zip(*seen, strict=True):
+            assert len(set(told)) == len(told), "each change is another number"
+
+
 def a_lower_token_is_fenced(open_online: OpenOnline) -> None:
     with closing(open_online()) as old, closing(open_online()) as new:
         old.put(SET, [online_row("a", 1)], token=1)
@@ -195,6 +215,7 @@ ONLINE_SUITE: tuple[Callable[[OpenOnline], None], ...] = (
     remove_leaves_higher_plans,
     prune_removes_lower_plans,
     drop_forgets_one_set,
+    a_change_is_told_to_every_handle,
     a_lower_token_is_fenced,
     many_rows_are_all_written,
     readers_see_whole_rows_that_never_go_back,
