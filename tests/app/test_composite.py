@@ -174,7 +174,7 @@ def test_labels_are_given_the_row_of_their_whole_key(tmp_path: Path) -> None:
     at = iso(SystemClock().now_us())
     labels = tmp_path / "labels.csv"
     labels.write_text(f'no,order,at,late\n1,A,{at},0\n2,A,{at},1\n1,"C,1",{at},1\n9,A,{at},0\n')
-    with pytest.raises(Refused, match="--key names 1 columns"):
+    with pytest.raises(Refused, match="--key names 1 column"):
         training_set(here.place, Wanted(labels=labels, at="at", key="order"))
     made = training_set(here.place, Wanted(labels=labels, at="at", key="order,no", out=tmp_path / "set.parquet"))
     assert (made.rows, made.labels, sum(made.left_out.values())) == (3, 4, 1)

@@ -255,7 +255,7 @@ def test_answers_that_may_be_asked_for_again_go_whole(world: Shop) -> None:
         kept.begin("crm", ticket.encode(), b"asked", ticket=ticket, at_us=0, until_us=2**62)
     answer = Repeat(payload=b"asked", status=200, kind="application/json", body=b'{"results":[{"key":"person-0003"}]}')
     kept.finish("t1", answer, until_us=2**62)
-    assert ask(world.place, "erase.verify", {"key": PERSON})["traces"][-1].startswith("repeats: 1 answers")
+    assert ask(world.place, "erase.verify", {"key": PERSON})["traces"][-1].startswith("repeats: 1 answer ")
     assert erase(world)["clean"]
     assert not kept.finish("t2", answer, until_us=2**62)
     assert list(kept.bodies()) == []

@@ -104,7 +104,7 @@ def test_a_business_value_leaves_and_the_receipt_holds_both(posted: Shop) -> Non
         assert one.output == answer.output
         finding = verify(found, one.id)
         assert finding.verdict is Verdict.PASS
-        assert "the 1 steps of `model.post` give the same answer" in finding.sentence
+        assert "the 1 step of `model.post` gives the same answer" in finding.sentence
         (link,) = [link for link in why(found, one.id) if link.what == "answer"]
         assert ("model gave churn_probability", str(one.raw["churn_probability"])) in link.details
 

@@ -137,6 +137,8 @@ def test_when_nothing_is_wrong_it_says_so_and_shows_the_rest() -> None:
         ),
         ({"datasets": state(error="no route", failures=1)}, "customers.source", Verdict.ERROR, "a moment"),
         ({"datasets": state(quarantined=1200, held=3)}, "customers.quarantine", Verdict.WARN, "1,200 quarantined"),
+        ({"datasets": state(quarantined=1, held=1)}, "customers.quarantine", Verdict.WARN, "1 quarantined row; 1 key"),
+        ({"erase_again": 1}, "restore", Verdict.FAIL, "brought back 1 person who was erased"),
         ({"processes": {}}, "processes.loop", Verdict.FAIL, "`mainstay up` does not run"),
         ({"gone": True}, "processes.loop", Verdict.FAIL, "`mainstay up` was killed: nobody answers"),
         (

@@ -504,7 +504,7 @@ def test_check_asks_the_issuer(issuer: Issuer) -> None:
         (one,) = issuers.judge(integration(callers=CallersConfig(oidc=(entry(issuer, **fields),))))
         return one.verdict, one.sentence
 
-    assert found() == (Verdict.PASS, "issuer entra has 1 keys for RS256, ES256")
+    assert found() == (Verdict.PASS, "issuer entra has 1 key for RS256, ES256")
     assert found(algorithms=("EdDSA",))[0] is Verdict.FAIL
     issuer.away = True
     assert found()[0] is Verdict.ERROR

@@ -284,7 +284,7 @@ def test_lightgbms_ordered_categories_are_those_that_are_given_as_text(tmp_path:
     found = examine(file, outputs=(PROBABILITY,), feature_columns=COLUMNS[:4])
     assert found.signature.inputs[0].categories == ("Month-to-month", "One year", "Two year")
     assert prove(file, found, [row[:4] for row in ROWS], SystemClock()).parity["proved"]
-    refused(file, "the categories of 1 columns without their names, and 0 inputs", columns=COLUMNS[1:4])
+    refused(file, "categories without their names, of 1 column, and 0 inputs", columns=COLUMNS[1:4])
 
 
 def loaded(file: Path, found: Examined) -> Any:

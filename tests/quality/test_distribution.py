@@ -20,7 +20,7 @@ from mainstay.quality.distribution import (
     PinnedColumn,
     bins,
     contract_of,
-    counted,
+    in_bins,
     judge_distribution,
     pin,
     psi,
@@ -72,7 +72,7 @@ def test_every_row_is_in_one_bin_and_what_was_pinned_has_not_moved(values: list[
     current = Current(None)
     rows = relation("tenure", "BIGINT", values)
     pinned = pin(current.sql, rows, TENURE)
-    counts = counted(current.sql, rows, "tenure", pinned)
+    counts = in_bins(current.sql, rows, "tenure", pinned)
     current.close()
     assert sum(counts) == len(values)
     found = bins(pinned, counts)
@@ -86,7 +86,7 @@ def test_numbers_have_bins_by_tenths(current: Current) -> None:
     assert pinned.edges == (9, 19, 29, 39, 49, 59, 69, 79, 89)
     assert (pinned.empty, pinned.shares) == (0.5, (0.05,) * 10)
     moved = relation("tenure", "BIGINT", [200] * 60 + [5] * 60 + [None] * 120)
-    counts = counted(current.sql, moved, "tenure", pinned)
+    counts = in_bins(current.sql, moved, "tenure", pinned)
     assert counts == (120, 60, 0, 0, 0, 0, 0, 0, 0, 0, 60)
     finding = judge_distribution(check(pinned, "tenure"), TENURE, counts)
     assert (finding.verdict, finding.failed, finding.total) == (Verdict.FAIL, 1, 240)
@@ -103,7 +103,7 @@ def test_numbers_have_bins_by_tenths(current: Current) -> None:
 def test_categories_that_were_never_pinned_are_a_bin_of_their_own_and_not_named(current: Current) -> None:
     pinned = pin(current.sql, relation("plan", "VARCHAR", ["gold"] * 75 + ["it's basic"] * 25), PLAN)
     assert pinned.values == {"gold": 0.75, "it's basic": 0.25}
-    counts = counted(current.sql, relation("plan", "VARCHAR", ["gold"] * 75 + ["secret"] * 25), "plan", pinned)
+    counts = in_bins(current.sql, relation("plan", "VARCHAR", ["gold"] * 75 + ["secret"] * 25), "plan", pinned)
     assert counts == (0, 75, 0, 25)
     finding = judge_distribution(check(pinned, "plan"), PLAN, counts)
     assert finding.verdict is Verdict.FAIL
@@ -119,7 +119,7 @@ def test_of_names_and_of_what_is_left_out_only_the_empty_ones_are_pinned(current
     )
     pinned = pin(current.sql, relation("plan", "VARCHAR", ["gold"] * 99 + [None]), PLAN, left_out="pii")
     assert (pinned.values, pinned.empty) == ({}, 0.01)
-    counts = counted(current.sql, names, "plan", pinned)
+    counts = in_bins(current.sql, names, "plan", pinned)
     assert counts == (40, 60)
     finding = judge_distribution(check(pinned, "plan"), PLAN, counts)
     assert "empty from 1.0 % to 40.0 %, not empty from 99.0 % to 60.0 %" in finding.sentence
@@ -142,5 +142,5 @@ def test_not_a_number_is_above_every_edge_and_makes_none(current: Current) -> No
     rows = relation("score", "DOUBLE", [1.5, 2.5, "nan", "inf"] * 30)
     pinned = pin(current.sql, rows, column)
     assert pinned.edges == (1.5, 2.5)
-    assert counted(current.sql, rows, "score", pinned) == (0, 30, 30, 60)
+    assert in_bins(current.sql, rows, "score", pinned) == (0, 30, 30, 60)
     assert pin(current.sql, relation("score", "DOUBLE", ["nan"] * 100), column).left_out == "no finite value"

@@ -76,7 +76,7 @@ def test_data_may_be_nested_or_flat() -> None:
         ("FP64", [True], [1], "wanted a list of whole numbers"),
         ("FP64", [1] * 9, [1], "more than 8 dimensions"),
         ("FP64", [ELEMENTS_MOST, ELEMENTS_MOST], [1], "elements"),
-        ("FP64", [2], [1], "has 1 elements, its shape says 2"),
+        ("FP64", [2], [1], "has 1 element, its shape says 2"),
         ("FP64", [1], [[[1]]], "nested deeper"),
         ("FP64", [1], [{}], "plain values"),
         ("FP64", [1], ["secret"], "wanted FP64, found a string"),

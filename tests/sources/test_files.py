@@ -97,7 +97,7 @@ def test_a_snapshot_of_several_files_is_all_of_them_at_rest(drops: Drops) -> Non
     now_us = drops.clock.now_us()
     (drops.folder / "1.csv").write_text("id\n3\n")
     os.utime(drops.folder / "1.csv", ns=(now_us * 1_000, now_us * 1_000))
-    with pytest.raises(SourceAway, match="1 of the files that are the table together are not at rest"):
+    with pytest.raises(SourceAway, match="1 of the files that are the table together is not at rest"):
         drops.read()
     drops.clock.set_wall(now_us + 6_000_000)
     assert (drops.read(), drops.complete) == ([("2",), ("3",)], True)
@@ -211,7 +211,7 @@ def test_a_waiting_file_does_not_keep_others(increments: Drops) -> None:
     assert increments.read() == [("1",)]
     (files,) = [one for one in increments.open().describe(".").findings if one.check == "files"]
     assert "2 files are there: 1 at rest" in files.sentence
-    assert "1 wait (new.csv: it changed" in files.sentence
+    assert "1 waits (new.csv: it changed" in files.sentence
     assert "1 waiting to settle" in increments.open().health().version
     increments.rest()
     increments.clock.set_wall(early + 6_000_000)

@@ -19,6 +19,7 @@ from mainstay.app.place import Place, applied_record, read_applied
 from mainstay.app.stores import has_state, open_journal, open_state
 from mainstay.app.worker import open_worker
 from mainstay.core.clock import SystemClock, iso, span
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError, NotFound
 from mainstay.core.keys import shown_key
 from mainstay.core.ports import JournalReader, State
@@ -239,7 +240,7 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
     if cleaned:
         yield Link(
             what="cleaning",
-            sentence=f"{dataset}: {len(changed)} of {len(cleaned)} values changed by cleaning"
+            sentence=f"{dataset}: {len(changed)} of {counted(len(cleaned), 'value')} changed by cleaning"
             if changed
             else f"{dataset}: nothing to clean",
             details=tuple(
@@ -247,9 +248,10 @@ def _row_links(found: Readers, one: Receipt, dataset: str, number: int, ordinal:
             ),
         )
     bad = [one for one in batch.findings if one.verdict is not Verdict.PASS]
+    passed = counted(len(batch.findings) - len(bad), "check")
     yield Link(
         what="checks",
-        sentence=f"{dataset} batch {number}: {len(batch.findings) - len(bad)} checks passed, {len(bad)} did not"
+        sentence=f"{dataset} batch {number}: {passed} passed, {len(bad)} did not"
         + (f"; dataset contract version {batch.contract}" if batch.contract else "")
         + (f"; released: {batch.reason}" if batch.released else ""),
         details=tuple((one.check, f"{one.verdict}: {one.sentence}") for one in bad),

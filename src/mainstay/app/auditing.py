@@ -8,6 +8,7 @@ import msgspec
 
 from mainstay.app.place import Place, opened
 from mainstay.core.audit import AuditRecord, Checked
+from mainstay.core.counts import counted
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.store import audit
 
@@ -56,7 +57,7 @@ def verified(place: Place, head: str = "") -> tuple[Checked, Finding]:
         return checked, Finding(check=CHECK, verdict=Verdict.FAIL, sentence=checked.fault.sentence, mend=_MEND)
     if not checked.records:
         return checked, Finding(check=CHECK, verdict=Verdict.PASS, sentence="nothing has been recorded yet")
-    records = f"{checked.records:,} records" if checked.records > 1 else "1 record"
+    records = counted(checked.records, "record")
     sentence = f"{records}, each as it was written; head {checked.head}"
     if anchor:
         sentence = f"{records}, each as it was written; the hash that was asked for is that of {checked.anchored}"

@@ -12,6 +12,7 @@ import msgspec
 
 from mainstay.app.wiring import Works
 from mainstay.core.clock import iso
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError, Refused
 from mainstay.core.ids import Random
 from mainstay.core.nouns import Guard
@@ -145,8 +146,10 @@ def findings(backfills: dict[str, Backfill]) -> list[Finding]:
 
 def said(one: Backfill) -> str:
     """One backfill in a sentence: how far, and what it waits for."""
-    of = "" if one.estimate is None or one.status == "done" else f" of about {max(one.estimate, one.read):,}"
-    far = f"{one.read:,}{of} rows read, {one.changed:,} changed, {one.rejected:,} rejected"
+    rows = counted(one.read, "row")
+    if one.estimate is not None and one.status != "done":
+        rows = f"{one.read:,} of about {counted(max(one.estimate, one.read), 'row')}"
+    far = f"{rows} read, {one.changed:,} changed, {one.rejected:,} rejected"
     if one.status != "running":
         ended = "" if one.ended_us is None else f" {iso(one.ended_us)}"
         more = f"batch {one.blocked} is blocked" if one.blocked else one.reason

@@ -25,6 +25,7 @@ from mainstay.app.stores import has_state, open_state
 from mainstay.app.wiring import open_sources
 from mainstay.core import inputs
 from mainstay.core.clock import Clock
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import Dataset, Integration
@@ -222,7 +223,7 @@ def _together(integration: Integration, views: Mapping[str, ViewFacts]) -> list[
         return found
     given = ModelInput(sets=tuple(there))
     asked = ", ".join(field.name for field in given.keys)
-    sentence = f"{len(mine)} views give {len(given.columns)} columns; a request names {asked}"
+    sentence = f"{len(mine)} views give {counted(len(given.columns), 'column')}; a request names {asked}"
     tried = all(view.by_key for view in mine)
     if tried and not _rows(mine):
         mend = "see that the views' keys mean the same, and that their datasets hold the same keys"

@@ -9,6 +9,7 @@ import msgspec
 
 from mainstay.app.check_sources import SourceFacts, closed_us, not_looked
 from mainstay.core.clock import SECOND, span
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError, Refused
 from mainstay.core.keys import joined_key, shown_names
 from mainstay.core.nouns import Check, Dataset
@@ -77,7 +78,9 @@ def judge_dataset(facts: DatasetFacts) -> Iterator[Finding]:
         yield msgspec.structs.replace(told, check=f"{name}.{told.check}")
     if not lost:
         count = len(stage.raw_columns(facts.dataset))
-        yield _passed(f"{name}.columns", f"{count} columns are there and can be read as declared")
+        yield _passed(
+            f"{name}.columns", f"{counted(count, 'column is there', 'columns are there')} and can be read as declared"
+        )
     yield from _rows(facts, info)
     yield from _key(facts, info)
     yield from _cursor(facts, info)
@@ -168,7 +171,7 @@ def _rows(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
         yield _passed(check, "the source does not say how many rows there are")
     else:
         about = "" if facts.sample is not None and facts.sample.complete else "about "
-        yield _passed(check, f"{about}{count:,} rows")
+        yield _passed(check, f"{about}{counted(count, 'row')}")
 
 
 def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
@@ -180,8 +183,8 @@ def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
         yield Finding(
             check=check,
             verdict=Verdict.PASS if decided else Verdict.WARN,
-            sentence=f"{sample.superseded:,} of {sample.rows:,} rows read repeat a {shown_names(dataset.key)}; "
-            f"the {dataset.duplicates.keep} one wins",
+            sentence=f"{sample.superseded:,} of {counted(sample.rows, 'row')} read repeat a "
+            f"{shown_names(dataset.key)}; the {dataset.duplicates.keep} one wins",
             failed=sample.superseded,
             total=sample.rows,
             mend="" if decided else "name what decides (`duplicates: {keep: last, by: COLUMN}`), or another key",
@@ -191,7 +194,11 @@ def _key(facts: DatasetFacts, info: TableInfo) -> Iterator[Finding]:
     elif set(info.primary_key) == set(keys):
         yield _passed(check, f"{key} is the primary key")
     elif sample is None or not sample.superseded:
-        seen = f"no value is repeated among the {sample.rows:,} rows read" if sample else "no rows were read"
+        seen = (
+            f"no value is repeated among the {counted(sample.rows, 'row read', 'rows read')}"
+            if sample
+            else "no rows were read"
+        )
         yield _passed(check, f"{key} is not the primary key; {seen}")
 
 
@@ -251,7 +258,7 @@ def _ledger(facts: DatasetFacts, *, increments: bool) -> Finding:
         mend = "leave `cursor:` and `deletes: {reconcile: ...}` out"
         return Finding(check=check, verdict=Verdict.FAIL, sentence=sentence, mend=mend)
     taken = len(read_ledger(None if facts.state is None else facts.state.cursor).digests())
-    so_far = f"{taken:,} files were taken" if taken else "nothing was taken yet"
+    so_far = counted(taken, "file was taken", "files were taken") if taken else "nothing was taken yet"
     if not increments:
         return _passed(check, f"none: the whole table is read when its files change; {so_far}")
     mend = ""
@@ -323,7 +330,7 @@ def _promises(facts: DatasetFacts) -> Iterator[Finding]:
                 check=f"{dataset.name}.{one.name}", verdict=Verdict.FAIL, sentence=why, column=one.column, mend=mend
             )
     if not broken:
-        yield _passed(f"{dataset.name}.checks", f"{len(dataset.checks)} checks can be asked")
+        yield _passed(f"{dataset.name}.checks", f"{counted(len(dataset.checks), 'check')} can be asked")
 
 
 def run_us(facts: DatasetFacts) -> tuple[int, str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import FileError, MainstayError, Refused
 from mainstay.core.keys import shown_names
 from mainstay.core.nouns import Dataset, FeatureView
@@ -57,7 +58,8 @@ def read_view(view: FeatureView, datasets: Mapping[str, Dataset]) -> ViewFacts:
         facts.findings.append(_finding(check, Verdict.FAIL, error.sentence, error.mend))
     else:
         mapping = ", ".join(f"{name} by {shown_mapping(to)}" for name, to in sorted(facts.state.mapping.items()))
-        sentence = f"{len(facts.state.columns)} columns, one row per {shown_names(view.key)}; rows map to it: {mapping}"
+        columns = counted(len(facts.state.columns), "column")
+        sentence = f"{columns}, one row per {shown_names(view.key)}; rows map to it: {mapping}"
         facts.findings.append(_finding(check, Verdict.PASS, sentence))
     return facts
 
@@ -101,7 +103,7 @@ def _compared(check: str, facts: ViewFacts, state: FeatureSetState, rehearsal: R
     facts.rows = list(facts.by_key.values())
     keys = sorted(full)
     if len(keys) < 2:
-        sentence = f"cannot be told from the {len(keys)} keys of the sample"
+        sentence = f"cannot be told from the {counted(len(keys), 'key')} of the sample"
         return _finding(check, Verdict.UNKNOWN, sentence, "check again when its tables hold more rows")
     names = [name for name, _ in state.columns]
     groups = [keys[::2], *([key] for key in keys[1 :: max(1, len(keys) // ALONE)][:ALONE])]
@@ -115,9 +117,9 @@ def _compared(check: str, facts: ViewFacts, state: FeatureSetState, rehearsal: R
             wrong |= {key} if columns else set()
     tried = len({key for group in groups for key in group})
     if not wrong:
-        sentence = f"{tried:,} of {len(keys):,} keys give the same row without the others as with them"
+        sentence = f"{tried:,} of {counted(len(keys), 'key')} give the same row without the others as with them"
         return _finding(check, Verdict.PASS, sentence)
-    sentence = f"{len(wrong):,} of {tried:,} keys give another row without the others: {', '.join(differing)}"
+    sentence = f"{len(wrong):,} of {counted(tried, 'key')} give another row without the others: {', '.join(differing)}"
     mend = "let the SQL look at rows of one key only, correct `from:`, or map what it reads across keys to `all`"
     return _finding(check, Verdict.FAIL, sentence, mend)
 

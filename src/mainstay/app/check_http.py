@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mainstay.app.check_pre import eaten
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.records import ModelVersion
 from mainstay.core.verdicts import Finding, Verdict
@@ -42,4 +43,6 @@ def try_http(
     except ModelError as error:
         yield Finding(check=CHECK, verdict=Verdict.WARN, sentence=error.sentence, mend=error.mend)
         return
-    yield Finding(check=CHECK, verdict=Verdict.PASS, sentence=f"{draft.build} answers {len(given)} rows of the sample")
+    yield Finding(
+        check=CHECK, verdict=Verdict.PASS, sentence=f"{draft.build} answers {counted(len(given), 'row')} of the sample"
+    )

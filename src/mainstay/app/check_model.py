@@ -16,6 +16,7 @@ from mainstay.app.check_http import try_http
 from mainstay.app.check_pre import eaten, judge_pre
 from mainstay.app.inline_models import file_version
 from mainstay.app.model_secrets import secrets_in
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelError, ModelRefused
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
@@ -153,7 +154,9 @@ def _values(
             continue
         empty = sum(null(row[place]) for row in rows)
         if field.required and empty:
-            sentence = f"{field.name} is null in {empty:,} of {len(rows):,} rows, and the model takes no null there"
+            sentence = (
+                f"{field.name} is null in {empty:,} of {counted(len(rows), 'row')}, and the model takes no null there"
+            )
             mend = f"`impute` it in `model.pre`, clean it, or make {field.name} `required` in the dataset"
             yield _finding(f"model.{field.name}.required", Verdict.WARN, sentence, mend)
     prepared, found = eaten(version, [name for name, _ in columns], rows)
@@ -163,9 +166,8 @@ def _values(
         values = [row[place] for row in prepared]
         strange = sum(1 for value in values if known and not null(value) and str(value) not in known)
         if strange:
-            sentence = (
-                f"{field.name} is none of the {len(known)} categories of training in {strange:,} of {len(rows):,} rows"
-            )
+            categories, where = counted(len(known), "category", "categories"), counted(len(rows), "row")
+            sentence = f"{field.name} is none of the {categories} of training in {strange:,} of {where}"
             mend = f"map it with `clean: [{{map: ...}}]`, or check it with `values:` on {field.name}"
             yield _finding(f"model.{field.name}.categories", Verdict.WARN, sentence, mend)
 
@@ -195,11 +197,11 @@ def try_inline(draft: ModelVersion, rows: Sequence[Sequence[Any]]) -> Iterator[F
         ):
             if count:
                 strange = True
-                sentence = f"{field.name} is {why} for {count:,} of {len(rows):,} rows"
+                sentence = f"{field.name} is {why} for {count:,} of {counted(len(rows), 'row')}"
                 mend = "let the rule say what it answers there: coalesce, least, greatest"
                 yield _finding(f"model.rule.{field.name}", Verdict.WARN, sentence, mend)
     if not strange:
-        yield _finding("model.rule.rows", Verdict.PASS, f"the rule answers {len(rows):,} rows of the sample")
+        yield _finding("model.rule.rows", Verdict.PASS, f"the rule answers {counted(len(rows), 'row')} of the sample")
 
 
 def _outside(field: Field, value: Any) -> bool:

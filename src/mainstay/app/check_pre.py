@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Field, PreStep
 from mainstay.core.records import ModelVersion
@@ -31,7 +32,7 @@ def judge_pre(steps: Sequence[PreStep], columns: Sequence[Field], version: Model
     except ModelRefused as error:
         yield Finding(check=CHECK, verdict=Verdict.FAIL, sentence=error.sentence, mend=error.mend)
         return
-    sentence = f"the {len(steps)} steps of `model.pre` fit the columns"
+    sentence = f"the {counted(len(steps), 'step of `model.pre` fits', 'steps of `model.pre` fit')} the columns"
     yield Finding(check=CHECK, verdict=Verdict.PASS, sentence=sentence)
 
 
@@ -57,5 +58,5 @@ def eaten(
             why = why or error
     if why is None:
         return made, []
-    sentence = f"{len(rows) - len(made):,} of {len(rows):,} rows get no answer: {why.sentence}"
+    sentence = f"{len(rows) - len(made):,} of {counted(len(rows), 'row')} get no answer: {why.sentence}"
     return made, [Finding(check=f"{CHECK}.rows", verdict=Verdict.WARN, sentence=sentence, mend=why.mend)]

@@ -24,6 +24,7 @@ from mainstay.app.snapshots import take_snapshot
 from mainstay.app.stores import is_leased, open_state
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import HOUR, SECOND, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import LeaseOwned, MainstayError, Refused, StoreBusy
 from mainstay.core.ids import keyed_hash, new_id
 from mainstay.core.ports import State, Write
@@ -240,7 +241,8 @@ def _erase_receipts(works: Works, key: str) -> archive_erase.Erased:
             return done
         if time.monotonic() > deadline:
             raise Refused(
-                f"{len(done.open)} journal segments are still being written and could not be erased",
+                f"{counted(len(done.open), 'journal segment is', 'journal segments are')} still being written "
+                "and could not be erased",
                 mend="run the same command again; what is erased stays erased",
             )
         time.sleep(POLL_S)
@@ -255,7 +257,7 @@ def _verify(works: Works, args: Body) -> Body:
     traces += [f"state: backfill {one.id}" for one in backfills.naming(works, key)]
     traces += [f"state: answer {name} to a command" for name in _naming(works, key)]
     kept = repeats.naming(works, key)
-    traces += [f"repeats: {kept} answers to requests with an Idempotency-Key"] if kept else []
+    traces += [f"repeats: {counted(kept, 'answer')} to requests with an Idempotency-Key"] if kept else []
     return {"traces": traces, "clean": not traces}
 
 

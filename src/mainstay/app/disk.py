@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mainstay.core.clock import DAY, SECOND
+from mainstay.core.counts import counted
 from mainstay.core.nouns import FreeDisk
 from mainstay.core.records import DiskSample
 from mainstay.core.verdicts import Finding, Verdict
@@ -58,7 +59,7 @@ def days_left(samples: Sequence[DiskSample]) -> float | None:
 def told(samples: Sequence[DiskSample]) -> str:
     """The newest sample in a line."""
     newest, days = samples[-1], days_left(samples)
-    pace = "; growth not known yet" if days is None else f"; full in {days:,.0f} days at this pace"
+    pace = "; growth not known yet" if days is None else f"; full in {counted(round(days), 'day')} at this pace"
     return f"{amount(newest.used)} used here, {newest.free / 1e9:,.1f} GB free{pace}"
 
 

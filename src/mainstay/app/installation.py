@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mainstay.app.supervisor import Child, Supervisor
 from mainstay.core.clock import SECOND
+from mainstay.core.counts import counted
 from mainstay.core.errors import LeaseOwned, Refused
 from mainstay.core.nouns import Integration
 from mainstay.core.verdicts import Finding, Verdict
@@ -69,7 +70,8 @@ def up_all(
     ]
     try:
         with sole(root / ".up", owner=owner):
-            say(f"{len(children)} integrations: {', '.join(child.name for child in children)}  (Ctrl-C stops)")
+            names = ", ".join(child.name for child in children)
+            say(f"{counted(len(children), 'integration')}: {names}  (Ctrl-C stops)")
             return Supervisor(children, grace_us=GRACE_US, say=say).run()
     except LeaseOwned as error:
         mend = "stop it first, or look: mainstay status"

@@ -17,6 +17,7 @@ import msgspec
 
 from mainstay.core.addresses import loopback, safe
 from mainstay.core.clock import Clock, iso
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError, Refused, StoreError
 from mainstay.core.nouns import Integration
 from mainstay.core.nouns_callers import OidcIssuer
@@ -148,7 +149,7 @@ def judge(integration: Integration) -> Iterator[Finding]:
             mend = "see that this machine reaches it, and that `issuer` is written as it writes itself"
             yield Finding(check=name, verdict=Verdict.ERROR, sentence=error.sentence, mend=mend)
         else:
-            said = f"issuer {issuer.name} has {len(usable)} keys for {', '.join(issuer.algorithms)}"
+            said = f"issuer {issuer.name} has {counted(len(usable), 'key')} for {', '.join(issuer.algorithms)}"
             verdict, mend = (Verdict.PASS, "") if usable else (Verdict.FAIL, "add to `algorithms` what it signs with")
             yield Finding(check=name, verdict=verdict, sentence=said, mend=mend)
 

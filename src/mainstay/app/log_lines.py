@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
+from mainstay.core.counts import counted
+
 FORMAT = "MAINSTAY_LOG_FORMAT"
 WAITING_MOST = 1_000
 """Lines that wait for whoever reads them."""
@@ -140,7 +142,7 @@ def lines_of(stream: TextIO, env: Mapping[str, str], process: str) -> TextIO | L
     stream.flush()
 
     def lost(count: int) -> str:
-        said = f"{count} log line{'s' if count != 1 else ''} dropped: nobody took what {process} wrote"
+        said = f"{counted(count, 'log line')} dropped: nobody took what {process} wrote"
         if (env.get(FORMAT) or "text").lower() == "json":
             return json.dumps({"event": said, "level": "warning", "process": process})
         return said

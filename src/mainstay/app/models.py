@@ -19,6 +19,7 @@ from mainstay.app.place import Place, need_applied, opened
 from mainstay.app.stores import open_journal, open_online
 from mainstay.core.audit import AuditRecord, event_of
 from mainstay.core.clock import SECOND, Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError, ModelRefused, Refused
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import Field, Integration, PreStep, Signature
@@ -166,14 +167,14 @@ def _prepared(steps: Pre, rows: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
         except ModelRefused as error:
             why = why or error.sentence
     refused = len(rows) - len(made)
-    return made, (f"{refused:,} of {len(rows):,} current rows get no answer: {why}",) if refused else ()
+    return made, (f"{refused:,} of {counted(len(rows), 'current row')} get no answer: {why}",) if refused else ()
 
 
 def _pinned(steps: Sequence[PreStep]) -> Iterator[str]:
     for step in steps:
         if step.pinned:
             value, count = step.pinned["value"], step.pinned["rows"]
-            yield f"{step.args['with']} of {step.args['of']}: {value}, of {count:,} current rows; it stays so"
+            yield f"{step.args['with']} of {step.args['of']}: {value}, of {counted(count, 'current row')}; it stays so"
 
 
 def _cost(at: Shop, version: ModelVersion, rows: list[Row]) -> tuple[tuple[Cost, ...], int]:

@@ -10,6 +10,7 @@ import msgspec
 
 from mainstay.app.new.columns import personal
 from mainstay.core.clock import iso
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 from mainstay.core.nouns import Check, Column, Dataset
 from mainstay.core.ports import SourceColumn
@@ -37,7 +38,7 @@ def make(desk: Desk, dataset: Dataset, relation: str, seen: dict[str, tuple[Sour
     rows = int(desk.current.one(f"SELECT count(*) FROM {relation}")[0])
     if rows < ENOUGH:
         mend = "pin it when there are more: of fewer, shares say little"
-        raise Refused(f"{dataset.name} has {rows:,} rows, and a profile takes {ENOUGH}", mend=mend)
+        raise Refused(f"{dataset.name} has {counted(rows, 'row')}, and a profile takes {ENOUGH}", mend=mend)
     found = PinnedProfile(
         dataset=dataset.name,
         pinned_at=iso(desk.clock.now_us()),

@@ -28,6 +28,7 @@ from mainstay.app.callers import CallerLine, callers
 from mainstay.app.place import Place, opened, read_applied, record_of
 from mainstay.app.standing import standing
 from mainstay.core.clock import DAY, SECOND, Clock, iso, span
+from mainstay.core.counts import counted
 from mainstay.core.errors import FileError
 from mainstay.core.nouns import Integration
 from mainstay.core.records import (
@@ -232,7 +233,7 @@ def _purpose_said(wrong: list[Finding], facts: Facts) -> list[Finding]:
         return wrong
     days = (facts.now_us - facts.live_us) // DAY
     answers = sum(n for name, n in facts.counts.judged.items() if not name.startswith("refused|"))
-    since = f"{days} day{'s' if days != 1 else ''} live, {answers:,} answers given"
+    since = f"{counted(days, 'day')} live, {counted(answers, 'answer given', 'answers given')}"
     said = msgspec.structs.replace(lacking, sentence=f"{since}, and nobody can say what it earns. {lacking.sentence}")
     if days >= LOUDER_DAYS:
         return [said, *wrong]
@@ -357,7 +358,8 @@ def _dataset_findings(facts: Facts, name: str) -> list[Finding]:
         found.append(
             Finding(
                 check=f"{name}.quarantine", verdict=Verdict.WARN,
-                sentence=f"{name} has {state.quarantined:,} quarantined rows; {state.held:,} keys are held",
+                sentence=f"{name} has {counted(state.quarantined, 'quarantined row')}; "
+                f"{counted(state.held, 'key is held', 'keys are held')}",
                 mend=f"mainstay quarantine list --dataset {name}",
             )
         )  # fmt: skip
@@ -392,7 +394,8 @@ def _restore_findings(facts: Facts) -> list[Finding]:
     return [
         Finding(
             check="restore", verdict=Verdict.FAIL,
-            sentence=f"{facts.erase_again:,} people who were erased after the restored backup was made are here again",
+            sentence="the restored backup brought back "
+            f"{counted(facts.erase_again, 'person who was', 'people who were')} erased after it was made",
             mend="mainstay up: it erases them before anything is answered",
         )
     ]  # fmt: skip

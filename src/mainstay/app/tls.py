@@ -13,6 +13,7 @@ from mainstay.app.place import need_applied, record_of
 from mainstay.core.addresses import loopback
 from mainstay.core.certificates import Validity, validity
 from mainstay.core.clock import DAY, iso
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused, StoreError
 from mainstay.core.nouns import Integration
 from mainstay.core.nouns_callers import Tls
@@ -195,7 +196,7 @@ def _dated(setting: str, pem: bytes, path: Path, now_us: int) -> Finding:
         verdict, sentence = Verdict.FAIL, f"{path} holds a certificate that is valid from {iso(begins)[:16]}Z on only"
     elif first.until_us - now_us < SOON_US:
         days = (first.until_us - now_us) // DAY
-        verdict, sentence = Verdict.WARN, f"{path} holds a certificate that ends in {days} days, {until}"
+        verdict, sentence = Verdict.WARN, f"{path} holds a certificate that ends in {counted(days, 'day')}, {until}"
     else:
         verdict, sentence = Verdict.PASS, f"{path} is valid until {until}"
     mend = "" if verdict is Verdict.PASS else "put a renewed one in its place: it is taken without a restart"

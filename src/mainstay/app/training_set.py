@@ -14,6 +14,7 @@ from mainstay.app.answers import Readers, readers
 from mainstay.app.commands import ask
 from mainstay.app.place import Place, need_applied
 from mainstay.core.clock import SECOND, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.ids import keyed_hash
 from mainstay.core.inputs import person_texts
@@ -118,7 +119,7 @@ def _label_key(named: str | None, state: FeatureSetState) -> str:
     columns = [name.strip() for name in named.split(",")] if len(state.key_names) > 1 else [named]
     if len(columns) != len(state.key_names):
         raise Refused(
-            f"the key is {shown_names(state.key)}, and --key names {len(columns)} columns",
+            f"the key is {shown_names(state.key)}, and --key names {counted(len(columns), 'column')}",
             mend=f"name one for each, in this order: --key {','.join(state.key_names)}",
         )
     return joined_key(columns)

@@ -26,6 +26,7 @@ from mainstay.app.tls import secured
 from mainstay.app.up_said import machine
 from mainstay.app.wiring import Works, own
 from mainstay.core.clock import SECOND, Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import FileError, LeaseOwned, MainstayError, Refused
 from mainstay.core.nouns import Integration
 from mainstay.core.nouns_listeners import Listener, StatusPage
@@ -124,7 +125,7 @@ def _up(place: Place, said: _Said, say: Callable[[str], None]) -> int:
         hosts = ModelHosts(place, state, clock)
         grace = GRACE_US + settings.stop_after_us
         supervisor = Supervisor(children, state=state, clock=clock, grace_us=grace, say=say, suffix=machine(place.home))
-        say(f"API on {scheme}://{address}:{bound}  ({count} worker{'s' if count != 1 else ''}; Ctrl-C stops)")
+        say(f"API on {scheme}://{address}:{bound}  ({counted(count, 'worker')}; Ctrl-C stops)")
 
         def look() -> None:
             hosts.look()

@@ -9,6 +9,7 @@ import msgspec
 
 from mainstay.app.lock_said import is_locked
 from mainstay.core.clock import SECOND, iso, span
+from mainstay.core.counts import counted
 from mainstay.core.records import ProcessState
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.store.home import Home
@@ -44,7 +45,6 @@ def lines(processes: Mapping[str, ProcessState], now_us: int) -> dict[str, Proce
 
 def _line(one: ProcessState, now_us: int) -> ProcessLine:
     restarts = max(one.restarts, 0)
-    again = "1 restart" if restarts == 1 else f"{restarts:,} restarts"
     return ProcessLine(
         pid=one.pid,
         since=iso(one.since_us),
@@ -52,7 +52,7 @@ def _line(one: ProcessState, now_us: int) -> ProcessLine:
         restarts=restarts,
         note=one.note,
         ports=one.ports,
-        sentence=f"pid {one.pid}, seen {span(max(0, now_us - one.seen_us))} ago, {again}",
+        sentence=f"pid {one.pid}, seen {span(max(0, now_us - one.seen_us))} ago, {counted(restarts, 'restart')}",
     )
 
 

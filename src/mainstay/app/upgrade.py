@@ -17,6 +17,7 @@ from mainstay.app.backup import backup_still, homes_of
 from mainstay.app.restore import mark_later
 from mainstay.core.audit import Change, Detail
 from mainstay.core.clock import Clock
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 from mainstay.store import audit, upgrades
 from mainstay.store.home import Home
@@ -106,7 +107,8 @@ def agreed(root: Path, *, backup: Path | None, without: bool, steps: Sequence[St
     due = plan(root, steps)
     if due and backup is None and not without:
         raise Refused(
-            f"{len(due)} steps are due, and there is no way back from them but a backup; nothing was changed",
+            f"{counted(len(due), 'step is due', 'steps are due')}, and there is no way back but a backup; "
+            "nothing was changed",
             where=str(root),
             mend="mainstay upgrade --backup FILE, or --no-backup if you have one",
         )

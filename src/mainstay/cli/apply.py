@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 
 
@@ -47,7 +48,7 @@ def _one(session: Session, *, yes: bool, dry_run: bool, timeout: int) -> int:
         raise Refused("the plan was not agreed to; nothing was changed", mend="add --yes")
     done = ask(place, "apply", {"digest": plan["digest"]}, timeout_us=timeout * SECOND)
     session.out.document({"plan": plan, **done})
-    session.out.say(f"applied: {len(done['done'])} step{'s' if len(done['done']) != 1 else ''}", style="green")
+    session.out.say(f"applied: {counted(len(done['done']), 'step')}", style="green")
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.app.backfill_following import Followed
@@ -62,7 +63,8 @@ def backfill(
     if cancel is not None:
         done = ask(place, "backfill.cancel", {"id": cancel}, timeout_us=timeout * SECOND)
         session.out.document(done)
-        session.out.say(f"{cancel} is cancelled; {done['backfill']['read']:,} rows were read and stay as they are")
+        one, many = "row was read and stays as it is", "rows were read and stay as they are"
+        session.out.say(f"{cancel} is cancelled; {counted(done['backfill']['read'], one, many)}")
         return 0
     if dataset is None:
         raise Usage("a backfill is of a dataset", mend="mainstay backfill DATASET --from VALUE, or --list")
@@ -112,8 +114,8 @@ def _say_plan(session: Session, plan: dict[str, Any], *, dry_run: bool) -> None:
     from mainstay.core.records import Backfill
 
     one = msgspec.convert(plan["backfill"], Backfill)
-    rows = "it cannot say how many rows" if one.estimate is None else f"about {one.estimate:,} rows"
-    again = f"; it goes on behind {one.read:,} rows" if plan["resumed"] else ""
+    rows = "it cannot say how many rows" if one.estimate is None else f"about {counted(one.estimate, 'row')}"
+    again = f"; it goes on behind {counted(one.read, 'row')}" if plan["resumed"] else ""
     name = f"{one.dataset}: " if dry_run else f"{one.id} of {one.dataset}: "
     session.out.say(f"{name}{range_of(one)}: {rows}, {one.size:,} at a time, at most {one.rate:,} a second{again}")
     if plan["note"]:
@@ -172,7 +174,7 @@ def _bar(session: Session) -> Iterator[Callable[[Backfill], None]]:
         def show(one: Backfill) -> None:
             first[:] = first or [(time.monotonic(), one.read)]
             pace = (one.read - first[0][1]) / max(time.monotonic() - first[0][0], 1.0)
-            counts = f"{one.read:,} rows, {pace:,.0f}/s, {one.changed:,} changed, {one.rejected:,} rejected"
+            counts = f"{counted(one.read, 'row')}, {pace:,.0f}/s, {one.changed:,} changed, {one.rejected:,} rejected"
             more = one.error or one.waits
             total = one.read if one.status == "done" else one.estimate and max(one.estimate, one.read)
             progress.update(task, total=total, completed=one.read, said=f"{counts}; {more}" if more else counts)

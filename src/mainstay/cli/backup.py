@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 
 def backup(
@@ -36,14 +37,14 @@ def backup(
     if dry_run:
         session.out.document({"files": there, "bytes": size})
         session.out.table(["file", "bytes"], list(there.items()))
-        session.out.say(f"{len(there):,} files, {size:,} bytes before compression; nothing was written")
+        session.out.say(f"{counted(len(there), 'file')}, {size:,} bytes before compression; nothing was written")
         return 0
     with progress_bar("backing up", size, shown=not session.json) as progress:
         made = backups.backup(root, target, clock=SystemClock(), progress=progress, timeout_us=int(timeout * SECOND))
     session.out.document({"file": str(target), "bytes": target.stat().st_size, "files": len(made.files), **_told(made)})
     for sentence in made.notes:
         session.out.say(sentence, style="yellow")
-    session.out.say(f"{target}: {len(made.files):,} files of {', '.join(made.integrations)}", style="green")
+    session.out.say(f"{target}: {counted(len(made.files), 'file')} of {', '.join(made.integrations)}", style="green")
     return 0
 
 

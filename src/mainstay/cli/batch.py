@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 app = typer.Typer(help="List, show, release and discard batches.", no_args_is_help=True)
 
@@ -66,7 +67,9 @@ def show(ctx: typer.Context, *, id: Id) -> None:
     dataset, number = _parts(id)
     found = batch(locate(session.find_file(), session.find_home()), dataset, number)
     session.out.document(found)
-    session.out.say(f"{id}  {found.status}  {found.mode}, {found.rows:,} rows, {found.noops:,} no-op re-reads")
+    session.out.say(
+        f"{id}  {found.status}  {found.mode}, {counted(found.rows, 'row')}, {counted(found.noops, 'no-op re-read')}"
+    )
     session.out.say(f"read began {iso(found.began_us)}, landed {iso(found.landed_us)}, digest {found.digest}")
     session.out.say(", ".join(f"{name} {n:,}" for name, n in found.counts.items()))
     if found.reason:

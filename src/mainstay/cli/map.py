@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.app.mapping import Proposal, ToConfirm
@@ -116,15 +117,13 @@ def _confirmed(session: Session, main: Path, found: ToConfirm, *, by: str, above
 
 def _head(out: Output, found: ToConfirm) -> None:
     if found.proposals:
-        out.say(
-            f"{len(found.proposals)} values of {found.dataset}.{found.column} are none of the {len(found.known)} known "
-            f"({found.known_from})",
-            style="bold",
-        )
+        of = f"of {found.dataset}.{found.column}"
+        values = counted(len(found.proposals), f"value {of} is", f"values {of} are")
+        out.say(f"{values} none of the {len(found.known):,} known ({found.known_from})", style="bold")
 
 
 def _show(one: Proposal, where: str) -> None:
-    count = f"{one.rows + one.quarantined:,} rows" if one.rows + one.quarantined != 1 else "1 row"
+    count = counted(one.rows + one.quarantined, "row")
     held = f", {one.quarantined:,} in quarantine" if one.quarantined else ""
     typer.echo(f"{where}: {one.value!r}, {count}{held}")
     if not one.near:
@@ -157,13 +156,14 @@ def _asked(one: Proposal, known: tuple[str, ...]) -> str | None:
 
 def _tell(out: Output, found: ToConfirm, written: dict[str, str]) -> None:
     left = len(found.proposals) - len(written)
+    rest = counted(left, "value is left as it is", "values are left as they are")
     if not found.proposals:
         out.say("every value is known or mapped", style="green")
     if written:
         out.table(["value", "becomes"], written.items())
-        out.say(f"written into {found.file}: {len(written)} pairs; {left} values are left as they are")
+        out.say(f"written into {found.file}: {counted(len(written), 'pair')}; {rest}")
     elif found.proposals:
-        out.say(f"nothing was confirmed, and {found.file} is as it was; {left} values are left as they are")
+        out.say(f"nothing was confirmed, and {found.file} is as it was; {rest}")
     if not (written or found.waiting):
         return
     out.say("next:", style="bold")

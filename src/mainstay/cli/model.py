@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.core.nouns import PreStep
@@ -130,7 +131,13 @@ def show(ctx: typer.Context, *, number: Number) -> None:
     for digest in one.feature_sets or ("",):
         session.out.paste(f"feature set {digest}")
     rows: list[tuple[str, ...]] = [
-        ("in", f.name, f.type, f.unit, f"{len(f.categories)} categories" if f.categories else "")
+        (
+            "in",
+            f.name,
+            f.type,
+            f.unit,
+            counted(len(f.categories), "category", "categories") if f.categories else "",
+        )
         for f in one.signature.inputs
     ]
     rows += [(step.kind, step.args["of"], "", "", _told(step)) for step in one.pre]
@@ -158,7 +165,7 @@ def _told(step: PreStep) -> str:
     said = ", ".join(f"{name}: {value}" for name, value in step.args.items() if name != "of")
     if not step.pinned:
         return said
-    return f"{step.pinned['value']}, the {step.args['with']} of {step.pinned['rows']:,} rows when it was added"
+    return f"{step.pinned['value']}, the {step.args['with']} of {counted(step.pinned['rows'], 'row')} when it was added"
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.app.profile import ColumnBeside, DatasetProfile
@@ -52,7 +53,7 @@ def profile(
 
 def _show(out: Output, found: DatasetProfile) -> None:
     looked = "" if found.looked_at == found.rows else f", {found.looked_at:,} of them looked at"
-    out.say(f"{found.dataset}: {found.rows:,} rows{looked}", style="bold")
+    out.say(f"{found.dataset}: {counted(found.rows, 'row')}{looked}", style="bold")
     out.table(
         ["column", "type", "empty", "distinct", "from", "to", "most common", "contract"], map(_row, found.columns)
     )

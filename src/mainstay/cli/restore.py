@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.app.erasures import Line
@@ -65,7 +66,7 @@ def restore(
 def _about(contents: Contents) -> str:
     from mainstay.core.clock import iso
 
-    files = f"{len(contents.files):,} files of {', '.join(contents.integrations)}"
+    files = f"{counted(len(contents.files), 'file')} of {', '.join(contents.integrations)}"
     return f"{files}, made {iso(contents.made_us)} by Mainstay {contents.mainstay}"
 
 
@@ -122,7 +123,10 @@ def _tell(session: Session, done: Restored, failed: dict[str, str], *, ledger_fo
         out.say(f"what stood there is in {done.aside}: it holds personal data; remove it when you are sure")
     for name, n in done.erased_since.items():
         said = "erased again" if name not in failed else f"erased again before anything is answered: {failed[name]}"
-        out.say(f"{name}: {n:,} people were erased after this backup was made; {said}", style="yellow")
+        out.say(
+            f"{name}: {counted(n, 'person was', 'people were')} erased after this backup was made; {said}",
+            style="yellow",
+        )
     if not ledger_found:
         out.say(
             "no ledger of erasures (erasures.jsonl) was found: whoever was erased after the backup was made is back. "

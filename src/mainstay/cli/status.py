@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.app.status import Status
@@ -91,7 +92,7 @@ def _show(out: Output, found: Status) -> None:
     degraded = "" if traffic.degraded_share is None else f", {traffic.degraded_share:.1%} degraded"
     by = ", ".join(f"{n:,} {reason}" for reason, n in traffic.refused_by.items())
     refused = f"{traffic.refused:,} refused by policy" + (f" ({by})" if by else "")
-    said = f"{_counted(traffic.requests, 'request')}, {_counted(traffic.errors, 'error')}, {refused}"
+    said = f"{counted(traffic.requests, 'request')}, {counted(traffic.errors, 'error')}, {refused}"
     out.say(f"traffic  {said}{degraded}{latency}")
     for line in found.backfills:
         out.say(f"backfill {line}")
@@ -101,10 +102,6 @@ def _show(out: Output, found: Status) -> None:
         out.say(f"journal  {found.journal}")
     out.say(f"disk     {found.disk}")
     out.say(f"         {_roles(found)}")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _roles(found: Status) -> str:

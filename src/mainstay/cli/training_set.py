@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.cli.output import Output
@@ -55,7 +56,8 @@ def training_set(
     session.out.document({**_document(made), "behind": behind})
     _tell(session.out, made)
     for name, batches in behind.items():
-        session.out.say(f"{name}: {batches} batches are not in history yet; without --dry-run they are, first")
+        behind_by = counted(batches, "batch is", "batches are")
+        session.out.say(f"{name}: {behind_by} not in history yet; without --dry-run that is done first")
     return 1 if any(one.verdict is Verdict.FAIL for one in made.findings) else 0
 
 
@@ -85,10 +87,10 @@ def _tell(out: Output, made: TrainingSet) -> None:
     from mainstay.retraining.writing import REASONS
 
     verb = f"→ {made.out}" if made.out else "would have a feature row, as far as the plan can tell"
-    out.say(f"{made.rows:,} of {made.labels:,} labels {verb}", style="bold")
+    out.say(f"{made.rows:,} of {counted(made.labels, 'label')} {verb}", style="bold")
     sets = ", ".join(one.removeprefix("sha256:")[:12] for one in (made.feature_set, *made.also))
-    out.say(f"{len(made.features)} features of {sets}")
-    out.say(f"{made.states:,} distinct rows in {made.runs:,} runs of the SQL")
+    out.say(f"{counted(len(made.features), 'feature')} of {sets}")
+    out.say(f"{counted(made.states, 'distinct row')} in {counted(made.runs, 'run')} of the SQL")
     for reason, count in made.left_out.items():
         lines = ", ".join(map(str, made.lines[reason]))
         more = ", ..." if count > len(made.lines[reason]) else ""

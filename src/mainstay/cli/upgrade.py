@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mainstay.cli.session import Session
+from mainstay.core.counts import counted
 
 if TYPE_CHECKING:
     from mainstay.app.upgrade import Line
@@ -36,7 +37,11 @@ def upgrade(
         due = upgrading.plan(root)
         out.document({"steps": due, "done": False})
         out.table(["integration", "store", "schema", "step"], [_cells(one) for one in due])
-        out.say(_told(len(due), __version__) if not due else f"{len(due)} steps are due; nothing was changed")
+        out.say(
+            _told(len(due), __version__)
+            if not due
+            else f"{counted(len(due), 'step is due', 'steps are due')}; nothing was changed"
+        )
         return 0
     upgrading.agreed(root, backup=backup, without=no_backup)
     done = upgrading.upgrade(
@@ -58,4 +63,4 @@ def _cells(one: Line) -> tuple[str, str, str, str]:
 def _told(steps: int, version: str) -> str:
     if not steps:
         return f"nothing to upgrade: every store has the schema that Mainstay {version} writes"
-    return f"{steps} steps done: every store has the schema that Mainstay {version} writes"
+    return f"{counted(steps, 'step done', 'steps done')}: every store has the schema that Mainstay {version} writes"

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.ids import digest_bytes
 
 Detail = str | int | bool | list[str] | dict[str, int] | None
@@ -186,7 +187,7 @@ def _faulty(one: Stored, number: int, previous: str) -> Fault | AuditRecord:
     if record.hash != hash_of(record) or write(record) != one.body:
         return Fault(number=number, kind="changed", sentence=f"record {number} was changed: its hash is another")
     if one.version != 1:
-        sentence = f"record {number} was changed: it was written {one.version} times"
+        sentence = f"record {number} was changed: it was written {counted(one.version, 'time')}"
         return Fault(number=number, kind="changed", sentence=sentence)
     if record.previous != previous:
         return _unlinked(number)
@@ -218,7 +219,8 @@ def _head_fault(stored: Stored | None, number: int, last: str) -> Fault | None:
         sentence = f"record {number} was changed and its hash made anew: the head names another"
         return Fault(number=number, kind="changed", sentence=sentence)
     if stored.version != number:
-        sentence = f"the head was written {stored.version} times for {number} records: records were removed at the end"
+        times, records = counted(stored.version, "time"), counted(number, "record")
+        sentence = f"the head was written {times} for {records}: records were removed at the end"
         return Fault(number=number, kind="removed", sentence=sentence)
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mainstay.core.counts import counted
 from mainstay.grpc.messages import kind
 from mainstay.serving import infer
 from mainstay.serving.infer import InferReply, InferRequest
@@ -38,7 +39,7 @@ def read(message: Any) -> InferRequest:
         raise BadRequest(f"wanted at most {TENSORS_MOST} tensors", where="inputs")
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
-        sentence = f"{len(raw)} raw contents came for {len(message.inputs)} inputs"
+        sentence = f"{counted(len(raw), 'raw content')} came for {counted(len(message.inputs), 'input')}"
         raise BadRequest(sentence, mend="send one for each input, in order", where="raw_input_contents")
     inputs = []
     for place, one in enumerate(message.inputs):
@@ -97,6 +98,6 @@ def _typed(one: Any, where: str) -> Tensor:
         raise BadRequest(f"`{where}`: {one.datatype} has no typed contents", mend="send raw contents", where=where)
     data = list(getattr(one.contents, field))
     if len(data) != count:
-        sentence = f"`{where}.contents.{field}` has {len(data)} elements, its shape says {count}"
+        sentence = f"`{where}.contents.{field}` has {counted(len(data), 'element')}, its shape says {count:,}"
         raise BadRequest(sentence, where=f"{where}.contents")
     return Tensor(one.name, one.datatype, tuple(one.shape), data)

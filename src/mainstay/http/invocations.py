@@ -14,6 +14,7 @@ import msgspec
 from starlette.types import Receive, Scope
 
 from mainstay import __version__
+from mainstay.core.counts import counted
 from mainstay.core.errors import NotFound
 from mainstay.core.nouns import ColumnType
 from mainstay.http.body import read_body
@@ -156,7 +157,7 @@ def _records(records: Sequence[Any], where: str) -> Columns:
 def _split(names: Sequence[str], rows: Sequence[Any], where: str) -> Columns:
     for place, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(names):
-            sentence = f"`{where}[{place}]`: wanted a list of {len(names)} values"
+            sentence = f"`{where}[{place}]`: wanted a list of {counted(len(names), 'value')}"
             raise BadRequest(sentence, where=f"{where}[{place}]", mend=f"in this order: {', '.join(names)}"[:300])
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.http.body import BODY_MOST, TooLarge
 from mainstay.serving import infer
 from mainstay.serving.infer import InferReply, InferRequest
@@ -137,7 +138,11 @@ def _asked(raw: Mapping[str, Any], rest: memoryview) -> Asked:
         tensors.append(tensor)
         at += used
     if at != len(rest):
-        raise BadRequest(f"{len(rest)} bytes follow the JSON, its tensors are {at} long", where="inputs", status=400)
+        raise BadRequest(
+            f"{counted(len(rest), 'byte follows', 'bytes follow')} the JSON, its tensors are {at} long",
+            where="inputs",
+            status=400,
+        )
     names, named = [], {}
     for place, one in enumerate(_list(raw, "outputs")):
         name = _name(one, f"outputs[{place}]")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import Row
@@ -201,7 +202,7 @@ def _stored(parity: Parity) -> dict[str, Any]:
 def proof(parity: Parity) -> str:
     """The numbers for it."""
     return (
-        f"equal to {parity.current.largest:.1e} on {parity.current.rows:,} rows and to {parity.around.largest:.1e} on "
-        f"{parity.around.rows:,} points around {parity.splits:,} splits; within one float32 step of a split "
-        f"({parity.band_share:.1%} of the rows) up to {parity.band.largest:.2g}"
+        f"equal to {parity.current.largest:.1e} on {counted(parity.current.rows, 'row')} and to "
+        f"{parity.around.largest:.1e} on {parity.around.rows:,} points around {counted(parity.splits, 'split')}; "
+        f"within one float32 step of a split ({parity.band_share:.1%} of the rows) up to {parity.band.largest:.2g}"
     )

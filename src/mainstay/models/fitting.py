@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mainstay.core.counts import counted
 from mainstay.core.nouns import Field, Signature
 from mainstay.core.verdicts import Finding, Verdict
 
@@ -48,7 +49,11 @@ def fits(inputs: Sequence[Field], outputs: Sequence[Field], signature: Signature
         return tuple(sorted(found, key=lambda finding: (finding.check, finding.column or "")))
     count = len(signature.inputs)
     return (
-        Finding(check="model.fits", verdict=Verdict.PASS, sentence=f"the model's {count} inputs and its outputs fit"),
+        Finding(
+            check="model.fits",
+            verdict=Verdict.PASS,
+            sentence=f"the model's {counted(count, 'input')} and its outputs fit",
+        ),
     )
 
 

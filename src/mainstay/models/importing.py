@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from mainstay.core.clock import SECOND, Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused, NotFound
 from mainstay.core.ids import digest_bytes
 from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
@@ -175,14 +176,15 @@ def _inputs(
     names, width = told["names"], told["width"]
     if names is None and feature_columns and len(feature_columns) == width:
         raise ModelRefused(
-            f"the model was trained on {width} columns without names, so their order cannot be known",
+            f"the model was trained on {counted(width, 'column')} without names, so their order cannot be known",
             mend="--example FILE, a CSV or Parquet file with exactly those columns in order",
         )
     if names is None:
         raise ModelRefused("the model does not know its columns' names", mend="--example FILE (CSV or Parquet)")
     if width is not None and len(names) != width:
         raise ModelRefused(
-            f"the model takes {width} columns, and {example.name if example else 'the file'} has {len(names)}",
+            f"the model takes {counted(width, 'column')}, "
+            f"and {example.name if example else 'the file'} has {len(names)}",
             mend="give an example with exactly the columns it was trained on, without label and key",
         )
     types = dict(feature_columns)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
 from mainstay.models.images import told
@@ -87,7 +88,7 @@ def _inputs(
             names = [name for name, _ in feature_columns]
         else:
             raise ModelRefused(
-                f"the input {node.name} takes {wide} columns without names, and the feature set has "
+                f"the input {node.name} takes {counted(wide, 'column')} without names, and the feature set has "
                 f"{len(feature_columns)}",
                 mend="let the feature SQL select exactly those columns in the order of training",
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import ColumnType, Field, Signature
 from mainstay.models.outputs import Output
@@ -89,13 +90,13 @@ def _names(
     if not shown or example is None:
         also = "; the feature set has as many, but their order cannot be known"
         raise ModelRefused(
-            f"the model was trained on {facts.width} columns without names"
+            f"the model was trained on {counted(facts.width, 'column')} without names"
             + (also if len(feature_columns) == facts.width else ""),
             mend="--example FILE, a CSV or Parquet file with exactly those columns in order",
         )
     if len(shown) != facts.width:
         raise ModelRefused(
-            f"the model takes {facts.width} columns, and {example.name} has {len(shown)}",
+            f"the model takes {counted(facts.width, 'column')}, and {example.name} has {len(shown)}",
             mend="give an example with exactly the columns it was trained on, without label and key",
         )
     return tuple(shown)
@@ -108,8 +109,8 @@ def _codes(facts: TreeFacts, names: Sequence[str], types: Mapping[str, str]) -> 
     texts = [name for name in names if types.get(name) == "string"]
     if len(texts) != len(facts.loose) or any(not isinstance(one, str) for values in facts.loose for one in values):
         raise ModelRefused(
-            f"the file holds the categories of {len(facts.loose)} columns without their names, and "
-            f"{len(texts)} inputs are given as text ({', '.join(texts) or 'none'})",
+            f"the file holds categories without their names, of {counted(len(facts.loose), 'column')}, and "
+            f"{counted(len(texts), 'input is', 'inputs are')} given as text ({', '.join(texts) or 'none'})",
             mend="let the feature SQL give exactly the columns that were categories in training as text",
         )
     return dict(zip(texts, facts.loose, strict=True))

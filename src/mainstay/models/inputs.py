@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Field, Signature
 from mainstay.core.ports import Row
@@ -27,7 +28,7 @@ def check_rows(rows: Sequence[Row], width: int, required: Sequence[tuple[int, st
     """Raises ModelRefused for a row of another width, or with a null where none is allowed. Names no value."""
     for number, row in enumerate(rows):
         if len(row) != width:
-            raise ModelRefused(f"row {number} has {len(row)} values where the model takes {width}")
+            raise ModelRefused(f"row {number} has {counted(len(row), 'value')} where the model takes {width}")
         for index, name in required:
             if null(row[index]):
                 raise ModelRefused(

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import ColumnType, Field, PreStep
 from mainstay.core.records import ModelVersion
@@ -92,7 +93,7 @@ class Pre:
     def __call__(self, given: Sequence[Any]) -> Fed:
         """One row. Raises ModelRefused where a value has no answer; never repeats the value."""
         if len(given) != self._width:
-            raise ModelRefused(f"a row has {len(given)} values where `model.pre` takes {self._width}")
+            raise ModelRefused(f"a row has {counted(len(given), 'value')} where `model.pre` takes {self._width}")
         row = [*given, *self._room]
         imputed: dict[str, Any] = {}
         for act in self._acts:

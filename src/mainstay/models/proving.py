@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from mainstay.core.clock import Clock
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row, RuntimeCapabilities
@@ -62,8 +63,8 @@ def prove(file: Path, examined: Examined, rows: Sequence[Row], clock: Clock) -> 
     largest = max(parity.current.largest, parity.around.largest, parity.band.largest, alone.largest)
     told = (
         f"equal to {examined.runtime} itself to {f'{largest:.1e}' if largest else 'the last bit'} on "
-        f"{parity.current.rows:,} rows, on {parity.around.rows + parity.band.rows:,} points around "
-        f"{parity.splits:,} splits, and on {len(sample):,} rows alone"
+        f"{counted(parity.current.rows, 'row')}, on {parity.around.rows + parity.band.rows:,} points around "
+        f"{counted(parity.splits, 'split')}, and on {counted(len(sample), 'row')} alone"
     )
     if whole > parity.splits:
         told += f" (an even choice of its {whole:,} splits)"

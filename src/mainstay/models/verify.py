@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import msgspec
 
 from mainstay.core.clock import DAY, iso
+from mainstay.core.counts import counted
 from mainstay.core.errors import Corrupt, ModelError, NotFound
 from mainstay.core.ports import LoadedModel
 from mainstay.core.records import ModelVersion, Receipt
@@ -120,7 +121,7 @@ def _compared(receipt: Receipt, version: ModelVersion, build: str, given: tuple[
 def _replayed(receipt: Receipt, version: ModelVersion, found: Finding) -> Finding:
     """The steps of `model.post` again, from the recorded outputs of the model: exact, so the answer must be."""
     if version.pre:
-        sentence = f"{found.sentence}; the {len(version.pre)} steps of `model.pre` give the same inputs"
+        sentence = f"{found.sentence}; the {_steps(version.pre, 'model.pre')} the same inputs"
         found = msgspec.structs.replace(found, sentence=sentence)
     steps, recorded, raw = post_of(version), receipt.output or {}, receipt.raw or {}
     if steps is None:
@@ -131,9 +132,11 @@ def _replayed(receipt: Receipt, version: ModelVersion, found: Finding) -> Findin
             return _finding(
                 Verdict.FAIL, f"{found.sentence}; but `model.post` makes another {field.name} of it than was recorded"
             )
-    return _finding(
-        Verdict.PASS, f"{found.sentence}; the {len(version.post)} steps of `model.post` give the same answer"
-    )
+    return _finding(Verdict.PASS, f"{found.sentence}; the {_steps(version.post, 'model.post')} the same answer")
+
+
+def _steps(steps: Sized, where: str) -> str:
+    return counted(len(steps), f"step of `{where}` gives", f"steps of `{where}` give")
 
 
 def _value(value: Any, kind: str) -> Any:

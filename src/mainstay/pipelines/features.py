@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from mainstay.core.clock import naive_utc
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 from mainstay.core.keys import joined_sql, key_names, shown_names
 from mainstay.core.nouns import ColumnType, Dataset
@@ -440,8 +441,7 @@ def blind_mappings(current: Current, datasets: dict[str, Dataset], state: Featur
             f"ON q._k = h._k AND q._batch = h._batch AND q._ord = h._ord WHERE {key} IS NULL"
         )[0]
         if lost:
-            rows = f"{lost} quarantined row{'s' if lost != 1 else ''}"
-            return f"{rows} of {name} cannot be mapped to a {shown_names(state.key)}"
+            return f"{counted(lost, 'quarantined row')} of {name} cannot be mapped to a {shown_names(state.key)}"
     return ""
 
 

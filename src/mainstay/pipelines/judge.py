@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.nouns import Check, Dataset
 from mainstay.core.sql import identifier, literal
 from mainstay.core.verdicts import Finding, Verdict
@@ -123,11 +124,11 @@ class Gate:
             self._check_monotone()
         unique = self._check_unique()
         failed = self._count_failed()
-        counted = self.current.one(
+        found = self.current.one(
             "SELECT count(*), count(*) FILTER (_op = 'u' AND NOT _super), count(*) FILTER (_super), "
             f"count(*) FILTER ({self.rejected()}) FROM judged"
         )
-        everything, total, superseded, quarantined = (int(n) for n in counted)
+        everything, total, superseded, quarantined = (int(n) for n in found)
         findings = [
             *self._row_findings(failed, total),
             *lost_findings(self.form, failed, total),
@@ -324,8 +325,8 @@ class Gate:
             f"coalesce(sum((_f{index // BITS} >> {index % BITS}) & 1), 0)::BIGINT" for index in range(len(self.checks))
         )
         any_failed = " OR ".join(f"_f{mask} <> 0" for mask in range(self.masks))
-        counted = self.current.one(f"SELECT {sums} FROM judged WHERE _op = 'u' AND NOT _super AND ({any_failed})")
-        return {check.name: int(n) for check, n in zip(self.checks, counted, strict=True)}
+        found = self.current.one(f"SELECT {sums} FROM judged WHERE _op = 'u' AND NOT _super AND ({any_failed})")
+        return {check.name: int(n) for check, n in zip(self.checks, found, strict=True)}
 
     def _row_findings(self, failed: dict[str, int], total: int) -> list[Finding]:
         findings = []
@@ -362,7 +363,7 @@ class Gate:
         coming = "SELECT _k FROM judged WHERE NOT _super"
         held = f"SELECT _k FROM {self.schema}.held"
         failed = f"(_f{index // BITS} & {1 << (index % BITS)}) <> 0"
-        counted = self.current.one(
+        found = self.current.one(
             "SELECT count(DISTINCT _k) FILTER (failed), count(DISTINCT _k), count(DISTINCT _k) FILTER (failed AND new) "
             f"FROM (SELECT _k, {failed} AS failed, TRUE AS new FROM judged WHERE NOT _super AND _op = 'u' "
             f"UNION ALL SELECT _k, {names(check, '_warn')}, FALSE FROM {self.rows_table} "
@@ -370,17 +371,17 @@ class Gate:
             f"UNION ALL SELECT _k, {names(check, 'sentence')}, FALSE FROM {self.schema}.held "
             f"WHERE _k NOT IN ({coming}))"
         )
-        return judge_share(check, int(counted[0]), int(counted[1]), coming=int(counted[2]))
+        return judge_share(check, int(found[0]), int(found[1]), coming=int(found[2]))
 
     def _dataset_findings(self) -> list[Finding]:
         before = int(self.current.one(f"SELECT count(*) FROM {self.rows_table} WHERE NOT _deleted")[0])
         there = f"(SELECT _k FROM {self.rows_table} WHERE NOT _deleted)"
-        counted = self.current.one(
+        found = self.current.one(
             f"SELECT count(*) FILTER (_op = 'u' AND {self.accepted()} AND NOT there), "
             "count(*) FILTER (_op = 'd' AND NOT _super AND there) "
             f"FROM (SELECT *, _k IN {there} AS there FROM judged)"
         )
-        added, removed = (int(n) for n in counted)
+        added, removed = (int(n) for n in found)
         findings = [
             judge_row_count(check, before + added - removed)
             for check in self.form.dataset.checks
@@ -402,7 +403,7 @@ class Gate:
                     on_fail="block",
                     failed=removed,
                     total=before,
-                    sentence=f"{removed} of {before} keys would be deleted, {removed / before:.0%}; "
+                    sentence=f"{removed} of {counted(before, 'key')} would be deleted, {removed / before:.0%}; "
                     f"the most is {most:.0%}",
                     mend="if they are really gone, mainstay batch release ID --reason ...",
                 )

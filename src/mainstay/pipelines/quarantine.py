@@ -14,6 +14,7 @@ import msgspec
 
 from mainstay.core.audit import said
 from mainstay.core.clock import iso
+from mainstay.core.counts import counted
 from mainstay.core.errors import NotFound, Refused
 from mainstay.core.keys import shown_key, typed_key
 from mainstay.core.nouns import Dataset
@@ -375,7 +376,7 @@ def need_key(desk: Desk, dataset: str, key: str) -> None:
     names = dataset_of(desk, dataset).key_names
     if _typed(names, key) is None:
         wanted = ",".join(f"{name}=..." for name in names)
-        raise Refused(f"the key of {dataset} has {len(names)} columns", mend=f"name each: --key {wanted}")
+        raise Refused(f"the key of {dataset} has {counted(len(names), 'column')}", mend=f"name each: --key {wanted}")
 
 
 def need_reason(reason: str) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import Fenced, MainstayError, Refused
 from mainstay.core.nouns import Dataset, FeatureView
 from mainstay.core.records import FeatureSetState, PublishPlan
@@ -191,4 +192,4 @@ def _rebuild(desk: Desk, runner: Runner) -> list[str]:
         return []
     count = rebuild(desk, runner, after=desk.current.last_applied(name))
     rows = desk.current.one(f"SELECT count(*) FROM {schema_of(name)}.rows")[0]
-    return [f"current of {name} was behind; rebuilt from {count} batches, {rows} keys"]
+    return [f"current of {name} was behind; rebuilt from {counted(count, 'batch', 'batches')}, {counted(rows, 'key')}"]

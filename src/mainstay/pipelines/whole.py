@@ -18,7 +18,7 @@ from mainstay.core.ports import Write
 from mainstay.core.records import BatchRecord, CheckResult, LandedDay
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.pipelines.desk import Desk
-from mainstay.quality.distribution import counted, judge_distribution, outdated, pinned_of
+from mainstay.quality.distribution import in_bins, judge_distribution, outdated, pinned_of
 from mainstay.quality.volume import Window, counts_sql, judge_volume, windows
 from mainstay.store.current import Current, schema_of
 from mainstay.store.shelf import Shelf
@@ -157,7 +157,7 @@ def judge_distributions(current: Current, dataset: Dataset, relation: str) -> tu
     for check in dataset.checks:
         if check.kind == "distribution":
             column, pinned = dataset.column(str(check.column)), pinned_of(check)
-            counts = () if outdated(check, column) else counted(current.sql, relation, column.name, pinned)
+            counts = () if outdated(check, column) else in_bins(current.sql, relation, column.name, pinned)
             found.append(judge_distribution(check, column, counts))
     return tuple(found)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from mainstay.core.clock import MINUTE, span
+from mainstay.core.counts import counted
 from mainstay.core.keys import joined_sql
 from mainstay.core.nouns import Check, Dataset, Freshness
 from mainstay.core.verdicts import Finding, Verdict, worst
@@ -195,10 +196,12 @@ def _judge_row_check(dataset: Dataset, check: Check, failed: int | None, total: 
     if total == 0:
         return _finding(check, Verdict.PASS, "there were no rows to check", 0, 0)
     if failed == 0:
-        return _finding(check, Verdict.PASS, f"all {total:,} rows pass", 0, total)
+        return _finding(
+            check, Verdict.PASS, "the only row passes" if total == 1 else f"all {total:,} rows pass", 0, total
+        )
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
-    verb = "row" if total == 1 else "rows"
-    return _finding(check, verdict, f"{failed:,} of {total:,} {verb} {_what_failed(dataset, check)}", failed, total)
+    sentence = f"{failed:,} of {counted(total, 'row')} {_what_failed(dataset, check)}"
+    return _finding(check, verdict, sentence, failed, total)
 
 
 def _what_failed(dataset: Dataset, check: Check) -> str:
@@ -216,7 +219,7 @@ def _what_failed(dataset: Dataset, check: Check) -> str:
     if check.kind == "pattern":
         return f"have a {column} that does not match {check.args['regex']}"
     if check.kind == "values":
-        return f"have a {column} outside the {len(check.args['values'])} declared values"
+        return f"have a {column} outside the {counted(len(check.args['values']), 'declared value')}"
     if check.kind == "references":
         return f"have a {column} that {check.args['dataset']} does not have"
     if check.kind == "monotone":
@@ -238,9 +241,9 @@ def judge_unique(check: Check, failed: int, total: int) -> Finding:
     """The finding of a `unique` check: `failed` surplus rows among `total` rows of current as it would be."""
     what = " and ".join(check.args.get("columns") or (check.column or "",))
     if failed == 0:
-        return _finding(check, Verdict.PASS, f"no {what} is repeated in {total:,} rows", 0, total)
+        return _finding(check, Verdict.PASS, f"no {what} is repeated in {counted(total, 'row')}", 0, total)
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
-    sentence = f"{failed:,} of {total:,} rows repeat a {what} that another row has"
+    sentence = f"{failed:,} of {counted(total, 'row')} repeat a {what} that another row has"
     return _finding(check, verdict, sentence, failed, total)
 
 
@@ -261,7 +264,9 @@ def judge_share(check: Check, failing: int, keys: int, *, coming: int) -> Findin
     most = check.max_share or 0.0
     share = failing / keys if keys else 0.0
     above = share > most
-    sentence = f"{failing:,} of {keys:,} keys fail {check.name}, {_percent(share)}; the most is {_percent(most)}"
+    sentence = (
+        f"{failing:,} of {counted(keys, 'key')} fail {check.name}, {_percent(share)}; the most is {_percent(most)}"
+    )
     return Finding(
         check=share_name(check),
         verdict=(Verdict.FAIL if coming else Verdict.WARN) if above else Verdict.PASS,
@@ -284,7 +289,7 @@ def judge_row_count(check: Check, count: int) -> Finding:
     """The finding of a `row_count` check over `count` rows of current as it would be. Limits are inclusive."""
     least, most = check.args.get("min"), check.args.get("max")
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
-    rows = f"{count:,} row{'' if count == 1 else 's'}"
+    rows = counted(count, "row")
     if least is not None and count < least:
         return _finding(check, verdict, f"{rows}, fewer than the {least:,} promised", 1, count)
     if most is not None and count > most:
@@ -296,12 +301,12 @@ def judge_aggregate(check: Check, answer: bool | None, rows: int) -> Finding:
     """The finding of an `aggregate` check, given what its condition says over `rows` rows of current as it would be."""
     condition = " ".join(str(check.args["condition"]).split())
     if answer is None:
-        sentence = f"{condition} is neither true nor false over {rows:,} rows"
+        sentence = f"{condition} is neither true nor false over {counted(rows, 'row')}"
         return _finding(check, Verdict.UNKNOWN, sentence, 0, rows)
     if answer:
-        return _finding(check, Verdict.PASS, f"{condition}, over {rows:,} rows", 0, rows)
+        return _finding(check, Verdict.PASS, f"{condition}, over {counted(rows, 'row')}", 0, rows)
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL
-    return _finding(check, verdict, f"not {condition}, over {rows:,} rows", 1, rows)
+    return _finding(check, verdict, f"not {condition}, over {counted(rows, 'row')}", 1, rows)
 
 
 def _finding(check: Check, verdict: Verdict, sentence: str, failed: int, total: int) -> Finding:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.ids import digest_text
 from mainstay.core.nouns import Check, Column
 from mainstay.core.sql import identifier, literal
@@ -104,7 +105,7 @@ def pin(execute: Execute, relation: str, column: Column, *, left_out: str = "") 
         if not edges:
             return msgspec.structs.replace(pinned, left_out="no finite value")
         pinned = msgspec.structs.replace(pinned, edges=edges, shares=(0.0,) * (len(edges) + 1))
-        counts = counted(execute, relation, column.name, pinned)
+        counts = in_bins(execute, relation, column.name, pinned)
         return msgspec.structs.replace(pinned, shares=tuple(_share(n, rows) for n in counts[1:]))
     if column.type in _WORDS:
         value = f"CAST({name} AS VARCHAR)"
@@ -124,7 +125,7 @@ def _share(count: int, rows: int) -> float:
     return round(count / rows, 6) if rows else 0.0
 
 
-def counted(execute: Execute, relation: str, column: str, pinned: PinnedColumn) -> tuple[int, ...]:
+def in_bins(execute: Execute, relation: str, column: str, pinned: PinnedColumn) -> tuple[int, ...]:
     """Rows in each bin, the empty ones first."""
     name = identifier(column)
     when = [f"WHEN {name} IS NULL THEN 0"]
@@ -142,7 +143,7 @@ def counted(execute: Execute, relation: str, column: str, pinned: PinnedColumn) 
 
 
 def bins(pinned: PinnedColumn, counts: Sequence[int]) -> tuple[Bin, ...]:
-    """Each bin as it was pinned and as it is: `counts` as `counted` gives them, not all of them 0."""
+    """Each bin as it was pinned and as it is: `counts` as `in_bins` gives them, not all of them 0."""
     if pinned.edges:
         edges = [_number(edge) for edge in pinned.edges]
         between = [f"{low} to {high}" for low, high in pairwise(edges)]
@@ -176,12 +177,12 @@ def pinned_of(check: Check) -> PinnedColumn:
 
 
 def judge_distribution(check: Check, column: Column, counts: Sequence[int]) -> Finding:
-    """The finding of a `distribution` check, given rows in each bin of its pinned column as `counted` gives them."""
+    """The finding of a `distribution` check, given rows in each bin of its pinned column as `in_bins` gives them."""
     rows, most = sum(counts), float(check.args["psi"])
     if why := outdated(check, column):
         return _said(check, Verdict.ERROR, why, rows, mend=again(check))
     if rows < ENOUGH:
-        sentence = f"cannot tell from {rows:,} rows how {column.name} is distributed; it takes {ENOUGH}"
+        sentence = f"cannot tell from {counted(rows, 'row')} how {column.name} is distributed; it takes {ENOUGH}"
         return _said(check, Verdict.UNKNOWN, sentence, rows)
     found = bins(pinned_of(check), counts)
     index = psi(found)
@@ -189,7 +190,7 @@ def judge_distribution(check: Check, column: Column, counts: Sequence[int]) -> F
     told = ", ".join(f"{one.name} from {_percent(one.before)} to {_percent(one.now)}" for one in moved if one.psi > 0)
     told = f"; most moved: {told}" if told else ""
     where = "above" if index > most else "within"
-    sentence = f"{column.name} has a PSI of {index:.3f} over {rows:,} rows, {where} {most:g}{told}"
+    sentence = f"{column.name} has a PSI of {index:.3f} over {counted(rows, 'row')}, {where} {most:g}{told}"
     if index <= most:
         return _said(check, Verdict.PASS, sentence, rows)
     verdict = Verdict.WARN if check.on_fail == "warn" else Verdict.FAIL

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.nouns import Check
 from mainstay.core.sql import identifier
 from mainstay.core.verdicts import Finding, Verdict
@@ -146,7 +147,7 @@ def band(past: Sequence[int], within: float | None) -> tuple[float, float]:
 
 def rows(count: int) -> str:
     """`1 row`, `12 rows`, `no rows`."""
-    return f"{count:,} row{'' if count == 1 else 's'}" if count else "no rows"
+    return counted(count, "row") if count else "no rows"
 
 
 def _number(value: float) -> str:

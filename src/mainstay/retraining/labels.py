@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import FileError, NotFound, Problem
 from mainstay.core.keys import joined_key, key_names, stamp_text
 from mainstay.core.nouns import ColumnType
@@ -269,7 +270,7 @@ def _chunks(rows: Any, reading: _Reading, width: int) -> Iterator[tuple[list[int
         except csv.Error as error:
             raise _whole(reading.wanted.path, "CSV", str(error), line=before + 1) from None
         if row and len(row) != width:
-            reading.fault(before + 1, "labels", f"{width} columns, as the first line has", f"{len(row)}")
+            reading.fault(before + 1, "labels", f"{counted(width, 'column')}, as the first line has", f"{len(row)}")
         elif row:
             lines.append(before + 1)
             chunk.append(row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mainstay.core.clock import iso
+from mainstay.core.counts import counted
 from mainstay.core.nouns import ColumnType
 from mainstay.core.sql import identifier
 from mainstay.core.verdicts import Finding, Verdict
@@ -68,7 +69,7 @@ def _instants(db: duckdb.DuckDBPyConnection, seen: Seen) -> Iterator[Finding]:
         "leak.future",
         future,
         total,
-        f"{future} of {total} instants lie after {iso(seen.now_us)}, when nothing was known yet",
+        f"{future} of {counted(total, 'instant')} lie after {iso(seen.now_us)}, when nothing was known yet",
         mend="give the instant at which the answer was needed, not the one at which the label came true",
     )
     early = missed.get("not_yet_known", 0)
@@ -76,12 +77,18 @@ def _instants(db: duckdb.DuckDBPyConnection, seen: Seen) -> Iterator[Finding]:
         "leak.before_known",
         early,
         total,
-        f"{early} of {total} labels lie before their key was first known here; a join by event time may fill them",
+        f"{early} of {counted(total, 'label')} lie before their key was first known here; "
+        "a join by event time may fill them",
         mend="leave them out, as is done: no model could have been asked then",
     )
     if seen.labels.ambiguous:
         n = seen.labels.ambiguous
-        yield _finding("labels.ambiguous", n, total, f"{n} instants happen twice in their zone; the earlier was taken")
+        yield _finding(
+            "labels.ambiguous",
+            n,
+            total,
+            f"{counted(n, 'instant happens', 'instants happen')} twice in the zone; the earlier was taken",
+        )
 
 
 def _changed_after(db: duckdb.DuckDBPyConnection, seen: Seen) -> Iterator[Finding]:
@@ -100,15 +107,15 @@ def _changed_after(db: duckdb.DuckDBPyConnection, seen: Seen) -> Iterator[Findin
             verdict=Verdict.PASS,
             failed=changed,
             total=total,
-            sentence=f"{changed} of {total} labels used rows of {name} that changed after the instant; "
+            sentence=f"{changed} of {counted(total, 'label')} used rows of {name} that changed after the instant; "
             "what was known then was taken",
         )
         yield _finding(
             f"leak.event_after.{name}",
             ahead,
             total,
-            f"{ahead} of {total} labels have a row of {name} whose event time lies after the instant, though it was "
-            "known before",
+            f"{ahead} of {counted(total, 'label')} have a row of {name} whose event time lies after the instant, "
+            "though it was known before",
             mend="see whether the instants are in the right zone, and whether the source's clock is ahead",
         )
 
@@ -132,12 +139,15 @@ def _doubtful(db: duckdb.DuckDBPyConnection, seen: Seen) -> Iterator[Finding]:
         again += one.recleaned
     total = seen.labels.rows
     if about:
-        sentence = f"{about} rows rest on versions kept before history said when they were published: landed was taken"
+        sentence = (
+            f"{counted(about, 'row rests', 'rows rest')} on versions kept before history said when they were "
+            "published: landed was taken"
+        )
         yield _finding("known.about", about, total, sentence)
     if between:
         sentence = (
-            f"{between} of {total} labels lie between the landing and the publishing of a version of their key: "
-            "the row before it was taken"
+            f"{between} of {counted(total, 'label')} lie between the landing and the publishing of a version of their "
+            "key: the row before it was taken"
         )
         yield _finding("known.between", between, total, sentence)
     if again:
@@ -145,7 +155,8 @@ def _doubtful(db: duckdb.DuckDBPyConnection, seen: Seen) -> Iterator[Finding]:
             check="known.cleaned_again",
             verdict=Verdict.PASS,
             failed=again,
-            sentence=f"{again} versions were cleaned by an earlier contract; their raw values were cleaned by today's",
+            sentence=f"{counted(again, 'version was', 'versions were')} cleaned by an earlier contract; "
+            "the raw values were cleaned by today's",
         )
 
 

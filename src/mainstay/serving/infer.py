@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from mainstay.core.counts import counted
 from mainstay.core.nouns import ColumnType, Field
 from mainstay.core.verdicts import worst
 from mainstay.serving.blobs import picture_texts
@@ -115,7 +116,7 @@ def asked_columns(snap: Snapshot, columns: Mapping[str, list[Any]]) -> Together:
         raise BadRequest("the request has no rows", mend="send at least one", where="inputs")
     for name, values in columns.items():
         if len(values) != count:
-            sentence = f"`{name[:60]}` has {len(values)} rows, the first column has {count}"
+            sentence = f"`{name[:60]}` has {counted(len(values), 'row')}, the first column has {count:,}"
             raise BadRequest(sentence, where=name[:60])
     known, pictures = kinds(snap), snap.plan.images if snap.plan else {}
     columns = {name: picture_texts(values) if name in pictures else values for name, values in columns.items()}
@@ -210,7 +211,8 @@ def _matrix(tensor: Tensor, names: Sequence[str]) -> dict[str, list[Any]]:
     if found != width or not width:
         told = ", ".join(f"`{name}`" for name in names[:20])
         raise BadRequest(
-            f"`inputs.{tensor.name[:60]}` is no input of this model, and its rows have {found} values, not {width}",
+            f"`inputs.{tensor.name[:60]}` is no input of this model, and its rows have "
+            f"{counted(found, 'value')}, not {width}",
             mend=f"send a tensor for each of {told}; or one of shape [n, {width}] in this order",
             where=f"inputs.{tensor.name[:60]}",
         )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.serving.request import BadRequest, came
 
 ELEMENTS_MOST = 1_000_000
@@ -80,7 +81,9 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: object, 
     count = size_of(datatype, shape, where)
     flat = list(_flat(values, len(shape) + 1, where))
     if len(flat) != count:
-        raise BadRequest(f"`{where}.data` has {len(flat)} elements, its shape says {count}", where=f"{where}.data")
+        raise BadRequest(
+            f"`{where}.data` has {counted(len(flat), 'element')}, its shape says {count:,}", where=f"{where}.data"
+        )
     fitted = _fitted(datatype, flat)
     if fitted is None:
         bad = next(one for one in flat if _fitted(datatype, [one]) is None)

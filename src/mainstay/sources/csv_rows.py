@@ -6,6 +6,7 @@ from binascii import unhexlify
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import SourceRefused
 from mainstay.core.ports import SourceKind
 
@@ -75,7 +76,7 @@ class CsvRows:
                 where=self._where,
             ) from None  # Arrow's message holds the value
         if table.num_rows != rows:
-            raise SourceRefused(f"it sent {rows} rows of which {table.num_rows} arrived", where=self._where)
+            raise SourceRefused(f"it sent {counted(rows, 'row')} of which {table.num_rows} arrived", where=self._where)
         arrays: list[Any] = [column.combine_chunks() for column in table.columns]
         for index in self._binary:
             arrays[index] = _unhex(arrays[index])

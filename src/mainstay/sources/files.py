@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from mainstay.core.clock import Clock
+from mainstay.core.counts import counted
 from mainstay.core.errors import SourceAway, SourceRefused
 from mainstay.core.keys import key_names
 from mainstay.core.nouns import SourceConfig
@@ -96,7 +97,7 @@ class FilesSource:
             lying = look(self._place, ".", self._clock.now_us())
             latency_us = self._clock.monotonic_us() - began
         waiting = f", {len(lying.waiting)} waiting to settle" if lying.waiting else ""
-        version = f"a folder with {len(lying.ready) + len(lying.waiting):,} files{waiting}"
+        version = f"a folder with {counted(len(lying.ready) + len(lying.waiting), 'file')}{waiting}"
         return SourceHealth(version=version, read_only=True, latency_us=latency_us, clock_us=None)
 
     def tables(self) -> tuple[str, ...]:
@@ -242,7 +243,8 @@ class FilesSource:
         if self._options.whole == "together":
             if lying.waiting:
                 first = lying.waiting[0]
-                sentence = f"{len(lying.waiting)} of the files that are the table together are not at rest"
+                are = "is" if len(lying.waiting) == 1 else "are"
+                sentence = f"{len(lying.waiting)} of the files that are the table together {are} not at rest"
                 raise SourceAway(f"{sentence}: {first.waits}", mend="it is tried again", where=first.name)
             return lying.ready
         if self._options.whole is None and len({self._digest(drop) for drop in lying.ready}) > 1:

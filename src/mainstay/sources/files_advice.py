@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import SourceRefused
 from mainstay.core.verdicts import Finding, Verdict
 from mainstay.sources.files_bytes import unpacked
@@ -20,11 +21,14 @@ _HEAD = 64 * 1024
 def file_findings(lying: Lying, options: FilesOptions) -> Iterator[Finding]:
     """How many files are there, at rest, waiting, passed over; and what will be asked once there are more."""
     found = len(lying.ready) + len(lying.waiting)
-    sentence = f"{found:,} files are there: {len(lying.ready):,} at rest, the newest {lying.ready[-1].name}"
+    there = counted(found, "file is", "files are")
+    sentence = f"{there} there: {len(lying.ready):,} at rest, the newest {lying.ready[-1].name}"
     if lying.waiting:
-        sentence += f"; {len(lying.waiting):,} wait ({lying.waiting[0].name}: {lying.waiting[0].waits})"
+        sentence += (
+            f"; {counted(len(lying.waiting), 'waits', 'wait')} ({lying.waiting[0].name}: {lying.waiting[0].waits})"
+        )
     if lying.passed_over:
-        sentence += f"; {len(lying.passed_over):,} are not read ({lying.passed_over[0]})"
+        sentence += f"; {counted(len(lying.passed_over), 'is not read', 'are not read')} ({lying.passed_over[0]})"
     many = found > MANY
     yield Finding(
         check="files",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import SourceRefused
 from mainstay.core.ports import SourceColumn
 from mainstay.sources.csv_rows import arrow_schema
@@ -196,5 +197,7 @@ def _explained(drop: Drop, width: int, options: FilesOptions, *, straddles: bool
         if len(row) != width:
             number = at if options.header else at + 1
             first = "the first row" if not options.header else "the row of names"
-            return refused(drop, f"row {number:,} has {len(row)} values where {first} has {width}", mend=mend)
+            return refused(
+                drop, f"row {number:,} has {counted(len(row), 'value')} where {first} has {width}", mend=mend
+            )
     return refused(drop, "its rows cannot be parsed", mend=mend)

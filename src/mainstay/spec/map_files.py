@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from mainstay.core.counts import counted
 from mainstay.spec.faults import Faults, Path, close, shown
 from mainstay.spec.plain import mapping, sequence, text
 
@@ -75,11 +76,11 @@ def _read(content: str) -> tuple[list[str], list[list[str]]]:
                 continue
             if not names:
                 if len(row) < 2:
-                    raise ValueError(f"{len(row)} columns in line {rows.line_num}")
+                    raise ValueError(f"{counted(len(row), 'column')} in line {rows.line_num}")
                 names = row
                 continue
             if len(row) != len(names):
-                raise ValueError(f"{len(row)} columns in line {rows.line_num}")
+                raise ValueError(f"{counted(len(row), 'column')} in line {rows.line_num}")
             if row[0] in found:
                 raise ValueError(f"{shown(row[0])} again in line {rows.line_num}")
             found[row[0]] = row

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+from mainstay.core.counts import counted
 from mainstay.spec.faults import Faults, Path, shown
 from mainstay.spec.plain import fits, mapping, sequence
 
@@ -70,7 +71,7 @@ def _bin(where: Path, said: dict[str, Any], faults: Faults) -> None:
             return
     labels = said.get("labels")
     if isinstance(labels, list) and edges and len(labels) != len(edges) + 1:
-        wanted = f"{len(edges) + 1} labels for {len(edges)} edges"
+        wanted = f"{counted(len(edges) + 1, 'label')} for {counted(len(edges), 'edge')}"
         faults.at((*where, "labels"), wanted, str(len(labels)), "one for below the first edge, one from each edge on")
 
 

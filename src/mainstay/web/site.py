@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mainstay.app.pages import Pages
 from mainstay.core.clock import DAY, HOUR, Clock, iso, span
+from mainstay.core.counts import counted
 from mainstay.core.errors import MainstayError, NotFound
 from mainstay.core.records import ApiKey
 from mainstay.serving import keys
@@ -78,7 +79,7 @@ class Site:
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
         self._templates.filters.update(instant=_instant, span=span)
-        self._templates.globals["counted"] = _counted
+        self._templates.globals.update(counted=counted, how_wrong=_how_wrong)
 
     # --- pages ---------------------------------------------------------------------------------------------------
 
@@ -285,10 +286,10 @@ def _ours(request: Request) -> bool:
     return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
 
 
-def _counted(wrong: int) -> str:
+def _how_wrong(wrong: int) -> str:
     if not wrong:
         return "nothing is wrong"
-    return f"{wrong} things are wrong" if wrong > 1 else "one thing is wrong"
+    return counted(wrong, "thing is wrong", "things are wrong") if wrong > 1 else "one thing is wrong"
 
 
 def _instant(at: int | str) -> str:

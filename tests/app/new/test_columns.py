@@ -126,7 +126,7 @@ def test_spellings_of_a_category_are_mapped_to_it_and_strangers_are_told() -> No
     wanted = Field(name="c", type="string", categories=("One year", "Two year"))
     found = line(["One year", "one  YEAR", "Three year", "Two year"], wanted=wanted)
     assert found.setting("clean") == [{"map": {"one  YEAR": "One year"}}]
-    assert found.doubts == ("1 distinct values that the model never saw in training",)
+    assert found.doubts == ("1 distinct value that the model never saw in training",)
 
 
 def test_required_comes_from_the_source_or_the_model_not_from_luck() -> None:

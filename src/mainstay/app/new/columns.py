@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.nouns import ColumnType, Field
 from mainstay.core.ports import SourceColumn
 from mainstay.quality.profile import MOST_COMMON, ColumnProfile
@@ -83,7 +84,7 @@ def propose(
     if mapped:
         clean.append({"map": mapped})
     if strange:
-        doubts.append(f"{strange:,} distinct values that the model never saw in training")
+        doubts.append(f"{counted(strange, 'distinct value')} that the model never saw in training")
     pii = personal(column, seen)
     settings: list[tuple[str, object]] = []
     if name != column.name:
@@ -257,7 +258,7 @@ def evidence(column: SourceColumn, seen: ColumnProfile, kind: ColumnType, *, pii
     if kind in {"integer", "number", "date", "timestamp"} and ordered and seen.low is not None and not pii:
         parts.append(seen.low if seen.low == seen.high else f"{seen.low} to {seen.high}")
     elif seen.distinct:
-        parts.append(f"{seen.distinct:,} values" if seen.distinct > 1 else "1 value")
+        parts.append(counted(seen.distinct, "value"))
     return ", ".join(parts)
 
 

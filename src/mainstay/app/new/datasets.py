@@ -15,6 +15,7 @@ from mainstay.app.new.tables import Guess, best_table, cursor_of, gone_of, keys_
 from mainstay.app.new.texts import DatasetPlan
 from mainstay.app.new.texts import joined as joined_by
 from mainstay.app.new.work import Work
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 from mainstay.core.keys import joined_key, key_names
 from mainstay.core.nouns import Field
@@ -42,7 +43,7 @@ def choose_table(work: Work, fields: tuple[Field, ...]) -> str:
     columns = {name: [one.name for one in info.columns] for name, info in look.tables.items()}
     names = [field.name for field in fields]
     best, count = best_table(tuple(columns), names, columns)
-    why = f"it has {count} of the model's {len(names)} inputs"
+    why = f"it has {count} of the model's {counted(len(names), 'input')}"
     label = work.ask.said("label")
     having = [name for name, found in columns.items() if label in found]
     if not names and len(having) == 1:
@@ -99,7 +100,7 @@ def _dataset(
     else:
         gone = "{reconcile: 1h}" if cursor else ""
     every, warn, fail = ("10s", "1m", "10m") if cursor else ("1m", "5m", "1h") if rows < SMALL else ("15m", "45m", "3h")
-    notes = () if complete else (f"looked at: the first {next(iter(seen.values())).rows:,} rows",)
+    notes = () if complete else (f"looked at: the first {counted(next(iter(seen.values())).rows, 'row')}",)
     return DatasetPlan(
         name=name, table=info.name, key=joined_key(keys), columns=(), cursor=names[cursor] if cursor else "",
         lag="2m" if times else "", deletes=gone, every=every, warn=warn, fail=fail, rows=rows, complete=complete,

@@ -15,6 +15,7 @@ from mainstay.app.new.work import Wish
 from mainstay.app.place import Place, read_file
 from mainstay.app.stores import home_of, open_online, open_state
 from mainstay.core.clock import MINUTE, Clock
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 from mainstay.core.keys import parted_key
 from mainstay.core.records import FeatureSetState
@@ -57,7 +58,9 @@ def prepare(made: Made, wish: Wish, clock: Clock, *, by: str, say: Say) -> Live:
     ask(place, "apply", {"digest": planned["digest"]}, timeout_us=10 * MINUTE)
     say("applied; reading the tables for the first time")
     for one in ask(place, "run", {"datasets": [], "dry_run": False}, timeout_us=60 * MINUTE)["results"]:
-        counts = f"{one['read']:,} rows read, {one['published']:,} published, {one['quarantined']:,} in quarantine"
+        counts = (
+            f"{counted(one['read'], 'row')} read, {one['published']:,} published, {one['quarantined']:,} in quarantine"
+        )
         say(f"{one['dataset']}: {counts}")
         if one["status"] in ("blocked", "error"):
             raise Refused(

@@ -15,6 +15,7 @@ import msgspec
 
 from mainstay.app.check_sample import BoundedSource
 from mainstay.core.clock import Clock
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused, SourceRefused
 from mainstay.core.nouns import SourceConfig
 from mainstay.core.ports import ReadRequest, Source, SourceHealth, TableInfo
@@ -152,7 +153,7 @@ class Look:
                     connection.execute("INSERT INTO sample SELECT * FROM chunk")
                     connection.unregister("chunk")
                     rows += batch.num_rows
-                    say(f"{rows:,} rows of {table}")
+                    say(f"{counted(rows, 'row')} of {table}")
             natives = connection.execute("SELECT column_name, column_type FROM (DESCRIBE sample)").fetchall()
             described = [(str(name), str(native)) for name, native in natives]
             found = profile(lambda sql: connection.execute(sql).fetchall(), identifier("sample"), described)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from mainstay.app.new.columns import parted
+from mainstay.core.counts import counted
 from mainstay.core.ports import SourceColumn, TableInfo
 from mainstay.quality.profile import ColumnProfile
 
@@ -51,7 +52,10 @@ def keys_of(info: TableInfo, seen: Mapping[str, ColumnProfile]) -> Iterator[tupl
     for column in ranked:
         if column.name not in told:
             rows = seen[column.name].rows
-            yield column.name, f"no value is repeated or empty among {rows:,} rows; no primary key of one column"
+            yield (
+                column.name,
+                f"no value is repeated or empty among {counted(rows, 'row')}; no primary key of one column",
+            )
 
 
 def _names_rows(column: SourceColumn, seen: ColumnProfile | None) -> bool:
@@ -86,7 +90,7 @@ def cursor_of(info: TableInfo, seen: Mapping[str, ColumnProfile], *, text: bool)
         looked = seen[best.name]
         parts = [f"called {best.name}", f"newest {looked.high}"]
         if looked.nulls:
-            parts.append(f"empty in {looked.nulls:,} rows, which are read each time")
+            parts.append(f"empty in {counted(looked.nulls, 'row, which is read', 'rows, which are read')} each time")
         parts.append("leads an index" if best.name in info.indexed else "no index leads with it")
         return Guess(what="cursor", taken=best.name, evidence=", ".join(parts), flag=flag)
     born = [column.name for column in info.columns if _BORN.search(parted(column.name))]
@@ -116,7 +120,7 @@ def gone_of(info: TableInfo, seen: Mapping[str, ColumnProfile]) -> Guess | None:
             marked = sum(count for value, count in looked.common if value.casefold() not in _NOT)
         else:
             continue
-        seen_as = f"called {column.name}; set in {marked:,} of {looked.rows:,} rows"
+        seen_as = f"called {column.name}; set in {marked:,} of {counted(looked.rows, 'row')}"
         return Guess(what="deletes", taken=column.name, evidence=seen_as, flag="--deletes")
     return None
 
@@ -124,7 +128,7 @@ def gone_of(info: TableInfo, seen: Mapping[str, ColumnProfile]) -> Guess | None:
 def label_of(column: str, seen: ColumnProfile) -> tuple[str, float]:
     """(positive value, its share) of a column with two values. Raises ValueError when it has another number of them."""
     if len(seen.common) != 2:
-        raise ValueError(f"{column} has {seen.distinct} distinct values, and a label has two")
+        raise ValueError(f"{column} has {counted(seen.distinct, 'distinct value')}, and a label has two")
     for value, count in seen.common:
         if value.casefold() in {"yes", "y", "true", "t", "1", "ja", "1.0"}:
             return value, count / seen.present

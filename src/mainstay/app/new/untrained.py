@@ -8,6 +8,7 @@ from mainstay.app.new.inputs import Matched
 from mainstay.app.new.tables import Guess, label_of
 from mainstay.app.new.texts import DatasetPlan, Inline
 from mainstay.app.new.work import Work
+from mainstay.core.counts import counted
 from mainstay.core.errors import Refused
 from mainstay.core.nouns import Field
 from mainstay.core.ports import SourceColumn
@@ -81,7 +82,7 @@ def _base_rate(work: Work, main: DatasetPlan, label: str) -> Inline:
     except ValueError as error:
         raise Refused(str(error), mend="--constant NAME=NUMBER instead of --label") from None
     output = f"{dataset_name(label).lower()}_probability"
-    why = f"{label} is {positive} in that share of {seen.present:,} rows"
+    why = f"{label} is {positive} in that share of {counted(seen.present, 'row')}"
     work.ask.keep(Guess(what="constant", taken=f"{output} = {share:.4f}", evidence=why, flag="--constant"))
     meaning = f"the share of rows whose {label} is {positive}"
     return Inline(constant={output: round(share, 4)}, probability=True, meaning=meaning)

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Field, Signature
 from mainstay.core.ports import Row
@@ -274,7 +275,7 @@ def _flat(data: Any) -> Iterator[Any]:
 def _column(data: Sequence[Any], count: int, column: int | None, field: Field, path: str) -> list[Any]:
     width = len(data) // count
     if width * count != len(data) or not width or (column is None and width != 1):
-        raise BadReply(f"`{path}` has {len(data)} elements for {count} rows")
+        raise BadReply(f"`{path}` has {counted(len(data), 'element')} for {counted(count, 'row')}")
     if column is not None and column >= width:
         raise BadReply(f"`{path}`: there are {width} columns")
     return [_typed(one, field, [path]) for one in data[column or 0 :: width]]

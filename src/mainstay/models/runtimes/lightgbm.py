@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel
@@ -42,7 +43,7 @@ class LightgbmRuntime:
         booster = self.open(artifact)
         if booster.width != len(signature.inputs):
             raise ModelRefused(
-                f"the model takes {booster.width} columns, and the signature has {len(signature.inputs)}"
+                f"the model takes {counted(booster.width, 'column')}, and the signature has {len(signature.inputs)}"
             )
         build = f"lightgbm {version('lightgbm')} cpu"
         return TreeModel(booster, signature, options, closed=False, build=build, clock=self._clock)

@@ -21,6 +21,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused, ModelTimeout
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel, Row, RuntimeCapabilities
@@ -345,7 +346,7 @@ def _outputs(session: Any, signature: Signature, options: Mapping[str, Any]) -> 
             )
         if column is None and len(node.shape) == 2 and node.shape[1] not in {1, None}:
             raise ModelRefused(
-                f"the output {tensor} has {node.shape[1]} columns, and the signature does not say which",
+                f"the output {tensor} has {counted(node.shape[1], 'column')}, and the signature does not say which",
                 mend=f"--output {entry['name']}={tensor}[1]",
             )
         wide = node.shape[1] if len(node.shape) == 2 else 1

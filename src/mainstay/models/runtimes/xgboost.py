@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mainstay.core.clock import Clock, SystemClock
+from mainstay.core.counts import counted
 from mainstay.core.errors import ModelRefused
 from mainstay.core.nouns import Signature
 from mainstay.core.ports import LoadedModel
@@ -43,7 +44,7 @@ class XgboostRuntime:
         booster = self.open(artifact, rounds=options.get("rounds", (0, 0)), objective=options.get("objective", ""))
         if booster.width != len(signature.inputs):
             raise ModelRefused(
-                f"the model takes {booster.width} columns, and the signature has {len(signature.inputs)}"
+                f"the model takes {counted(booster.width, 'column')}, and the signature has {len(signature.inputs)}"
             )
         build = f"xgboost {self.version} cpu"
         return TreeModel(booster, signature, options, closed=True, build=build, clock=self._clock)
