@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -117,6 +118,20 @@ def test_a_call_that_everybody_may_make_ends_where_no_message_comes(
     silent.set()
     assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert code(channel, f"/{OIP}/ServerLive", b"\xff") == "INTERNAL"
+
+
+def test_a_connection_has_so_many_calls_open_and_no_more(served: Served) -> None:
+    preface, settings, streams_most = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 4, 3
+    with socket.create_connection(("127.0.0.1", served.grpc_port), 20) as connection, connection.makefile("rb") as said:
+        connection.sendall(preface + bytes(3) + bytes([settings, 0]) + bytes(4))
+        head = said.read(9)
+        body = said.read(int.from_bytes(head[:3], "big"))
+    assert head[3] == settings
+    told = {
+        int.from_bytes(body[at : at + 2], "big"): int.from_bytes(body[at + 2 : at + 6], "big")
+        for at in range(0, len(body), 6)
+    }
+    assert told.get(streams_most) == 2 * ALL
 
 
 def test_who_watches_health_keeps_nobody_out(served: Served, channel: grpc.Channel) -> None:

@@ -37,6 +37,12 @@ HEALTH = "grpc.health.v1.Health"
 OPEN = frozenset((f"/{OIP}/ServerLive", f"/{OIP}/ServerReady", f"/{HEALTH}/Check", f"/{HEALTH}/Watch"))
 """Calls that need no API key: whether something is alive, and ready."""
 MESSAGE_MOST = 1024 * 1024
+OPENED = 2
+"""Calls that one connection may have open, as a multiple of a worker's places.
+
+Without this gRPC takes as many as come and keeps an answer for each, also for who reads none. More than the places, so
+that a caller with one connection is still refused at once where it has no place.
+"""
 CONNECTION_SECONDS = 5
 """How long a connection is used, about; then its client is told to take another, and what was begun goes on.
 
@@ -99,6 +105,7 @@ class GrpcDoor:
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", MESSAGE_MOST),
             ("grpc.max_metadata_size", 16 * 1024),
+            ("grpc.max_concurrent_streams", OPENED * self._waiting),
             ("grpc.max_connection_age_ms", CONNECTION_SECONDS * 1000),
             ("grpc.server_handshake_timeout_ms", int(self._desk.arrive_s * 1000)),
         )
