@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mainstay.cli.main import run
 from mainstay.cli.output import Output
 from mainstay.core.verdicts import Finding, Verdict
 
@@ -28,6 +29,32 @@ def test_a_table_shows_every_value_as_it_is(capsys: pytest.CaptureFixture[str]) 
     for text in ("Datasets [all]", "1,234,567", "[red]plans", "yes", "no", "PASS", "FAIL"):
         assert text in out
     assert "None" not in out
+
+
+STEERING = "a\x1b[2Jb\x9b31mc\x1b]0;title\x07d\re\u202ef"
+"""Clears the screen, colours what follows, names the window, goes back to the line's beginning, and turns the rest."""
+WRITTEN = r"a\u001b[2Jb\u009b31mc\u001b]0;title\u0007d\u000de\u202ef"
+
+
+def test_what_steers_a_terminal_is_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    out = Output(json=False)
+    out.say(STEERING)
+    out.paste(STEERING)
+    out.table(["said"], [[STEERING]])
+    out.findings([Finding(check="x", verdict=Verdict.WARN, sentence=STEERING, mend=STEERING)])
+    told = capsys.readouterr().out
+    assert told.count(WRITTEN) == 5
+    assert run(["status", "--file", STEERING]) != 0
+    told += (error := capsys.readouterr().err)
+    assert WRITTEN in error
+    assert not set(told) & set(STEERING) - set(WRITTEN)
+
+
+def test_json_shows_what_steers_a_terminal_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(json=True).document({"said": STEERING})
+    told = capsys.readouterr().out
+    assert not set(told) & set(STEERING) - set(WRITTEN)
+    assert json.loads(told) == {"said": STEERING}
 
 
 def test_with_json_only_the_document_prints(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mainstay.cli.output import error_document, write_json
+from mainstay.cli.output import error_document, seen, write_json
 from mainstay.cli.session import Session
 from mainstay.core.errors import MainstayError
 
@@ -40,7 +40,7 @@ def each(
             code = error.exit_code
             said = [error_document(error)]
             if not session.json:
-                sys.stderr.write(f"{error}\n")
+                sys.stderr.write(seen(f"{error}\n"))
         worst = max(worst, code)
         answers.append({"folder": file.parent.name, "answer": said[0] if said else None})
     code, more = whole(files)

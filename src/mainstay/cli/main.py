@@ -22,7 +22,7 @@ import typer
 
 from mainstay import __version__
 from mainstay.cli.commands import COMMANDS, LazyGroup, Usage, chosen, load
-from mainstay.cli.output import error_document, write_json
+from mainstay.cli.output import error_document, seen, write_json
 from mainstay.cli.session import Debug, File, Home, Json, merged
 from mainstay.core.errors import MainstayError
 
@@ -100,7 +100,7 @@ def _tell(error: MainstayError, arguments: list[str]) -> int:
     if "--json" in arguments:
         write_json(error_document(error))
     else:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(seen(f"{error}\n"))
     return error.exit_code
 
 

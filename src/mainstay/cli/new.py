@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mainstay.cli.output import seen
 from mainstay.cli.session import Session
 
 if TYPE_CHECKING:
@@ -158,11 +159,11 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _person(question: Question) -> str:
     """Asks on the terminal; Enter takes the guess."""
-    typer.echo(question.text, err=True)
+    typer.echo(seen(question.text), err=True)
     for choice in question.choices[:40]:
-        typer.echo(f"    {choice}", err=True)
+        typer.echo(seen(f"    {choice}"), err=True)
     if question.guess:
-        typer.echo(f"  guess: {question.guess} ({question.evidence})", err=True)
+        typer.echo(seen(f"  guess: {question.guess} ({question.evidence})"), err=True)
     answer: str = typer.prompt("  answer", default=question.guess, show_default=bool(question.guess), err=True)
     return answer.strip()
 

@@ -27,6 +27,8 @@ COLOURS = {
 _MEND = 8
 """Where the mend of a finding begins, and where its sentence goes on."""
 _HANG = re.compile(r" *(?:→ |\S+ {2,})?")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that steer a terminal, or turn the order of what it shows; lines and tabs are none of them."""
 _INSTANT = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{6}Z$")
 
 
@@ -60,12 +62,13 @@ class Output:
             return
         from rich.text import Text
 
+        text = seen(text)
         self._hung(Text(text, style=style or ""), min(_hang_of(text), 40))
 
     def paste(self, text: str, *, style: str | None = None) -> None:
         """A command or a key that is copied: never broken, whatever the screen."""
         if not self.json:
-            self.console.print(text, style=style, markup=False, soft_wrap=True)
+            self.console.print(seen(text), style=style, markup=False, soft_wrap=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
         """Rows under headings. A Verdict is coloured, numbers stand right, None is empty, instants are cut to seconds.
@@ -124,10 +127,10 @@ class Output:
         from rich.text import Text
 
         for finding in sorted(findings, key=lambda each: -each.verdict.rank):
-            line = Text.assemble((f"{finding.verdict:<8}", COLOURS[finding.verdict]), f"{finding.check}  ")
-            self._hung(line.append(finding.sentence), _MEND)
+            line = Text.assemble((f"{finding.verdict:<8}", COLOURS[finding.verdict]), seen(f"{finding.check}  "))
+            self._hung(line.append(seen(finding.sentence)), _MEND)
             if finding.mend:
-                self._hung(Text(f"{' ' * _MEND}→ {finding.mend}"), _MEND + 2)
+                self._hung(Text(seen(f"{' ' * _MEND}→ {finding.mend}")), _MEND + 2)
 
     def _hung(self, text: Text, indent: int) -> None:
         """Prints a line; where the screen breaks it, what follows stands `indent` columns in."""
@@ -148,10 +151,15 @@ class Output:
             self.console.print(Text(" " * indent).append(line), soft_wrap=True)
 
 
+def seen(text: str) -> str:
+    """The text with what a terminal would obey written out: callers and sources write into what we show."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def write_json(value: Any) -> None:
     """One JSON document and a newline on stdout."""
     encoded = msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2)
-    sys.stdout.write(encoded.decode() + "\n")
+    sys.stdout.write(seen(encoded.decode()) + "\n")
     sys.stdout.flush()
 
 
@@ -175,7 +183,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else _INSTANT.sub(r"\1 \2Z", str(value))
+    return f"{value:,}" if isinstance(value, int) else _INSTANT.sub(r"\1 \2Z", seen(str(value)))
 
 
 def _hang_of(text: str) -> int:
