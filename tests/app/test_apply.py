@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from mainstay.app import apply as applying
+from mainstay.app.check import check
 from mainstay.app.commands import ask
 from mainstay.app.events import EventTail
 from mainstay.app.models import hindrance, retire_model, shop, use_model
-from mainstay.app.place import need_applied
+from mainstay.app.place import need_applied, read_file
 from mainstay.app.status import read_status
 from mainstay.app.up import apply_at_start
 from mainstay.app.wiring import own
@@ -51,6 +52,17 @@ def test_a_file_that_changed_after_its_plan_was_shown_is_not_applied(world: Shop
     world.write(model=CONSTANT.replace("0.26", "0.5"))
     with pytest.raises(Refused, match="changed since"):
         ask(world.place, "apply", {"digest": digest})
+    assert world.outputs() == {"churn_probability": 0.26}
+
+
+def test_a_pattern_that_re2_does_not_know_is_refused_before_it_is_applied(world: Shop) -> None:
+    world.begin()
+    world.write(model=f'{CONSTANT}, request_inputs: {{note: {{type: string, pattern: "[a-z]++"}}}}')
+    with pytest.raises(Refused, match=r"'\[a-z\]\+\+' is no regular expression of RE2"):
+        world.plan()
+    report = check(world.place, read_file(world.file), SystemClock())
+    checked = {one.check: one for area in report.areas for one in area.findings}
+    assert checked["model.request_inputs"].verdict is Verdict.FAIL
     assert world.outputs() == {"churn_probability": 0.26}
 
 

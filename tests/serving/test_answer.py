@@ -16,6 +16,7 @@ from mainstay.core.ports import Write
 from mainstay.core.verdicts import Verdict
 from mainstay.serving.answer import NotReady
 from mainstay.serving.asking import ask_together
+from mainstay.serving.bounds import bound_of
 from mainstay.serving.hot_rows import HotRows
 from mainstay.serving.inputs import InputPlan
 from mainstay.serving.judge import rejudge
@@ -227,6 +228,26 @@ def test_a_request_input_outside_its_limits_is_refused_by_key_and_by_row(tmp_pat
     with pytest.raises(BadRequest, match=r"`rows\[0\].charges` is missing"):
         ask(toy, rows=[{"tenure": 3}])
     toy.close()
+
+
+@pytest.mark.timeout(60)
+def test_no_text_keeps_a_worker_with_a_pattern(tmp_path: Path) -> None:
+    words = Field(name="note", type="string", limits=Limits(pattern="(?i)([a-z0-9]+[ -]?)*", longest=1_000))
+    toy = Toy(tmp_path, model=ModelConfig(name="churn", input="customer", request_inputs=(words,)))
+    with pytest.raises(BadRequest, match="a text that matches"):
+        ask(toy, key="A", inputs={"note": "a" * 900 + "!"})
+    answer(toy, key="A", inputs={"note": "ONE two-3"})
+    toy.close()
+
+
+@pytest.mark.parametrize("pattern", [r"\d{2}", r"[0-9]{2}", r"(\d\d)", r"\d+"])
+def test_a_pattern_means_what_re2_says_of_it(pattern: str) -> None:
+    bound = bound_of(Field(name="note", type="string", limits=Limits(pattern=pattern)))
+    assert bound is not None
+    bound("12", "note")
+    for other in ("\u0661\u0662", "12\n", "x12", ""):
+        with pytest.raises(BadRequest):
+            bound(other, "note")
 
 
 def test_a_whole_number_may_be_written_with_a_fraction_of_zero(toy: Toy) -> None:

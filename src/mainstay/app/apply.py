@@ -29,6 +29,7 @@ from mainstay.pipelines.rebuild import reclean
 from mainstay.pipelines.run import Runner
 from mainstay.pipelines.stage import raw_columns
 from mainstay.serving import contract as api_contract
+from mainstay.serving.bounds import refuse_unknown_patterns
 from mainstay.sources import class_of
 from mainstay.store.shelf import Shelf, ShelfReader
 
@@ -72,6 +73,7 @@ def plan(works: Works, new: Integration) -> Plan:
     applied = applied_record(works.state)
     old = _before(applied)
     wanted = input_of(new)
+    refuse_unknown_patterns(new.model.request_inputs)
     views = meant(new)
     first = [
         one for one in pins.unneeded(works.state, works.registry, views) if pins.lost(one, new.datasets)

@@ -17,7 +17,7 @@ from mainstay.app.check_pre import eaten, judge_pre
 from mainstay.app.inline_models import file_version
 from mainstay.app.model_secrets import secrets_in
 from mainstay.core.counts import counted
-from mainstay.core.errors import ModelError, ModelRefused
+from mainstay.core.errors import ModelError, ModelRefused, Refused
 from mainstay.core.inputs import ModelInput
 from mainstay.core.nouns import ColumnType, Field, Integration, Signature
 from mainstay.core.records import ModelVersion
@@ -27,6 +27,7 @@ from mainstay.models.inputs import null
 from mainstay.models.post import post_of, with_post
 from mainstay.models.runtimes import runtime_of
 from mainstay.serving import contract as api_contract
+from mainstay.serving.bounds import refuse_unknown_patterns
 from mainstay.serving.contract import ApiContract
 from mainstay.spec.plain import fits as fits_type
 
@@ -60,6 +61,10 @@ def judge_model(facts: ModelFacts) -> tuple[list[Finding], Candidate | None]:
     found: list[Finding] = []
     candidate: Candidate | None = None
     inline, columns = facts.integration.model.inline, _columns(facts)
+    try:
+        refuse_unknown_patterns(facts.integration.model.request_inputs)
+    except Refused as error:
+        found.append(_finding("model.request_inputs", Verdict.FAIL, error.sentence, error.mend))
     if inline is not None and facts.features is not None:
         try:
             draft = file_version(facts.integration, facts.features, 0, "")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mainstay.core.nouns import Field
+from mainstay.quality.conditions import refuse_unknown_pattern
+from mainstay.quality.patterns import glob_of
 from mainstay.serving.request import BadRequest
 
 Bound = Callable[[Any, str], None]
@@ -32,6 +34,13 @@ def bound_of(field: Field) -> Bound | None:
                 raise BadRequest(f"`{where}`: wanted {wanted}", where=where)
 
     return check
+
+
+def refuse_unknown_patterns(fields: Iterable[Field]) -> None:
+    """Raises Refused for the first input whose `pattern` RE2 does not know."""
+    for field in fields:
+        if field.limits is not None and field.limits.pattern:
+            refuse_unknown_pattern(field.limits.pattern, f"model.request_inputs.{field.name}")
 
 
 Wrong = tuple[Callable[[Any], bool], str]
@@ -66,9 +75,25 @@ def _text(field: Field) -> list[Wrong]:
     if most is not None:
         found.append((lambda value: len(value) > most, f"{most} characters at most"))
     if limits.pattern:
-        matches = re.compile(limits.pattern).fullmatch
-        found.append((lambda value: matches(value) is None, f"a text that matches {limits.pattern}"))
+        found.append((_unlike(limits.pattern), f"a text that matches {limits.pattern}"))
     return found
+
+
+def _unlike(pattern: str) -> Callable[[str], bool]:
+    """Whether a text does not match as a whole, told by RE2, as in `checks`.
+
+    RE2 takes time by the length of the text. Python's own takes twice as long for each character more with some
+    patterns, `([a-z]+ ?)*` among them: one request would keep a worker for hours. Not with those of one fixed shape,
+    `[0-9]{5}`, where it saves the 80 MiB that RE2 comes with here.
+    """
+    if glob_of(pattern) is not None:
+        matches = re.compile(pattern, re.ASCII).fullmatch
+        return lambda value: matches(value) is None
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    whole = rf"\A(?:{pattern})\z"
+    return lambda value: not pc.match_substring_regex(pa.scalar(value, pa.string()), pattern=whole).as_py()
 
 
 def _listed(field: Field) -> list[Wrong]:
