@@ -15,6 +15,7 @@ import sys
 import tarfile
 import threading
 import time
+import tracemalloc
 import urllib.request
 import zlib
 from collections.abc import Callable
@@ -283,6 +284,38 @@ def test_members_that_lead_elsewhere_are_refused(tmp_path: Path, change: dict[st
     with pytest.raises(Refused, match=words):
         restore(file, tmp_path / "home", clock=CLOCK)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".restore.lock", "b.tar", "home"]
+
+
+def test_a_file_with_holes_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "b.tar"
+    info = tarfile.TarInfo("churn/x")
+    info.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.size": str(1 << 26),
+        "GNU.sparse.map": "0,0",
+    }
+    with tarfile.open(file, "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+    with pytest.raises(Refused, match="no regular file"):
+        look(file)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_what_is_read_into_memory_is_bounded_before_it_is(tmp_path: Path, kind: bytes) -> None:
+    file = tmp_path / "b.tar"
+    info = tarfile.TarInfo("manifest.json")
+    info.type, info.size = kind, 1 << 30
+    with file.open("wb") as out:
+        out.write(info.tobuf(tarfile.GNU_FORMAT))
+        out.truncate(2 << 30)  # zeros, which take no room
+    tracemalloc.start()
+    try:
+        with pytest.raises(Corrupt, match="damaged"):
+            look(file)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_member_that_comes_twice_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import msgspec
 
@@ -31,6 +31,13 @@ VERSION = 1
 MANIFEST, SEAL = "manifest.json", "manifest.sha256"
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 _GZIP_LEVEL = 1
+_MANIFEST_MOST = 256 * 1024 * 1024
+"""Bytes of a manifest; a file takes some 130 of them."""
+_HEADER_MOST = 64 * 1024
+"""Bytes of what stands before a member: its long name, say. They are read into memory at once."""
+_BEFORE = frozenset(
+    (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+)
 _DAMAGED = (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError)
 
 Progress = Callable[[str, int], None]
@@ -177,6 +184,18 @@ def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
+class _Header(tarfile.TarInfo):
+    """A header that is refused before what it announces is read: a few packed megabytes can be gigabytes of it."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As `TarInfo.frombuf`. Raises tarfile.ReadError for more than a header of ours has."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _BEFORE and found.size > _HEADER_MOST:
+            raise tarfile.ReadError("a header is too large")
+        return found
+
+
 def unpack(file: Path, into: Path | None, progress: Progress) -> Contents:
     """Reads the whole backup, compares every digest, and writes its files below `into` (None: only compares).
 
@@ -199,6 +218,8 @@ def unpack(file: Path, into: Path | None, progress: Progress) -> Contents:
                     if data is None:
                         raise tarfile.ReadError("no bytes")
                     if name in (MANIFEST, SEAL):
+                        if info.size > _MANIFEST_MOST:
+                            raise tarfile.ReadError("it is too large")
                         small[name] = data.read()
                     else:
                         found[name] = _extract(data, info, name, into, progress)
@@ -211,14 +232,14 @@ def unpack(file: Path, into: Path | None, progress: Progress) -> Contents:
 def _unpacking(raw: IO[bytes], *, gzipped: bool) -> Iterator[tarfile.TarFile]:
     with ExitStack() as stack:
         source: Any = stack.enter_context(gzip.GzipFile(fileobj=raw, mode="rb")) if gzipped else raw
-        yield stack.enter_context(tarfile.open(fileobj=source, mode="r|"))
+        yield stack.enter_context(tarfile.open(fileobj=source, mode="r|", tarinfo=_Header))
         while gzipped and source.read(CHUNK):  # the checksum of the whole stands at the end
             pass
 
 
 def _checked_name(info: tarfile.TarInfo, file: Path, found: dict[str, Member]) -> str:
     path = PurePosixPath(info.name)
-    if not info.isreg():
+    if not info.isreg() or info.issparse():  # a sparse one says for itself how long it is
         raise Refused(f"{info.name!r} in the backup is no regular file; nothing was restored", where=str(file))
     leads_out = path.is_absolute() or ".." in path.parts or "\\" in info.name or "\0" in info.name
     if leads_out or not path.parts or path.as_posix() != info.name:
