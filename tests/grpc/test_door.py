@@ -92,6 +92,21 @@ def test_an_answer_carries_its_receipt(served: Served, channel: grpc.Channel) ->
     assert found.id == "mine"
 
 
+def test_a_null_that_has_no_bytes_is_refused_before_there_is_a_receipt(served: Served, channel: grpc.Channel) -> None:
+    served.toy.without_words()
+    token, asked = served.toy.key(), by_key(b"A")
+    with pytest.raises(grpc.RpcError) as refused:
+        call(channel, f"/{OIP}/ModelInfer", asked.SerializeToString(), token)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "`word` is null" in refused.value.details()
+    assert served.toy.receipts() == []
+    asked.outputs.add(name="churn")
+    answer = kind("ModelInferResponse").FromString(
+        call(channel, f"/{OIP}/ModelInfer", asked.SerializeToString(), token)
+    )
+    assert len(answer.raw_output_contents) == len(served.toy.receipts()) == 1
+
+
 def test_a_refusal_has_its_status_and_where_it_comes_from(served: Served, channel: grpc.Channel) -> None:
     token = served.toy.key()
     served.toy.clock.advance(2 * 3_600_000_000)

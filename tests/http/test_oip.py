@@ -83,6 +83,17 @@ def test_a_model_with_one_input_takes_bytes_alone(
     assert json.loads(said.body[:length])["outputs"][0]["shape"] == [2]
 
 
+def test_a_null_that_has_no_bytes_is_given_in_json_where_bytes_were_asked_for(served: Served, caller: Caller) -> None:
+    served.toy.without_words()
+    said = caller.ask("POST", INFER, by_key("A") | {"parameters": {"binary_data_output": True}})
+    assert said.status == 200
+    length = int(said.headers["inference-header-content-length"])
+    number, word = json.loads(said.body[:length])["outputs"]
+    assert number["parameters"] == {"binary_data_size": 8}
+    assert word == {"name": "word", "datatype": "BYTES", "shape": [1], "data": [None]}
+    assert struct.unpack("<d", said.body[length:]) == (pytest.approx(0.17),)
+
+
 def test_rows_are_answered_all_or_none_and_the_receipts_say_so(served: Served, caller: Caller) -> None:
     served.toy.policy(on_missing="refuse")
     said = caller.ask("POST", INFER, by_key("A", "nobody", "A"))

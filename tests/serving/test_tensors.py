@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mainstay.serving.request import BadRequest
-from mainstay.serving.tensors import ELEMENTS_MOST, KINDS, Tensor, from_bytes, from_values, size_of, to_bytes
+from mainstay.serving.tensors import ELEMENTS_MOST, KINDS, Tensor, from_bytes, from_values, has_bytes, size_of, to_bytes
 
 NUMPY = {
     "BOOL": "?", "INT8": "i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8", "UINT8": "u1", "UINT16": "<u2",
@@ -109,8 +109,9 @@ def test_bytes_that_do_not_fit_are_refused(kind: str, shape: list[int], raw: byt
 
 def test_null_is_nan_where_there_is_one() -> None:
     assert np.isnan(np.frombuffer(to_bytes(Tensor("x", "FP32", (1,), [None])), "<f4")[0])
-    with pytest.raises(BadRequest, match="ask for it as JSON"):
-        to_bytes(Tensor("x", "INT64", (1,), [None]))
+    assert has_bytes(None, "FP16")
+    assert not any(has_bytes(None, kind) for kind in ("INT64", "BOOL", "BYTES"))
+    assert all(has_bytes(value, "BYTES") for value in (b"", b"a"))
 
 
 def test_a_huge_shape_is_refused_before_anything_is_made_of_it() -> None:

@@ -68,6 +68,8 @@ class Linear:
     def __init__(self, *, blocking: bool = False) -> None:
         self.capabilities = RuntimeCapabilities(blocking=blocking)
         self.mood = "fine"
+        self.words = 0
+        """How many more outputs it has, all of them null."""
         self.asked: list[int] = []
         self.closed = False
         self.go_on = threading.Event()
@@ -90,7 +92,8 @@ class Linear:
             raise ModelAway("the model's process died and is being restarted")
         if any(row[2] == "poison" for row in rows):
             raise ModelRefused("an unknown category")
-        return [((row[0] or 0) / 100 + (row[1] or 0.0) / 1000,) for row in rows]
+        words = (None,) * self.words
+        return [((row[0] or 0) / 100 + (row[1] or 0.0) / 1000, *words) for row in rows]
 
     def present(self) -> bool:
         return self.mood != "away"
@@ -210,6 +213,13 @@ class Toy:
         self.put("model", f"{number:06d}", record)
         self.put("answering", "champion", AnsweringState(version=number, previous=previous, since_us=NOW))
         self.view.refresh()
+
+    def without_words(self) -> None:
+        """The next version has a second output, `word`, and gives none."""
+        self.models[2] = model = Linear()
+        model.words = 1
+        outputs = (*SIGNATURE.outputs, Field(name="word", type="string"))
+        self.version(2, Signature(inputs=SIGNATURE.inputs, outputs=outputs))
 
     def rows(self, *rows: OnlineRow) -> None:
         self.online.put(SET, rows, token=1)

@@ -274,7 +274,9 @@ class GrpcDoor:
             snap = await addressing.addressed(desk, request.model_name, request.model_version)
             asked = tensors.read(request)
             laid_out, call = infer.laid_out(snap, asked), infer.hurried(call, asked)
-            reply = await desk.answering.predict_together(snap, laid_out, call)
+            reply = await desk.answering.predict_together(
+                snap, laid_out, call, writable=lambda output: infer.refuse_null(snap, asked, output)
+            )
             if isinstance(reply, Refusal):
                 status, reason = reply.status, reply.reason
                 return reply

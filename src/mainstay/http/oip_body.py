@@ -19,7 +19,7 @@ from mainstay.http.body import BODY_MOST, TooLarge
 from mainstay.serving import infer
 from mainstay.serving.infer import InferReply, InferRequest
 from mainstay.serving.request import DEPTH_MOST, BadRequest, came, deeper
-from mainstay.serving.tensors import Tensor, from_bytes, from_values, to_bytes
+from mainstay.serving.tensors import Tensor, from_bytes, from_values, has_bytes, to_bytes
 from mainstay.serving.view import Snapshot
 
 LENGTH = b"inference-header-content-length"
@@ -84,7 +84,7 @@ def written(reply: InferReply, asked: Asked, accept: bytes) -> tuple[Headers, by
     outputs = []
     for tensor in reply.outputs:
         told: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
-        if asked.wants_bytes(tensor.name):
+        if asked.wants_bytes(tensor.name) and all(has_bytes(one, tensor.datatype) for one in tensor.data):
             parts.append(to_bytes(tensor))
             told["parameters"] = {"binary_data_size": len(parts[-1])}
         else:

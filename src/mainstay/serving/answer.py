@@ -35,6 +35,8 @@ from mainstay.serving.work import Call, Work
 
 CHUNK = 100
 """Keys worked through before other requests get their turn."""
+Writable = Callable[[Mapping[str, Any]], None]
+"""Raises BadRequest for an output that a door has no way to write."""
 _UNSET = msgspec.UNSET
 _UNSEEN = "the online store could not be read"
 
@@ -146,10 +148,13 @@ class Answering:
             await asyncio.sleep(0)
         return Batch(results)
 
-    async def predict_together(self, snap: Snapshot, asked: Together, call: Call) -> list[Answer] | Refusal:
+    async def predict_together(
+        self, snap: Snapshot, asked: Together, call: Call, *, writable: Writable | None = None
+    ) -> list[Answer] | Refusal:
         """Answers to all of `asked`, or the first refusal: for protocols that have no error for a row.
 
-        Where one is refused, the receipts of the others say that they were not given either.
+        Where one is refused, the receipts of the others say that they were not given either. What is not `writable` by
+        the door is found out before there is a receipt of an answer.
         Raises BadRequest for what does not fit the model, NotReady where nothing can answer.
         """
         plan, model = _usable(snap)
@@ -164,12 +169,17 @@ class Answering:
             if len(works) > CHUNK:
                 await asyncio.sleep(0)
         if snap.integration.settings.durability == "power":
-            return await asyncio.to_thread(self._finish_together, snap, works, call)
-        return self._finish_together(snap, works, call)
+            return await asyncio.to_thread(self._finish_together, snap, works, call, writable)
+        return self._finish_together(snap, works, call, writable)
 
-    def _finish_together(self, snap: Snapshot, works: Sequence[Work], call: Call) -> list[Answer] | Refusal:
+    def _finish_together(
+        self, snap: Snapshot, works: Sequence[Work], call: Call, writable: Writable | None
+    ) -> list[Answer] | Refusal:
         judged = [self._settle(snap, work) for work in works]
         refusing = next((place for place, one in enumerate(judged) if one.action == "refuse"), None)
+        if refusing is None and writable is not None:
+            for work in works:
+                writable(work.answer or {})
         if refusing is not None:
             for place, work in enumerate(works):
                 if judged[place].action != "refuse":

@@ -21,7 +21,7 @@ from mainstay.core.verdicts import worst
 from mainstay.serving.blobs import picture_texts
 from mainstay.serving.reply import Answer
 from mainstay.serving.request import KEYS_MOST, ROWS_MOST, BadRequest, Key, Scalar, Together, unknown_field
-from mainstay.serving.tensors import Tensor
+from mainstay.serving.tensors import Tensor, has_bytes
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
@@ -130,6 +130,19 @@ def kinds(snap: Snapshot) -> dict[str, ColumnType]:
     if snap.plan is not None:
         found |= {name: field.type for name, field in snap.plan.fields.items()}
     return found
+
+
+def refuse_null(snap: Snapshot, request: InferRequest, output: Mapping[str, Any]) -> None:
+    """For doors that answer in bytes alone. Raises BadRequest where an output asked for is null and has no bytes."""
+    for field in snap.version.signature.outputs if snap.version else ():
+        kind = datatype(field.type)
+        asked = not request.outputs or field.name in request.outputs
+        if asked and not has_bytes(output.get(field.name), kind):
+            raise BadRequest(
+                f"the output `{field.name}` is null, which {kind} has no bytes for",
+                mend="ask for the other outputs alone, or over HTTP, where it is null in JSON",
+                where="outputs",
+            )
 
 
 def replied(snap: Snapshot, request: InferRequest, answers: Sequence[Answer]) -> InferReply:

@@ -106,16 +106,15 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], raw: bytes | memo
     return Tensor(name, datatype, tuple(shape), struct.unpack(f"<{count}{code}", raw))
 
 
+def has_bytes(value: object, datatype: str) -> bool:
+    """Whether bytes can say this element: a null has some among floating-point numbers alone, as NaN."""
+    return value is not None or datatype.startswith("FP")
+
+
 def to_bytes(tensor: Tensor) -> bytes:
-    """The tensor's bytes. A null is NaN among floating-point numbers; elsewhere it raises BadRequest."""
+    """The tensor's bytes, whose every element has some (`has_bytes`). A null is NaN."""
     data = tensor.data
-    floating = tensor.datatype.startswith("FP")
-    if any(one is None for one in data):
-        if not floating:
-            raise BadRequest(
-                f"the output {tensor.name} has a null, which {tensor.datatype} has no bytes for",
-                mend="ask for it as JSON: `binary_data: false`",
-            )
+    if tensor.datatype.startswith("FP"):
         data = [math.nan if one is None else one for one in data]
     if tensor.datatype == "BYTES":
         return b"".join(len(one).to_bytes(4, "little") + one for one in data)
