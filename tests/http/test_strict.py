@@ -83,6 +83,24 @@ def test_a_body_whose_end_two_could_see_in_two_places_is_refused(served: Served,
     assert served.toy.receipts() == []
 
 
+def test_white_space_around_a_value_is_none_of_it(served: Served) -> None:
+    """RFC 9110, 5.5: some proxies and hand-made clients leave it there."""
+    token = served.toy.key()
+    for length in ("Content-Length: 11 ", "Content-Length:\t11\t ", "Content-Length:11", "Content-Length: 00000000011"):
+        assert statuses(served.raw(head(token, length) + BODY)) == [200], length
+    named = head(token, LENGTH, "X-Request-Timeout-Ms: 5000 ", "X-Request-Id: mine\t") + BODY
+    assert b"x-request-id: mine\r\n" in served.raw(named)
+    assert statuses(served.raw(head(token, "Transfer-Encoding: chunked ") + CHUNKED + b"\r\n")) == [200]
+
+
+@pytest.mark.parametrize("path", ["/v1/churn/predict", "/v2/models/churn/infer", "/health/live"])
+def test_a_request_names_one_host(served: Served, path: str) -> None:
+    one = head(served.toy.key(), LENGTH, path=path)
+    assert statuses(served.raw(one.replace(b"Host: x\r\n", b"") + BODY)) == [400]
+    assert statuses(served.raw(one.replace(b"Host: x\r\n", b"Host: x\r\nhost: y\r\n") + BODY)) == [400]
+    assert served.toy.receipts() == []
+
+
 def test_fields_behind_a_body_are_no_headers(served: Served) -> None:
     token = served.toy.key()
     nobody = head(token, "Transfer-Encoding: chunked").replace(b"Authorization", b"X-Other")
@@ -123,7 +141,7 @@ def test_no_tunnel_is_opened(served: Served) -> None:
         b"GET /docs HTTP/1.1\r\n",
         b"GET /docs HTTP/1.1\r\nX: ",
         b"GET /",
-        b"POST /v1/churn/predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST /v1/churn/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
     ],
 )
 def test_a_head_without_an_end_is_refused_however_it_comes(served: Served, begun: bytes) -> None:

@@ -65,7 +65,8 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, within
     """
     for name, value in headers:
         if name == b"content-length":
-            if len(value) > 7 or not value.isdigit() or int(value) > BODY_MOST:
+            digits = value.lstrip(b"0")  # the parser has seen to it that there are only digits
+            if len(digits) > 7 or int(digits or b"0") > BODY_MOST:
                 raise TooLarge
             break
     async with asyncio.timeout(within):  # also for the first byte: headers alone must not hold a place for long

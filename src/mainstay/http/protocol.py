@@ -236,13 +236,15 @@ class PredictProtocol(StrictProtocol):
         parser = self.parser
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return False
-        length = b""
+        length, hosts = b"", 0
         for name, value in self.headers:
             if name == b"content-length":
                 length = value
+            elif name == b"host":
+                hosts += 1
             elif name in _SPECIAL:
                 return False
-        if not length.isdigit() or len(length) > 5:
+        if hosts != 1 or not length.isdigit() or len(length) > 5:
             return False
         self._length = int(length)
         return self._length <= BODY_MOST

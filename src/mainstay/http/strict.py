@@ -1,7 +1,7 @@
 """HTTP/1.1 to the letter and within bounds, where uvicorn and its parser have none.
 
 What a proxy before us may read otherwise than we do is refused, never guessed: a transfer encoding beside `chunked`,
-a field after the body that calls itself a header. Whatever cannot be read is told so after the answers to what came
+several hosts, a field after the body that calls itself a header. Whatever cannot be read is told so after the answers to what came
 before it by the same connection, so that no caller takes it for its own.
 """
 
@@ -71,6 +71,10 @@ class StrictProtocol(HttpToolsProtocol):
             running.message_event.set()
         super().connection_lost(exc)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; the white space behind its value is none of it, and the parser leaves it there (RFC 9110, 5.5)."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """The head of a request is whole, which is now begun."""
         self._loose = 0
@@ -82,6 +86,8 @@ class StrictProtocol(HttpToolsProtocol):
         encodings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if encodings not in ([], [b"chunked"]):
             raise httptools.HttpParserError("Transfer-Encoding")
+        if parser.get_http_version() == "1.1" and sum([name == b"host" for name, _ in self.headers]) != 1:
+            raise httptools.HttpParserError("Host")  # RFC 9112, 3.2
         if len(self.pipeline) >= PIPELINED_MOST:
             self.cycle.keep_alive = False  # of the last one that waits
             self._last = self._deaf = True
