@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from mainstay.grpc import tensors as grpc_tensors
 from mainstay.grpc.messages import kind
 from mainstay.http import invocations, oip_body
-from mainstay.http.body import TooLarge
+from mainstay.http.body import TooLarge, unpacked
 from mainstay.serving import infer, request
 from mainstay.serving.request import BadRequest
 from mainstay.serving.view import Snapshot
@@ -36,7 +36,7 @@ def oip(data: bytes) -> None:
     how, _, rest = data.partition(b"\n")
     header, _, body = rest.partition(b"\n")
     try:
-        raw = oip_body.unpacked(body, {b"g": b"gzip", b"d": b"deflate"}.get(how[:1], b""))
+        raw = unpacked(body, {b"g": b"gzip", b"d": b"deflate"}.get(how[:1], b""))
         asked = oip_body.read(raw, header or None, snapshot())
         infer.laid_out(snapshot(), asked.request)
     except (BadRequest, TooLarge):

@@ -157,8 +157,29 @@ def test_bodies_that_grow_too_large_are_refused_while_they_grow(caller: Caller) 
         cut = caller.ask("POST", INFER, pack(msgspec.json.encode(by_key("A")))[:-4], Content_Encoding=kind)
         assert cut.status == 400
         assert "cut off" in cut.json["error"] or kind in cut.json["error"]
-    assert caller.ask("POST", INFER, b"{}", Content_Encoding="br").status == 415
+        more = caller.ask("POST", INFER, pack(msgspec.json.encode(by_key("A"))) + b"more", Content_Encoding=kind)
+        assert (more.status, more.json["error"]) == (400, f"4 bytes follow the body's {kind}")
+    for strange in ("br", "gzip, identity"):
+        assert caller.ask("POST", INFER, b"{}", Content_Encoding=strange).status == 415
     assert caller.ask("POST", INFER, b"{}", Content_Encoding="gzip").status == 400
+
+
+@pytest.mark.parametrize(
+    ("accept", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("GZIP, deflate", "gzip"),
+        ("gzip;q=0, deflate;q=0.5", "deflate"),
+        ("gzip; q=0", None),
+        ("gzip;q=0.000 , identity", None),
+        ("gzip;q=0.001", "gzip"),
+        ("identity", None),
+    ],
+)
+def test_a_reply_is_compressed_as_the_caller_takes_it(caller: Caller, accept: str, encoding: str | None) -> None:
+    body = {"inputs": [tensor("tenure", "INT64", *range(1000))]}
+    said = caller.ask("POST", INFER, body, Accept_Encoding=accept)
+    assert said.headers.get("content-encoding") == encoding
 
 
 @pytest.mark.parametrize(

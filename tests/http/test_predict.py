@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,18 @@ def test_a_wrong_body_is_a_problem_and_leaves_no_receipt(
     assert said.headers["content-type"] == "application/problem+json"
     assert words in said.body.decode()
     assert served.toy.receipts() == []
+
+
+def test_bodies_may_come_compressed(served: Served, caller: Caller) -> None:
+    for pack, kind in ((gzip.compress, "gzip"), (gzip.compress, "x-gzip"), (zlib.compress, "deflate")):
+        said = caller.ask("POST", "/v1/churn/predict", pack(b'{"key": "A"}'), Content_Encoding=kind)
+        assert said.status == 200, kind
+        body = pack(json.dumps({"receipt": said.json["receipt"], "decision": "accepted"}).encode())
+        named = {"Content_Encoding": kind, "Idempotency_Key": kind}
+        found = [caller.ask("POST", "/v1/churn/decisions", body, **named).status for _ in range(2)]
+        assert found == [201, 201]
+        other = caller.ask("POST", "/v1/churn/predict", b'{"key": "nobody"} ', Content_Encoding="zstd")
+        assert (other.status, other.json["type"]) == (415, "/docs#media_type")
 
 
 def test_wrong_methods_and_paths_are_told(caller: Caller) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import zlib
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive
 
+from mainstay.serving.request import BadRequest
+
 T = TypeVar("T")
+Headers = Sequence[tuple[bytes, bytes]]
 
 BODY_MOST = 1024 * 1024
 
@@ -58,8 +62,36 @@ async def while_there(receive: Receive, answer: Awaitable[T], after: asyncio.Eve
             one.cancel()
 
 
-async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, within: float) -> bytes:
-    """The whole body. Raises TooLarge past 1 MiB, TimeoutError when it trickles, Gone when the caller leaves.
+async def read_body(headers: Headers, receive: Receive, within: float) -> bytes:
+    """The whole body, without its compression. Raises what `read_packed` raises, and BadRequest for another one."""
+    encodings = [value for name, value in headers if name == b"content-encoding"]
+    packed = await read_packed(headers, receive, within)
+    return unpacked(packed, b", ".join(encodings)) if encodings else packed
+
+
+def unpacked(body: bytes, encoding: bytes) -> bytes:
+    """The body without its compression. Raises TooLarge before it grows past 1 MiB, BadRequest."""
+    kind = encoding.strip().lower()
+    if kind in (b"", b"identity"):
+        return body
+    if kind not in (b"gzip", b"x-gzip", b"deflate"):
+        raise BadRequest("the body's encoding is not known", mend="gzip, deflate or none", status=415)
+    reader = zlib.decompressobj(15 if kind == b"deflate" else 31)
+    try:
+        found = reader.decompress(body, BODY_MOST + 1)
+    except zlib.error:
+        raise BadRequest(f"the body is not {kind.decode()}", status=400) from None
+    if len(found) > BODY_MOST:  # before it grows further
+        raise TooLarge
+    if not reader.eof:
+        raise BadRequest(f"the body is cut off: its {kind.decode()} does not end", status=400)
+    if reader.unused_data:
+        raise BadRequest(f"{len(reader.unused_data)} bytes follow the body's {kind.decode()}", status=400)
+    return found
+
+
+async def read_packed(headers: Headers, receive: Receive, within: float) -> bytes:
+    """The body as it came. Raises TooLarge past 1 MiB, TimeoutError when it trickles, Gone when the caller leaves.
 
     `within`: seconds in which it has to be there.
     """

@@ -21,8 +21,8 @@ OURS = {
 }
 """The problem types that the prediction API does not have."""
 CODES = (
-    "unauthorized", "forbidden", "not_found", "method", "bad_request", "invalid", "too_large", "timeout", "overloaded",
-    "not_ready", "internal", *OURS,
+    "unauthorized", "forbidden", "not_found", "method", "bad_request", "invalid", "too_large", "media_type", "timeout",
+    "overloaded", "not_ready", "internal", *OURS,
 )  # fmt: skip
 TITLED = {**TITLES, **OURS, "invalid": "What was sent does not fit"}
 """Of each type what it says; here not only bodies can be wrong."""

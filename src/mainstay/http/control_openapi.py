@@ -23,6 +23,7 @@ _STATUSES = {
     "408": "The body did not arrive in time",
     "409": "It would break a promise, so nothing was changed",
     "413": "The body is larger than 1 MiB",
+    "415": "The body's Content-Encoding is neither gzip nor deflate",
     "422": "What was sent does not fit",
     "503": "It cannot be done now: the loop, a store or a source does not answer, or too much is being worked on",
 }
@@ -74,7 +75,7 @@ def _operation(one: Operation) -> Schema:
         "responses": {str(one.status): done, **_refusals("401", "403", "404", "422", "503")},
     }
     if one.method == "POST":
-        found["responses"] |= _refusals("400", "408", "409", "413")
+        found["responses"] |= _refusals("400", "408", "409", "413", "415")
         if one.asked.__struct_fields__:
             needed = any(field.required for field in msgspec.structs.fields(one.asked))
             schema = {"$ref": _REF + one.asked.__name__}

@@ -19,7 +19,7 @@ from mainstay.core.errors import NotFound
 from mainstay.core.nouns import ColumnType
 from mainstay.http.body import read_body
 from mainstay.http.oip import JSON, by_method, provenance
-from mainstay.http.oip_body import read_json, unpacked
+from mainstay.http.oip_body import read_json
 from mainstay.http.problems import Told
 from mainstay.serving import infer
 from mainstay.serving.answer import NotReady
@@ -71,8 +71,7 @@ class InvocationsDoor:
         snap = self._desk.view.now
         if snap is None or snap.plan is None:
             raise NotReady("no model version answers yet")
-        packed = await read_body(scope["headers"], receive, self._desk.arrive_s)
-        raw = unpacked(packed, named.get(b"content-encoding", b""))
+        raw = await read_body(scope["headers"], receive, self._desk.arrive_s)
         asked = read(raw, named.get(b"content-type", b"application/json"), snap)
         reply = await self._desk.answering.predict_together(snap, asked, call)
         if isinstance(reply, Refusal):

@@ -7,7 +7,7 @@ request without a content type is JSON, a bare NaN is taken, and every error is 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,15 +17,13 @@ from starlette.types import Receive, Scope
 from mainstay import __version__
 from mainstay.core.errors import NotFound
 from mainstay.http import oip_body
-from mainstay.http.body import read_body
+from mainstay.http.body import Headers, read_body
 from mainstay.http.problems import Told
 from mainstay.serving import addressing, infer
 from mainstay.serving.desk import Desk
 from mainstay.serving.reply import Refusal
 from mainstay.serving.request import BadRequest
 from mainstay.serving.work import Call
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
 MODEL = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?(?:/(ready|infer))?")
@@ -94,8 +92,7 @@ class OipDoor:
     async def _infer(self, name: str, version: str, headers: Headers, receive: Receive, call: Call) -> Told | Refusal:
         named = dict(headers)
         snap = await addressing.addressed(self._desk, name, version)
-        packed = await read_body(list(headers), receive, self._desk.arrive_s)
-        raw = oip_body.unpacked(packed, named.get(b"content-encoding", b""))
+        raw = await read_body(headers, receive, self._desk.arrive_s)
         asked = oip_body.read(raw, named.get(oip_body.LENGTH), snap)
         laid_out, call = infer.laid_out(snap, asked.request), infer.hurried(call, asked.request)
         reply = await self._desk.answering.predict_together(snap, laid_out, call)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,6 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mainstay.core.counts import counted
-from mainstay.http.body import BODY_MOST, TooLarge
 from mainstay.serving import infer
 from mainstay.serving.infer import InferReply, InferRequest
 from mainstay.serving.request import DEPTH_MOST, BadRequest, came, deeper
@@ -28,6 +28,8 @@ _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _COMPRESSED_FROM = 1024
 """Shorter replies gain nothing."""
+_REFUSED = re.compile(rb";\s*q=0(\.0*)?\s*(;|$)")
+"""An encoding that the caller does not take, in Accept-Encoding."""
 _TENSORS_MOST = 2_000
 _DIGITS = 12
 """Of a length; Python itself refuses to read a number of thousands of digits."""
@@ -45,25 +47,6 @@ class Asked(NamedTuple):
 
     def wants_bytes(self, name: str) -> bool:
         return self.named.get(name, self.binary)
-
-
-def unpacked(body: bytes, encoding: bytes) -> bytes:
-    """The body without its compression. Raises TooLarge before it grows past the bound, BadRequest."""
-    kind = encoding.strip().lower()
-    if kind in (b"", b"identity"):
-        return body
-    if kind not in (b"gzip", b"deflate"):
-        raise BadRequest("the body's encoding is not known", mend="gzip, deflate or none", status=415)
-    reader = zlib.decompressobj(31 if kind == b"gzip" else 15)
-    try:
-        found = reader.decompress(body, BODY_MOST + 1)
-    except zlib.error:
-        raise BadRequest(f"the body is not {kind.decode()}", status=400) from None
-    if len(found) > BODY_MOST:
-        raise TooLarge
-    if not reader.eof:
-        raise BadRequest(f"the body is cut off: its {kind.decode()} does not end", status=400)
-    return found
 
 
 def read(body: bytes, header: bytes | None, snap: Snapshot) -> Asked:
@@ -101,7 +84,7 @@ def written(reply: InferReply, asked: Asked, accept: bytes) -> tuple[Headers, by
 
 
 def _packed(headers: Headers, body: bytes, accept: bytes) -> tuple[Headers, bytes]:
-    taken = {one.split(b";")[0].strip() for one in accept.lower().split(b",") if b"q=0" not in one.split(b";")[1:]}
+    taken = {one.split(b";")[0].strip() for one in accept.lower().split(b",") if not _REFUSED.search(one)}
     if len(body) < _COMPRESSED_FROM or not taken & {b"gzip", b"deflate"}:
         return headers, body
     kind = b"gzip" if b"gzip" in taken else b"deflate"

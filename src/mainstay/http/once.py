@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mainstay.core.errors import StoreError
 from mainstay.core.ports import Repeat
 from mainstay.http import problems
-from mainstay.http.body import read_body
+from mainstay.http.body import read_packed
 from mainstay.http.problems import Told
 from mainstay.serving.desk import Desk
 from mainstay.serving.idempotency import BadName, Begun, read_name
@@ -49,7 +49,7 @@ async def once(
         return problems.told("repeat_key", 400, f"`Idempotency-Key`: {error}", mend="send a UUID, say")
     except ValueError:
         return problems.told("repeat_key", 400, "several `Idempotency-Key` came", mend="send one")
-    body = await read_body(scope["headers"], receive, desk.arrive_s)
+    body = await read_packed(scope["headers"], receive, desk.arrive_s)
     asked = scope["path"].encode() + b"\n" + body
     snap = desk.view.now
     timeout_us = 0 if snap is None else snap.integration.model.timeout_us

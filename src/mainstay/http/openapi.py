@@ -175,13 +175,14 @@ _STATUSES = {
     "409": "The row is held or carries a warning that the file refuses; the first request of this name still runs",
     "410": f"{TITLES['on_deleted']}; this version of the API has ended (`successor`)",
     "413": "The body is larger than 1 MiB",
+    "415": "The body's Content-Encoding is neither gzip nor deflate",
     "422": "The body does not fit, or the Idempotency-Key names another request",
     "429": "The rate of this caller is used up",
     "503": "The data is older than promised, the model did not answer, or no receipt can be written",
     "504": "The answer could not be there in the time of `X-Request-Timeout-Ms`",
 }
 _TEXT: Schema = {"type": "string"}
-_SENT = ("400", "401", "403", "408", "413", "422", "429", "503")
+_SENT = ("400", "401", "403", "408", "413", "415", "422", "429", "503")
 """What any route that takes a body may answer."""
 _TEXT_SENT: Schema = {"type": "string", "maxLength": TEXT_MOST}
 _OUTCOME: Schema = {

@@ -112,15 +112,14 @@ def _tokens(contract: ApiContract, problem: Problem, statuses: dict[str, str]) -
             "integrity": {"type": "string", "description": "Its digest, for the script tag"},
         },
     }
+    refused = ("400", "401", "403", "408", "413", "415", "422", "429", "503")
     return {
         "operationId": "card_token",
         "summary": "A token for the decision card: for one key and one user",
         "requestBody": {"required": True, **_json(wanted)},
         "responses": {
             "201": {"description": "The token", **_json(given)},
-            **{
-                status: problem(statuses[status]) for status in ("400", "401", "403", "408", "413", "422", "429", "503")
-            },
+            **{status: problem(statuses[status]) for status in refused},
         },
     }
 
@@ -166,7 +165,7 @@ _ABOUT: dict[str, Schema] = {
 
 
 def _read(problem: Problem, statuses: dict[str, str]) -> Schema:
-    refused = ("404", "408", "409", "410", "413", "422", "503")
+    refused = ("404", "408", "409", "410", "413", "415", "422", "503")
     return {
         "operationId": "card",
         "summary": "An answer for the token's key, in words (the script asks this)",
@@ -193,6 +192,6 @@ def _decide(problem: Problem, statuses: dict[str, str]) -> Schema:
             "401": problem(_UNAUTHORIZED),
             "403": problem(_ORIGIN),
             "404": problem("This token was given no such answer"),
-            **{status: problem(statuses[status]) for status in ("400", "408", "413", "422", "503")},
+            **{status: problem(statuses[status]) for status in ("400", "408", "413", "415", "422", "503")},
         },
     }

@@ -30,7 +30,7 @@ from mainstay.serving.peers import Peer, peer_of
 BODY_MOST = 64 * 1024
 """Longer bodies carry many keys, which are worked through in turns."""
 
-_SPECIAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"idempotency-key", b"origin"))
+_SPECIAL = frozenset((b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"idempotency-key", b"origin"))
 
 
 FIRST_SECONDS = 1.0

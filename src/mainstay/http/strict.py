@@ -1,8 +1,8 @@
 """HTTP/1.1 to the letter and within bounds, where uvicorn and its parser have none.
 
 What a proxy before us may read otherwise than we do is refused, never guessed: a transfer encoding beside `chunked`,
-several hosts, a field after the body that calls itself a header. Whatever cannot be read is told so after the answers to what came
-before it by the same connection, so that no caller takes it for its own.
+several hosts, a field after the body that calls itself a header. Whatever cannot be read is told so after the answers
+to what came before it by the same connection, so that no caller takes it for its own.
 """
 
 from __future__ import annotations
