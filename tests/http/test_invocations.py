@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.http.serving import Caller, Served
+from tests.serving.toy import online_row
 
 ROWS: list[dict[str, Any]] = [
     {"tenure": 12, "charges": 50.0, "contract": "Two year"},
@@ -40,6 +41,23 @@ def test_csv_has_a_header_and_empty_is_null(caller: Caller) -> None:
         assert caller.ask("POST", "/invocations", body, Content_Type=kind).json["predictions"] == WANTED
 
 
+def test_csv_of_whole_numbers_beside_a_gap(caller: Caller) -> None:
+    """Such a column has fractions in a DataFrame, and so in its CSV."""
+    body = b"tenure,charges\n12.0,50\n,100.0\n9007199254740993,0\n"
+    said = caller.ask("POST", "/invocations", body, Content_Type="text/csv").json
+    assert said["predictions"] == [pytest.approx(0.17), pytest.approx(0.1), pytest.approx(9007199254740993 / 100)]
+
+
+def test_the_error_code_says_whose_fault_it_is(served: Served, caller: Caller) -> None:
+    served.toy.policy(on_missing="refuse", on_deleted="refuse")
+    served.toy.rows(online_row("gone", deleted=True))
+    for key, status in (("gone", 410), ("nobody", 404)):
+        said = caller.ask("POST", "/invocations", {"dataframe_records": [{"customer_id": key}]})
+        assert (said.status, said.json["error_code"]) == (status, "RESOURCE_DOES_NOT_EXIST")
+    said = caller.ask("PUT", "/invocations", {})
+    assert (said.status, said.json["error_code"]) == (405, "BAD_REQUEST")
+
+
 def test_by_key(served: Served, caller: Caller) -> None:
     said = caller.ask("POST", "/invocations", {"dataframe_records": [{"customer_id": "A"}]})
     assert said.json["predictions"] == [pytest.approx(0.17)]
@@ -65,6 +83,13 @@ def test_by_key(served: Served, caller: Caller) -> None:
         (b"tenure\n1", "text/csv; charset=latin-1", 415, "charset"),
         (b"tenure\n1", "text/html", 415, "application/json or text/csv"),
         (b"tenure\ntwelve", "text/csv", 422, "line 2"),
+        (b"tenure\n1_000", "text/csv", 422, "line 2"),
+        ("tenure\n\u0663".encode(), "text/csv", 422, "line 2"),
+        (b"charges\n1_0.5", "text/csv", 422, "line 2"),
+        (b"tenure\n12.5", "text/csv", 422, "wanted an integer"),
+        (b"tenure\n99999999999999999999", "text/csv", 422, "wanted an integer, found one of more than 64 bits"),
+        (b"tenure,tenure\n1,2", "text/csv", 422, "`tenure` came twice"),
+        (b'{"dataframe_split": {"columns": ["tenure", "tenure"], "data": [[1, 2]]}}', "application/json", 422, "twice"),
         (b"tenure,charges\n1", "text/csv", 400, "line 2 has 1 fields"),
         (b"tenure\n\xff", "text/csv", 400, "not CSV"),
         (b"tenure\n", "text/csv", 422, "no rows"),

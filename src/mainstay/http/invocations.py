@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from mainstay.serving import infer
 from mainstay.serving.answer import NotReady
 from mainstay.serving.desk import Desk
 from mainstay.serving.reply import Refusal
-from mainstay.serving.request import BadRequest, Together, came
+from mainstay.serving.request import BadRequest, Together, came, whole
 from mainstay.serving.view import Snapshot
 from mainstay.serving.work import Call
 
@@ -36,12 +37,16 @@ _CODES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "RESOURCE_DOES_NOT_EXIST",
+    405: "BAD_REQUEST",
+    408: "BAD_REQUEST",
     409: "RESOURCE_CONFLICT",
+    410: "RESOURCE_DOES_NOT_EXIST",
     413: "INVALID_PARAMETER_VALUE",
     415: "INVALID_PARAMETER_VALUE",
     422: "INVALID_PARAMETER_VALUE",
     429: "REQUEST_LIMIT_EXCEEDED",
     503: "TEMPORARILY_UNAVAILABLE",
+    504: "TEMPORARILY_UNAVAILABLE",
 }
 _encode = msgspec.json.Encoder().encode
 _TRUE = {"true": True, "false": False}
@@ -154,11 +159,19 @@ def _records(records: Sequence[Any], where: str) -> Columns:
 
 
 def _split(names: Sequence[str], rows: Sequence[Any], where: str) -> Columns:
+    _each_once(names)
     for place, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != len(names):
             sentence = f"`{where}[{place}]`: wanted a list of {counted(len(names), 'value')}"
             raise BadRequest(sentence, where=f"{where}[{place}]", mend=f"in this order: {', '.join(names)}"[:300])
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _each_once(names: Sequence[str]) -> None:
+    """Raises BadRequest for a column that came twice: which of them is meant, nobody can know."""
+    twice, times = next(iter(Counter(names).most_common(1)), ("", 0))
+    if times > 1:
+        raise BadRequest(f"the column `{twice[:60]}` came twice", where=twice[:60], mend="send it once")
 
 
 def _alone(value: Any) -> Any:
@@ -175,6 +188,7 @@ def _csv(body: bytes, snap: Snapshot) -> Columns:
     if not lines:
         raise BadRequest("the body is empty", mend="send a header, then a line a row", status=400)
     names, rows = lines[0], [line for line in lines[1:] if line]
+    _each_once(names)
     for place, row in enumerate(rows):
         if len(row) != len(names):
             raise BadRequest(f"line {place + 2} has {len(row)} fields, the header {len(names)}", status=400)
@@ -191,9 +205,9 @@ def _cell(text: str, kind: ColumnType, where: str) -> Any:
     try:
         match kind:
             case "integer":
-                return int(text)
+                return _whole(_digits(text))
             case "number":
-                return float(text)
+                return float(_digits(text))
             case "boolean":
                 return _TRUE[text.lower()]
             case "timestamp" if text.lstrip("-").isdigit():
@@ -202,6 +216,21 @@ def _cell(text: str, kind: ColumnType, where: str) -> Any:
                 return text
     except (ValueError, KeyError):
         raise BadRequest(f"{where}: wanted {kind}", where=where) from None
+
+
+def _digits(text: str) -> str:
+    """Raises ValueError for what Python alone reads as a number: 1_000, or digits of another script."""
+    if "_" in text or not text.isascii():
+        raise ValueError(text)
+    return text
+
+
+def _whole(text: str) -> int | float:
+    """A DataFrame writes 12.0 where another row of the column is empty."""
+    try:
+        return int(text)
+    except ValueError:
+        return whole(float(text))  # type: ignore[no-any-return]
 
 
 def _kind(content_type: bytes) -> tuple[str, str]:

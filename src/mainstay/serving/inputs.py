@@ -269,7 +269,8 @@ def typed(value: Any, field: Field, where: str) -> Any:
     except (ValueError, KeyError, OverflowError):
         fitted = None
     if fitted is None:
-        found = came(value)
+        too_large = field.type in ("integer", "number") and type(whole(value)) is int
+        found = "one of more than 64 bits" if too_large else came(value)
         raise BadRequest(f"`{where}`: wanted {WANTED[field.type]}, found {found}", where=where)
     return fitted
 
