@@ -39,7 +39,7 @@ def test_a_preflight_of_a_named_origin_is_answered_without_a_key(opened: Served,
     assert (said.status, said.body) == (204, b"")
     assert said.headers["access-control-allow-origin"] == PAGE
     assert "POST" in said.headers["access-control-allow-methods"]
-    assert {"authorization", "content-type", "idempotency-key"} <= set(
+    assert {"authorization", "content-type", "idempotency-key", "inference-header-content-length"} <= set(
         said.headers["access-control-allow-headers"].split(", ")
     )
     assert said.headers["vary"] == "origin"
@@ -58,7 +58,8 @@ def test_answers_and_refusals_may_be_read_by_a_named_origin(opened: Served, call
     assert [said.status for said in replies] == [200, 404, 401, 404]
     for said in replies:
         assert (said.headers["access-control-allow-origin"], said.headers["vary"]) == (PAGE, "origin")
-        assert "retry-after" in said.headers["access-control-expose-headers"]
+        exposed = said.headers["access-control-expose-headers"].split(", ")
+        assert {"retry-after", "inference-header-content-length", "mainstay-receipt"} <= set(exposed)
     stranger.close()
 
 

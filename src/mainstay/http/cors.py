@@ -12,13 +12,18 @@ from mainstay.http.headers import Lines
 from mainstay.http.problems import Told
 from mainstay.serving.view import Snapshot
 
-_EXPOSED = b"retry-after, x-request-id, ratelimit, ratelimit-policy, idempotent-replayed, deprecation, sunset, link"
+_EXPOSED = (
+    b"retry-after, x-request-id, ratelimit, ratelimit-policy, idempotent-replayed, deprecation, sunset, link,"
+    b" inference-header-content-length, mainstay-receipt, mainstay-version, mainstay-as-of, mainstay-age-seconds,"
+    b" mainstay-verdict, mainstay-degraded, mainstay-reason, mainstay-imputed, mainstay-filled"
+)
+_SENT = (
+    b"authorization, content-encoding, content-type, idempotency-key, inference-header-content-length, traceparent,"
+    b" x-api-key, x-request-id, x-request-timeout-ms"
+)
 _PREFLIGHT: Lines = (
     (b"access-control-allow-methods", b"GET, POST"),
-    (
-        b"access-control-allow-headers",
-        b"authorization, content-type, idempotency-key, traceparent, x-api-key, x-request-id, x-request-timeout-ms",
-    ),
+    (b"access-control-allow-headers", _SENT),
     (b"access-control-max-age", b"600"),
 )
 
