@@ -70,6 +70,7 @@ def test_a_name_used_for_another_request_is_422(served: Served, caller: Caller) 
     other = ask(caller, "a", {"key": "B"})
     assert (other.status, other.json["type"]) == (422, "/docs#repeat_other")
     assert other.json["mend"]
+    assert other.json["request"] == other.headers["x-request-id"]
     assert ask(caller, "a", {"receipt": "r", "outcome": 1}, "/v1/churn/outcomes").status == 422
     assert ask(caller, "a").headers["idempotent-replayed"] == "true"
 

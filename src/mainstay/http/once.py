@@ -46,9 +46,9 @@ async def once(
         (value,) = [value for name, value in scope["headers"] if name == HEADER]
         name = read_name(value)
     except BadName as error:
-        return problems.told("repeat_key", 400, f"`Idempotency-Key`: {error}", mend="send a UUID, say")
+        return problems.told("repeat_key", 400, f"`Idempotency-Key`: {error}", mend="send a UUID, say", request=request)
     except ValueError:
-        return problems.told("repeat_key", 400, "several `Idempotency-Key` came", mend="send one")
+        return problems.told("repeat_key", 400, "several `Idempotency-Key` came", mend="send one", request=request)
     body = await read_packed(scope["headers"], receive, desk.arrive_s)
     asked = scope["path"].encode() + b"\n" + body
     snap = desk.view.now
@@ -59,10 +59,12 @@ async def once(
         return None
     if begun == "other":
         text = "this `Idempotency-Key` was used for another request"
-        return problems.told("repeat_other", 422, text, mend="give each request a name of its own")
+        return problems.told("repeat_other", 422, text, mend="give each request a name of its own", request=request)
     if not begun.status:
         text = "the first request with this `Idempotency-Key` is still being answered"
-        return problems.told("repeat_running", 409, text, retry_after=1, mend="ask again a little later")
+        return problems.told(
+            "repeat_running", 409, text, retry_after=1, mend="ask again a little later", request=request
+        )
     await _again(desk, begun, send, request)
     return None
 
