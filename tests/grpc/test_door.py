@@ -134,6 +134,10 @@ def test_garbage_is_an_error_and_the_next_call_is_answered(served: Served, chann
     half = kind("ModelInferRequest")(model_name="churn")
     half.inputs.add(name="tenure", datatype="FP16", shape=[1]).contents.fp32_contents.append(1.0)
     assert code(channel, path, half.SerializeToString(), token) == "INVALID_ARGUMENT"
+    for datatype, contents in (("INT8", {"int_contents": [128]}), ("UINT16", {"uint_contents": [65536]})):
+        wide = kind("ModelInferRequest")(model_name="churn")
+        wide.inputs.add(name="tenure", datatype=datatype, shape=[1], contents=kind("InferTensorContents")(**contents))
+        assert code(channel, path, wide.SerializeToString(), token) == "INVALID_ARGUMENT"
     assert code(channel, path, by_key(b"A").SerializeToString(), token) == "OK"
 
 

@@ -197,6 +197,10 @@ def test_a_reply_is_compressed_as_the_caller_takes_it(caller: Caller, accept: st
         (b'{"inputs": [{"name": "tenure", "datatype": "INT64", "shape": [0], "data": []}]}', 422, "no rows"),
         (b'{"inputs": [{"name": "tenure", "datatype": "INT64", "shape": [1]}]}', 422, "data` is missing"),
         (b'{"id": 7, "inputs": []}', 422, "`id`"),
+        (b'{"id": 0, "inputs": []}', 422, "`id`: wanted a string, found an integer"),
+        (b'{"inputs": [], "parameters": []}', 422, "`parameters`: wanted an object"),
+        (b'{"inputs": [], "parameters": {"binary_data_output": "false"}}', 422, "wanted true or false, found a string"),
+        (b'{"inputs": [], "outputs": [{"name": "churn", "parameters": {"binary_data": 1}}]}', 422, "true or false"),
         (b'{"inputs": [], "parameters": {"sequence_id": 4}}', 422, "sequence_id"),
         (b'{"inputs": [], "parameters": {"a": []}}', 422, "plain values"),
         (b'{"inputs": [], "outputs": [{"name": "churn", "parameters": {"classification": 3}}]}', 422, "classification"),
@@ -274,7 +278,28 @@ def test_a_version_before_that_does_not_load_leaves_the_new_one_answering(served
     assert "its artifact is gone" in served.toy.view.problem
 
 
+def test_an_output_is_asked_for_once(served: Served, caller: Caller) -> None:
+    twice = by_key("A") | {"outputs": [{"name": "churn"}, {"name": "churn"}]}
+    said = caller.ask("POST", INFER, twice)
+    assert (said.status, "`outputs.churn` came twice" in said.json["error"]) == (422, True)
+    assert served.toy.receipts() == []
+
+
+def test_what_is_null_counts_as_not_there(caller: Caller) -> None:
+    body = by_key("A") | {
+        "id": None,
+        "parameters": None,
+        "outputs": [{"name": "churn", "parameters": {"binary_data": None}}],
+    }
+    said = caller.ask("POST", INFER, body)
+    assert (said.status, said.json["outputs"][0]["data"]) == (200, [pytest.approx(0.17)])
+
+
 def test_methods_and_unknown_calls(caller: Caller) -> None:
+    for path in ("/v2/health/live", "/v2/health/ready"):
+        said = caller.ask("POST", path, {})
+        assert (said.status, said.headers["allow"], bool(said.json["error"])) == (405, "GET, HEAD", True)
+        assert said.headers["content-type"] == "application/json"
     said = caller.ask("GET", INFER)
     assert (said.status, said.headers["allow"]) == (405, "POST")
     assert "POST" in said.json["error"]

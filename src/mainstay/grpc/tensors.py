@@ -14,7 +14,7 @@ from mainstay.grpc.messages import kind
 from mainstay.serving import infer
 from mainstay.serving.infer import InferReply, InferRequest
 from mainstay.serving.request import BadRequest
-from mainstay.serving.tensors import Tensor, from_bytes, size_of, to_bytes
+from mainstay.serving.tensors import KINDS, Tensor, from_bytes, size_of, to_bytes
 
 TENSORS_MOST = 2_000
 
@@ -100,4 +100,7 @@ def _typed(one: Any, where: str) -> Tensor:
     if len(data) != count:
         sentence = f"`{where}.contents.{field}` has {counted(len(data), 'element')}, its shape says {count:,}"
         raise BadRequest(sentence, where=f"{where}.contents")
+    kind = KINDS[one.datatype]
+    if kind.most and any(not kind.least <= each <= kind.most for each in data):
+        raise BadRequest(f"`{where}.contents.{field}`: wanted {one.datatype}, found another number", where=where)
     return Tensor(one.name, one.datatype, tuple(one.shape), data)

@@ -117,11 +117,10 @@ class Front:
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Whoever asks, on whichever path but health's."""
         path: str = scope["path"]
-        if self._families:
-            family = next((one for one in self._families if one.speaks(path)), None)
-            if family is not None:
-                await self._speak(family, scope, receive, send)
-                return
+        family = self._family(path)
+        if family is not None:
+            await self._speak(family, scope, receive, send)
+            return
         began_us = self._desk.clock.monotonic_us()
         named = self._naming.read(scope["headers"])
         scope[REQUEST] = named.request
@@ -138,6 +137,9 @@ class Front:
         scope[NAMED] = named
         with self._places.one(caller.id) as placed:
             await (self._let_in(scope, receive, send, began_us) if placed else self._shed(send, named.request))
+
+    def _family(self, path: str) -> Family | None:
+        return next((one for one in self._families if one.speaks(path)), None)
 
     async def _shed(self, send: Send, request: str, family: Family | None = None) -> None:
         """There is no place for one more request of this caller."""
@@ -303,7 +305,12 @@ class Front:
             return
         if scope["method"] not in ("GET", "HEAD"):
             wrong = problems.told("method", 405, "health is asked by GET")
-            await respond(send, msgspec.structs.replace(wrong, headers=((b"allow", b"GET, HEAD"),)))
+            wrong = msgspec.structs.replace(wrong, headers=((b"allow", b"GET, HEAD"),))
+            family = self._family(path)
+            if family is None:
+                await respond(send, wrong)
+            else:
+                await respond(send, family.dressed(wrong), kind=None)
             return
         if path.endswith("/live"):
             await respond(send, Told(200, b'{"live":true}'), kind=_JSON)

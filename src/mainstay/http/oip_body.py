@@ -134,14 +134,14 @@ def _asked(raw: Mapping[str, Any], rest: memoryview) -> Asked:
         if told.get("classification"):
             raise BadRequest("`classification` is not supported", where=f"outputs[{place}].parameters")
         names.append(name)
-        if "binary_data" in told:
-            named[name] = bool(told["binary_data"])
-    id_ = raw.get("id") or ""
-    if not isinstance(id_, str):
+        if told.get("binary_data") is not None:
+            named[name] = _flag(told, "binary_data", f"outputs[{place}].parameters")
+    id_ = raw.get("id")
+    if id_ is not None and not isinstance(id_, str):
         raise BadRequest(f"`id`: wanted a string, found {came(id_)}", where="id")
     waits_us = infer.timeout_us(parameters)
-    request = InferRequest(inputs=tuple(tensors), id=id_, outputs=tuple(names), timeout_us=waits_us)
-    return Asked(request, binary=bool(parameters.get("binary_data_output")), named=named)
+    request = InferRequest(inputs=tuple(tensors), id=id_ or "", outputs=tuple(names), timeout_us=waits_us)
+    return Asked(request, binary=_flag(parameters, "binary_data_output", "parameters"), named=named)
 
 
 def _tensor(raw: Any, where: str, rest: memoryview) -> tuple[Tensor, int]:
@@ -191,10 +191,18 @@ def _name(raw: Any, where: str) -> str:
 
 
 def _parameters(raw: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    found = raw.get("parameters") or {}
+    found = raw.get("parameters")
+    found = {} if found is None else found
     if not isinstance(found, dict) or any(isinstance(one, dict | list) for one in found.values()):
         raise BadRequest(f"`{where}`: wanted an object with plain values", where=where)
     return found
+
+
+def _flag(parameters: Mapping[str, Any], name: str, where: str) -> bool:
+    found = parameters.get(name)
+    if found is not None and not isinstance(found, bool):
+        raise BadRequest(f"`{name}`: wanted true or false, found {came(found)}", where=f"{where}.{name}")
+    return bool(found)
 
 
 def _texts(tensor: Tensor) -> list[Any]:

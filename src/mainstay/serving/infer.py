@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,9 +104,11 @@ def laid_out(snap: Snapshot, request: InferRequest) -> Together:
     if not request.inputs:
         raise BadRequest("`inputs` is empty", mend="send a tensor for each input, or the key alone", where="inputs")
     wanted = {field.name for field in snap.version.signature.outputs} if snap.version else set()
-    for name in request.outputs:
+    for name, times in Counter(request.outputs).items():
         if name not in wanted:
             raise unknown_field(name, sorted(wanted), "outputs.")
+        if times > 1:
+            raise BadRequest(f"`outputs.{name}` came twice", mend="ask for it once", where=f"outputs.{name}")
     return asked_columns(snap, _columns(snap, request.inputs))
 
 
