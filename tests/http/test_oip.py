@@ -59,7 +59,7 @@ def test_one_tensor_holds_all_inputs_in_the_order_of_the_signature(served: Serve
     served.toy.version(2, numbers)
     body = {"inputs": [{"name": "input-0", "datatype": "FP32", "shape": [2, 3], "data": [[12, 50, 0], [1, 100, 0]]}]}
     assert caller.ask("POST", INFER, body).json["outputs"][0]["data"] == [pytest.approx(0.17), pytest.approx(0.11)]
-    body["inputs"][0] |= {"shape": [3, 2]}
+    body["inputs"][0] |= {"shape": [3, 2], "data": [12, 50, 0, 1, 100, 0]}
     said = caller.ask("POST", INFER, body)
     assert said.status == 422
     assert "shape [n, 3]" in said.json["error"]
@@ -226,7 +226,12 @@ def test_every_error_is_a_text_under_error(caller: Caller, body: bytes, status: 
         ([tensor("tenure", "BYTES", "twelve")], "wanted an integer"),
         ([tensor("customer_id", "BYTES", *["A"] * (ROWS_MOST + 1))], "at most 1000"),
         ([tensor("tenure", "INT64", 1, parameters={"shared_memory_region": "x"})], "shared_memory_region"),
-        ([tensor("tenure", "INT64", 1, parameters={"binary_data_size": 8})], "not all there"),
+        ([tensor("tenure", "INT64", 1, parameters={"binary_data_size": 8})], "has data and bytes"),
+        (
+            [{"name": "tenure", "datatype": "INT64", "shape": [1], "parameters": {"binary_data_size": 8}}],
+            "not all there",
+        ),
+        ([{**tensor("x", "FP64", [1, 2], [3, 4], [5, 6]), "shape": [2, 3]}], "nested as"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(caller: Caller, tensors: list[Any], told: str) -> None:

@@ -63,6 +63,10 @@ def test_data_may_be_nested_or_flat() -> None:
     assert nested.data == [1, 2.5, 3, None]
     assert from_values("x", "FP64", [2, 2], [1, 2.5, 3, None], "x") == nested
     assert from_values("x", "FP64", [], 7, "x").data == [7]
+    assert from_values("x", "FP64", [2], [[1], [2]], "x").data == [1, 2]
+    assert from_values("x", "FP64", [2, 1], [1, 2], "x").data == [1, 2]
+    assert from_values("x", "FP64", [1, 2, 1], [[1, 2]], "x").data == [1, 2]
+    assert from_values("x", "FP64", [0, 3], [], "x").data == []
     assert math.isinf(from_values("x", "FP32", [1], ["-Infinity"], "x").data[0])
 
 
@@ -77,6 +81,13 @@ def test_data_may_be_nested_or_flat() -> None:
         ("FP64", [1] * 9, [1], "more than 8 dimensions"),
         ("FP64", [ELEMENTS_MOST, ELEMENTS_MOST], [1], "elements"),
         ("FP64", [2], [1], "has 1 element, its shape says 2"),
+        ("FP64", [2, 3], [[1, 2], [3, 4], [5, 6]], r"nested as \[3, 2\], its shape says \[2, 3\]"),
+        ("FP64", [4], [[1, 2], [3, 4]], r"nested as \[2, 2\]"),
+        ("FP64", [2, 2], [[1, 2], [3]], "different lengths"),
+        ("FP64", [2, 2], [[1, 2], 3], "plain values"),
+        ("FP64", [3], [1, [2], 3], "plain values"),
+        ("FP64", [1], {"a": 1}, "plain values"),
+        ("FP64", [1], [{"a": 1}], "plain values"),
         ("FP64", [1], [[[1]]], "nested deeper"),
         ("FP64", [1], [{}], "plain values"),
         ("FP64", [1], ["secret"], "wanted FP64, found a string"),

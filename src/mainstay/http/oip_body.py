@@ -155,6 +155,8 @@ def _tensor(raw: Any, where: str, rest: memoryview) -> tuple[Tensor, int]:
         if "data" not in raw:
             raise BadRequest(f"`{where}.data` is missing", where=f"{where}.data")
         return from_values(name, datatype, shape, raw["data"], where), 0
+    if "data" in raw:
+        raise BadRequest(f"`{where}` has data and bytes", where=where, mend="send one of them")
     if type(size) is not int or not 0 <= size <= len(rest):
         raise BadRequest(f"`{where}`: its bytes are not all there", where=f"{where}.parameters.binary_data_size")
     return from_bytes(name, datatype, shape, rest[:size], where), size

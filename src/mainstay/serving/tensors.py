@@ -79,7 +79,7 @@ def size_of(datatype: object, shape: object, where: str) -> int:
 def from_values(name: str, datatype: str, shape: Sequence[int], values: object, where: str) -> Tensor:
     """A tensor out of JSON data, nested or flat. Raises BadRequest, which never repeats a value."""
     count = size_of(datatype, shape, where)
-    flat = list(_flat(values, len(shape) + 1, where))
+    flat = _flat(values, shape, where)
     if len(flat) != count:
         raise BadRequest(
             f"`{where}.data` has {counted(len(flat), 'element')}, its shape says {count:,}", where=f"{where}.data"
@@ -135,17 +135,33 @@ def _texts(raw: bytes, count: int, where: str) -> list[bytes]:
     return found
 
 
-def _flat(values: object, depth: int, where: str) -> Iterable[Any]:
+def _flat(values: object, shape: Sequence[int], where: str) -> list[Any]:
+    """The elements of data that is flat, or nested as its shape says; dimensions of 1 may be left out or added."""
+    if isinstance(values, dict):
+        raise BadRequest(f"`{where}.data`: wanted a list of plain values", where=f"{where}.data")
     if not isinstance(values, list | tuple):
-        if depth <= 0 or isinstance(values, dict):
-            raise BadRequest(f"`{where}.data`: wanted a list of plain values", where=f"{where}.data")
-        yield values
-        return
-    if depth == 0:
+        return [values]
+    nested, inner = [len(values)], values
+    while inner and isinstance(inner[0], list | tuple):
+        inner = inner[0]
+        nested.append(len(inner))
+    if len(nested) > len(shape) + 1:
         raise BadRequest(f"`{where}.data` is nested deeper than its shape", where=f"{where}.data")
+    if len(nested) > 1 and [one for one in nested if one != 1] != [one for one in shape if one != 1]:
+        sentence = f"`{where}.data` is nested as {nested}, its shape says {list(shape)}"
+        raise BadRequest(sentence, where=f"{where}.data", mend="nest it as its shape says, or send it flat")
+    return list(_elements(values, nested, where))
+
+
+def _elements(values: Sequence[Any], nested: Sequence[int], where: str) -> Iterable[Any]:
+    """Every one of them, in order; each list must have the length and the depth of the first."""
+    if len(values) != nested[0]:
+        raise BadRequest(f"`{where}.data` has lists of different lengths", where=f"{where}.data")
     for one in values:
-        if isinstance(one, list | tuple | dict):
-            yield from _flat(one, depth - 1, where)
+        if isinstance(one, dict) or isinstance(one, list | tuple) != (len(nested) > 1):
+            raise BadRequest(f"`{where}.data`: wanted a list of plain values", where=f"{where}.data")
+        if len(nested) > 1:
+            yield from _elements(one, nested[1:], where)
         else:
             yield one
 
