@@ -19,7 +19,7 @@ from mainstay.core.records import ModelVersion
 from mainstay.serving.places import Places
 from mainstay.serving.request import ROWS_MOST
 from tests.http.serving import Caller, Served
-from tests.serving.toy import SIGNATURE, Linear
+from tests.serving.toy import SET, SIGNATURE, Linear
 
 INFER = "/v2/models/churn/infer"
 
@@ -238,6 +238,15 @@ def test_tensors_that_do_not_fit_are_named(caller: Caller, tensors: list[Any], t
     said = caller.ask("POST", INFER, {"inputs": tensors})
     assert said.status == 422, said.body
     assert told in said.json["error"]
+
+
+def test_true_is_no_whole_number_of_a_key(served: Served, caller: Caller) -> None:
+    served.toy.put("feature_set", SET, served.toy.feature_set(key_type="integer"))
+    served.toy.view.refresh()
+    said = caller.ask("POST", INFER, {"inputs": [tensor("customer_id", "BOOL", True)]})
+    assert (said.status, said.json["error"]) == (422, "`customer_id[0]`: wanted a text or a whole number")
+    assert caller.ask("POST", "/invocations", {"inputs": {"customer_id": True}}).status == 422
+    assert served.toy.receipts() == []
 
 
 def test_lengths_that_lie_are_refused(caller: Caller) -> None:

@@ -247,9 +247,10 @@ def _by_key(snap: Snapshot, columns: Mapping[str, list[Any]]) -> Together | None
     rows = _rows(named)
     inputs = [{name: value for name, value in row.items() if name not in keys} for row in rows]
     found: list[Key] = []
+    truths = {field.name for field in snap.key_columns if field.type == "boolean"}
     for place, row in enumerate(rows):
         for name in keys:
-            if row[name] is None or isinstance(row[name], float):
+            if row[name] is None or (isinstance(row[name], float | bool) and name not in truths):
                 raise BadRequest(f"`{name}[{place}]`: wanted a text or a whole number", where=f"inputs.{name}")
         found.append(row[keys[0]] if len(keys) == 1 else {name: row[name] for name in keys})  # type: ignore[arg-type]
     return Together(keys=_bounded(found, KEYS_MOST), sent=inputs if len(named) > len(keys) else [], where="row")
