@@ -14,8 +14,9 @@ import pytest
 
 import grpc
 from mainstay.core.calls import SPACE, Calls
-from mainstay.core.clock import DAY, SECOND
-from mainstay.core.nouns import Retired
+from mainstay.core.clock import DAY, MINUTE, SECOND
+from mainstay.core.nouns import Retired, Settings
+from mainstay.core.rate import Rate
 from mainstay.grpc.door import OIP
 from mainstay.grpc.messages import kind
 from mainstay.serving.tally import NAMES_MOST, SUBJECTS_MOST, Tally
@@ -105,6 +106,16 @@ def test_strangers_are_told_nothing(served: Served) -> None:
     said = nobody.ask("POST", PREDICT, {"key": "A"})
     assert (said.status, "deprecation" in said.headers) == (401, False)
     nobody.close()
+    code, metadata = infer(served, "msk_none")
+    assert (code, "deprecation" in metadata) == ("UNAUTHENTICATED", False)
+
+
+def test_whose_rate_is_used_up_is_told_too(served: Served, caller: Caller) -> None:
+    retire(served)
+    served.toy.file = msgspec.structs.replace(served.toy.file, settings=Settings(rate=Rate(1, MINUTE)))
+    served.toy.reapply()
+    found = [caller.ask("POST", path, {}) for path in (PREDICT, PREDICT, INFER, "/invocations")]
+    assert [(said.status, said.headers.get("link")) for said in found[1:]] == [(429, LINKS)] * 3
 
 
 def test_after_its_sunset_it_is_gone_and_names_its_successor(served: Served, caller: Caller) -> None:

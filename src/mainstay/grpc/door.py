@@ -198,7 +198,8 @@ class GrpcDoor:
         return () if snap is None or snap.integration.retired is None else told_of(snap.integration.retired)
 
     async def _refuse(self, context: Any, fault: Fault, metadata: Metadata = ()) -> None:
-        metadata = (*metadata, *self._going())
+        if fault.status != 401:  # strangers are told nothing
+            metadata = (*metadata, *self._going())
         if fault.successor:
             metadata = (*metadata, ("mainstay-successor", fault.successor))
         if fault.retry_after is not None:

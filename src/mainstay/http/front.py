@@ -129,6 +129,7 @@ class Front:
                 await (self._card(scope, receive, send) if placed else self._shed(send, named.request))
             return
         caller = await self._caller(scope)
+        send = self._telling(send, caller)
         if isinstance(caller, Told):
             self._desk.meter.request("auth", caller.status)
             await respond(send, caller, named.request)
@@ -137,6 +138,12 @@ class Front:
         scope[NAMED] = named
         with self._places.one(caller.id) as placed:
             await (self._let_in(scope, receive, send, began_us) if placed else self._shed(send, named.request))
+
+    def _telling(self, send: Send, caller: ApiKey | Told) -> Send:
+        """`send`, which tells everybody but a stranger where this version of the API goes."""
+        going = retiring.lines(self._desk.view.now)
+        stranger = isinstance(caller, Told) and caller.status == 401
+        return adding(send, going) if going and not stranger else send
 
     def _family(self, path: str) -> Family | None:
         return next((one for one in self._families if one.speaks(path)), None)
@@ -159,9 +166,6 @@ class Front:
                 await respond(send, limits.refused(taken, request), request)
                 return
             send = adding(send, limits.lines(taken))
-        going = retiring.lines(self._desk.view.now)
-        if going:
-            send = adding(send, going)
         if asks(scope):
             await self._once(scope, receive, send, began_us)
         else:
@@ -228,6 +232,7 @@ class Front:
         began_us = self._desk.clock.monotonic_us()
         named = self._naming.read(scope["headers"])
         caller = await self._caller(scope)
+        send = self._telling(send, caller)
         if isinstance(caller, Told):
             self._desk.meter.request("auth", caller.status)
             await respond(send, family.dressed(caller), named.request, kind=None)
@@ -261,7 +266,6 @@ class Front:
             reply = family.dressed(problems.refused(reply, request))
         desk.meter.predicted(reply.status, desk.clock.monotonic_us() - began_us, reason=reason)
         more = () if taken is None or not taken.allowed else limits.lines(taken)
-        more += retiring.lines(desk.view.now)
         closing = (_CLOSE,) if desk.draining else ()
         told = msgspec.structs.replace(reply, headers=(*reply.headers, *more, *closing))
         await respond(send, told, request, kind=None)
