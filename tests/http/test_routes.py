@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import pytest
 
-from mainstay.core.clock import MINUTE, SECOND
+from mainstay.core.clock import HOUR, MINUTE, SECOND
+from mainstay.core.nouns import Retired, Settings
 from mainstay.core.rate import Rate
 from mainstay.serving.feedback import Recorded
 from mainstay.serving.keys import create_key, revoke_key
@@ -183,6 +185,7 @@ def test_the_document_names_the_refusals_of_rates_and_names(served: Served, call
             continue
         for operation in operations.values():
             assert "429" in operation["responses"], path
+    assert "410" in paths["/v1/churn/card-tokens"]["post"]["responses"]
     for route in ("predict", "decisions", "outcomes"):
         operation = paths[f"/v1/churn/{route}"]["post"]
         assert {"400", "401", "408", "409", "413", "422", "429", "503"} <= set(operation["responses"])
@@ -194,3 +197,45 @@ def test_the_document_names_the_refusals_of_rates_and_names(served: Served, call
     schemas = caller.ask("GET", "/openapi.json").json["components"]["schemas"]
     jsonschema.Draft202012Validator(schemas["Problem"]).validate(over.json)
     assert set(over.json) <= set(schemas["Problem"]["properties"])
+
+
+USUAL = {"date", "content-length", "content-type", "connection", "vary", "cache-control", "content-security-policy"}
+
+
+@pytest.mark.parametrize("retired", [False, True])
+def test_the_document_has_the_headers_of_every_answer(served: Served, caller: Caller, retired: bool) -> None:
+    going = Retired(on_us=served.toy.clock.now_us() - HOUR, sunset_us=None, successor="/v1/churn-2/predict", link="")
+    served.toy.file = msgspec.structs.replace(
+        served.toy.file, retired=going if retired else None, settings=Settings(rate=Rate(1000, MINUTE))
+    )
+    served.toy.policy(on_missing="refuse")
+    paths = caller.ask("GET", "/openapi.json").json["paths"]
+    receipt = caller.predict(key="A").json["receipt"]
+    named = {"Idempotency_Key": "a"}
+    stranger = served.caller("msk_none")
+    decision = {"receipt": receipt, "decision": "accepted"}
+    asked = [
+        ("/v1/churn/predict", caller.predict(key="A")),
+        *(("/v1/churn/predict", caller.ask("POST", "/v1/churn/predict", {"key": "B"}, **named)) for _ in range(2)),
+        ("/v1/churn/predict", caller.predict(key="nobody")),
+        ("/v1/churn/predict", caller.predict()),
+        ("/v1/churn/predict", stranger.predict(key="A")),
+        ("/v1/churn/predict", caller.ask("POST", "/v1/churn/predict", b"{}", Content_Encoding="br")),
+        ("/v1/churn/decisions", caller.ask("POST", "/v1/churn/decisions", decision)),
+        ("/v1/churn/card-tokens", caller.ask("POST", "/v1/churn/card-tokens", {"key": "A", "user": "u"})),
+        ("/v1/receipts/{id}", caller.ask("GET", f"/v1/receipts/{receipt}")),
+        ("/metrics", caller.ask("GET", "/metrics")),
+        ("/docs", caller.ask("GET", "/docs")),
+        ("/health/live", caller.ask("GET", "/health/live")),
+    ]
+    served.toy.file = msgspec.structs.replace(served.toy.file, settings=Settings(rate=Rate(1, MINUTE)))
+    served.toy.reapply()
+    asked += [("/v1/churn/predict", caller.predict(key="A")) for _ in range(2)]
+    stranger.close()
+    assert {said.status for _, said in asked} == {200, 201, 401, 403, 404, 415, 422, 429}
+    for path, said in asked:
+        (operation,) = paths[path].values()
+        described = {name.lower() for name in operation["responses"][str(said.status)].get("headers", ())}
+        assert set(said.headers) - USUAL <= described, (path, said.status)
+        if retired and said.status not in (401, 403) and path != "/health/live":
+            assert {"deprecation", "link"} <= set(said.headers), (path, said.status)

@@ -11,23 +11,14 @@ import msgspec
 from mainstay.core.nouns import Field, Retired
 from mainstay.http import openapi_callers, openapi_card, openapi_fields
 from mainstay.http.openapi_callers import KEYS_ALONE, Known
+from mainstay.http.openapi_headers import ONCE, headed
 from mainstay.http.problems import TITLES
 from mainstay.serving.contract import ApiContract
 from mainstay.serving.feedback import TEXT_MOST, Recorded
-from mainstay.serving.idempotency import NAME_PATTERN
 from mainstay.serving.request import KEYS_MOST, ROWS_MOST, DecisionRequest, Key
 from mainstay.serving.retirement import sentence
 
 Schema = dict[str, Any]
-
-_ONCE: Schema = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Names the request, by a UUID say: sent again within 24 hours, it gets the same answer, and nothing "
-    "is done twice. Another request wants another name",
-    "schema": {"type": "string", "pattern": NAME_PATTERN},
-}
 
 
 class Examples(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +65,7 @@ def document(
         "info": info,
         "servers": [{"url": "/"}],
         "security": openapi_callers.security(ways),
-        "paths": paths,
+        "paths": headed(paths, retired=retired is not None),
         "components": {
             "securitySchemes": {
                 **openapi_callers.schemes(ways),
@@ -126,7 +117,7 @@ def _predict(contract: ApiContract, examples: Examples, rows: Sequence[Field]) -
     return {
         "operationId": "predict",
         "summary": "Predict by key, by keys, or on rows",
-        "parameters": [_ONCE],
+        "parameters": [ONCE],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": responses,
     }
@@ -284,7 +275,7 @@ def _feedback(kind: str, schema: Schema, summary: str) -> Schema:
     return {
         "operationId": kind,
         "summary": summary,
-        "parameters": [_ONCE],
+        "parameters": [ONCE],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "200": {"description": "Recorded before", "content": {"application/json": {"schema": recorded}}},
@@ -313,7 +304,7 @@ def _open(kind: str, summary: str) -> Schema:
     content = {"application/json": {"schema": {"type": "object"}}}
     responses: Schema = {"200": {"description": "Yes", "content": content}}
     if kind == "readiness":
-        responses["503"] = {"description": "No, with the reasons", "content": content}
+        responses["503"] = {"description": "No, with the reasons", "content": content, "headers": _LATER}
     return {"operationId": kind, "summary": summary, "security": [], "responses": responses}
 
 

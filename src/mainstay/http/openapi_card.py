@@ -17,7 +17,7 @@ from mainstay.serving.feedback import TEXT_MOST as FEEDBACK_MOST
 from mainstay.serving.request import CardDecision
 
 Schema = dict[str, Any]
-Problem = Callable[[str], Schema]
+Problem = Callable[[str, str], Schema]
 
 SECURITY: Schema = {"type": "http", "scheme": "bearer", "description": "A card's token: mct_..."}
 _UNAUTHORIZED = "No card's token, or one that is not ours, is over, or whose API key is"
@@ -113,13 +113,15 @@ def _tokens(contract: ApiContract, problem: Problem, statuses: dict[str, str]) -
         },
     }
     refused = ("400", "401", "403", "408", "413", "415", "422", "429", "503")
+    ended = "This version of the API has ended (`successor`)"
     return {
         "operationId": "card_token",
         "summary": "A token for the decision card: for one key and one user",
         "requestBody": {"required": True, **_json(wanted)},
         "responses": {
             "201": {"description": "The token", **_json(given)},
-            **{status: problem(statuses[status]) for status in refused},
+            **{status: problem(statuses[status], status) for status in refused},
+            "410": problem(ended, ""),
         },
     }
 
@@ -172,9 +174,9 @@ def _read(problem: Problem, statuses: dict[str, str]) -> Schema:
         "security": [{"card": []}],
         "responses": {
             "200": {"description": "All that the card shows", **_json({"$ref": "#/components/schemas/Reading"})},
-            "401": problem(_UNAUTHORIZED),
-            "403": problem(_ORIGIN),
-            **{status: problem(statuses[status]) for status in refused},
+            "401": problem(_UNAUTHORIZED, ""),
+            "403": problem(_ORIGIN, ""),
+            **{status: problem(statuses[status], status) for status in refused},
         },
     }
 
@@ -189,9 +191,9 @@ def _decide(problem: Problem, statuses: dict[str, str]) -> Schema:
         "responses": {
             "200": {"description": "Recorded before", **recorded},
             "201": {"description": "Recorded", **recorded},
-            "401": problem(_UNAUTHORIZED),
-            "403": problem(_ORIGIN),
-            "404": problem("This token was given no such answer"),
-            **{status: problem(statuses[status]) for status in ("400", "408", "413", "415", "422", "503")},
+            "401": problem(_UNAUTHORIZED, ""),
+            "403": problem(_ORIGIN, ""),
+            "404": problem("This token was given no such answer", ""),
+            **{status: problem(statuses[status], status) for status in ("400", "408", "413", "415", "422", "503")},
         },
     }
