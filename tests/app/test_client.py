@@ -303,6 +303,12 @@ def test_a_file_that_is_somebodys_own_is_not_replaced(tmp_path: Path) -> None:
     assert write(path, f"{MARK} 2", force=True)
 
 
+def test_an_out_that_is_no_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(Refused, match=r"the client cannot be written: (file exists|not a directory)"):
+        write(tmp_path / "out" / "client.py", MARK, force=False)
+
+
 def test_the_command_writes_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     api_contract.write(api_contract.path_of(tmp_path, 3), ODD)
     (tmp_path / "mainstay.yaml").write_text("integration: odd-one\n")

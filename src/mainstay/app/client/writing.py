@@ -68,6 +68,10 @@ def write(path: Path, text: str, *, force: bool) -> bool:
             return False
         if MARK not in there[:1_000] and not force:
             raise Refused("the file is none that Mainstay made", where=str(path), mend="name another --out, or --force")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    except OSError as error:
+        why = (error.strerror or "I/O error").lower()
+        raise Refused(f"the client cannot be written: {why}", where=str(path), mend="name a folder by --out") from None
     return True
