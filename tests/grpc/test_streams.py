@@ -36,10 +36,14 @@ class Stream:
         metadata = (("authorization", f"Bearer {token}"),)
         self._told = method(iter(self._asked.get, None), metadata=metadata, timeout=30)
 
+    def told(self, request: Any) -> Any:
+        """The whole answer."""
+        self._asked.put(request.SerializeToString())
+        return kind("ModelStreamInferResponse").FromString(next(self._told))
+
     def ask(self, request: Any) -> str:
         """The error of the answer; empty where it is one."""
-        self._asked.put(request.SerializeToString())
-        found: str = kind("ModelStreamInferResponse").FromString(next(self._told)).error_message
+        found: str = self.told(request).error_message
         return found
 
     def end(self) -> tuple[grpc.StatusCode, str]:
@@ -157,6 +161,22 @@ def test_each_request_of_a_stream_counts_against_the_rate(served: Served, channe
     assert told[:3] == ["", "", ""]
     assert all("may send 3 requests" in one and "ask again in" in one for one in told[3:])
     served.toy.clock.advance(MINUTE)
+    assert stream.ask(by_key(b"A")) == ""
+    stream.close()
+
+
+def test_a_refusal_in_a_stream_names_its_request_and_its_receipt(served: Served, channel: grpc.Channel) -> None:
+    served.toy.policy(on_missing="refuse")
+    stream = Stream(channel, served.toy.key())
+    told = stream.told(by_key(b"nobody"))
+    assert told.error_message.startswith("there is no row with this key; check the key")
+    assert (told.infer_response.id, told.infer_response.model_name) == ("mine", "churn")
+    named = told.infer_response.parameters
+    assert served.toy.receipt(named["receipt"].string_param).key == "nobody"
+    assert (named["reason"].string_param, named["age_seconds"].double_param) == ("on_missing", 10.0)
+    request = by_key(b"A")
+    request.outputs.add(name="no such")
+    assert stream.told(request).infer_response.id == "mine"
     assert stream.ask(by_key(b"A")) == ""
     stream.close()
 

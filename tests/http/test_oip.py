@@ -346,6 +346,10 @@ def test_health_is_open_and_every_other_call_is_not(served: Served) -> None:
     assert (said.status, said.json["ready"]) == (503, False)
     assert "stopping" in said.json["error"]
     nobody.close()
+    somebody = served.caller(served.toy.key())
+    said = somebody.ask("GET", "/v2/models/churn/ready")
+    assert (said.status, said.json) == (503, {"name": "churn", "ready": False, "error": "this worker is stopping"})
+    somebody.close()
 
 
 class Full(Places):

@@ -254,10 +254,14 @@ class GrpcDoor:
             try:
                 reply = await self._answered(request, context, rated=rated)
             except Exception as error:  # noqa: BLE001 - the door: whatever happened, the caller gets a sentence
-                reply = told(error_message=_text(self._fault_of(error)))
+                sentence = _text(self._fault_of(error))
+                reply = told(error_message=sentence, infer_response=tensors.refused(request, {}))
             else:
-                refused = isinstance(reply, Refusal)
-                reply = told(error_message=reply.sentence) if refused else told(infer_response=reply)
+                if isinstance(reply, Refusal):
+                    sentence, named = _text(_fault(reply)), tensors.refused(request, _provenance(reply))
+                    reply = told(error_message=sentence, infer_response=named)
+                else:
+                    reply = told(infer_response=reply)
             rated = True
             yield reply
 
@@ -379,11 +383,16 @@ def _fault(refusal: Refusal) -> Fault:
 
 def _metadata(refusal: Refusal) -> Metadata:
     """Where a refusal comes from."""
+    told = _provenance(refusal)
+    return tuple((f"mainstay-{name.replace('_', '-')}", str(value)) for name, value in told.items())
+
+
+def _provenance(refusal: Refusal) -> dict[str, str | float]:
     told = {
-        "mainstay-receipt": refusal.receipt,
-        "mainstay-reason": refusal.reason,
-        "mainstay-verdict": refusal.verdict.value,
-        "mainstay-as-of": refusal.as_of,
-        "mainstay-age-seconds": None if refusal.age_seconds is None else str(refusal.age_seconds),
+        "receipt": refusal.receipt,
+        "reason": refusal.reason,
+        "verdict": refusal.verdict.value,
+        "as_of": refusal.as_of,
+        "age_seconds": refusal.age_seconds,
     }
-    return tuple((name, value) for name, value in told.items() if value)
+    return {name: value for name, value in told.items() if value not in (None, "")}

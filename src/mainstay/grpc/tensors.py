@@ -64,7 +64,22 @@ def read(message: Any) -> InferRequest:
 def written(reply: InferReply) -> Any:
     """Our reply as a ModelInferResponse."""
     message = kind("ModelInferResponse")(model_name=reply.model_name, model_version=reply.model_version, id=reply.id)
-    for name, value in reply.parameters.items():
+    _tell(message, reply.parameters)
+    for tensor in reply.outputs:
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        message.raw_output_contents.append(to_bytes(tensor))
+    return message
+
+
+def refused(request: Any, parameters: Mapping[str, str | float | bool]) -> Any:
+    """What stands beside the sentence of a stream's refusal: which request it was, and where the refusal comes from."""
+    message = kind("ModelInferResponse")(model_name=request.model_name, id=request.id)
+    _tell(message, parameters)
+    return message
+
+
+def _tell(message: Any, parameters: Mapping[str, str | float | bool]) -> None:
+    for name, value in parameters.items():
         parameter = message.parameters[name]
         if isinstance(value, bool):
             parameter.bool_param = value
@@ -72,10 +87,6 @@ def written(reply: InferReply) -> Any:
             parameter.double_param = value
         else:
             parameter.string_param = value
-    for tensor in reply.outputs:
-        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        message.raw_output_contents.append(to_bytes(tensor))
-    return message
 
 
 def parameters(found: Mapping[str, Any]) -> dict[str, Any]:

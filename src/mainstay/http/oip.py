@@ -71,7 +71,8 @@ class OipDoor:
             return await self._infer(name, version or "", scope["headers"], receive, call)
         if act == "ready":
             ready = addressing.ready(self._desk, name, version or "")
-            return _told({"name": name, "ready": ready}, 200 if ready else 503)
+            told = {"name": name, "ready": ready}
+            return _told(told) if ready else _told({**told, "error": "; ".join(self._desk.not_ready())}, 503)
         return _told(addressing.described(addressing.here(self._desk, name, version or "")))
 
     async def _whole(self, scope: Scope, receive: Receive) -> Told:
