@@ -222,7 +222,11 @@ def test_every_error_is_a_text_under_error(caller: Caller, body: bytes, status: 
         ([tensor("tenrue", "INT64", 1), tensor("charges", "FP64", 1)], "did you mean `tenure`"),
         ([tensor("charges", "FP64", 1), {**tensor("tenure", "INT64", 1, 2), "shape": [1, 2]}], "wanted the shape"),
         ([tensor("customer_id", "BYTES", None)], "wanted a text or a whole number"),
-        ([tensor("customer_id", "BYTES", "A"), tensor("tenure", "INT64", 1)], "customer_id"),
+        (
+            [tensor("customer_id", "BYTES", "A"), tensor("tenure", "INT64", 1)],
+            "`inputs.tenure` is read here where a request is by key; send `customer_id` alone, or every",
+        ),
+        ([tensor("key", "BYTES", "A"), tensor("discont", "FP64", 1)], "unknown field `discont`"),
         ([tensor("tenure", "BYTES", "twelve")], "wanted an integer"),
         ([tensor("customer_id", "BYTES", *["A"] * (ROWS_MOST + 1))], "at most 1000"),
         ([tensor("tenure", "INT64", 1, parameters={"shared_memory_region": "x"})], "shared_memory_region"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,10 +18,11 @@ from mainstay.core.ports import Write
 from mainstay.core.records import DatasetState, FeatureSetState, ModelVersion
 from mainstay.core.verdicts import Verdict
 from mainstay.http.front import Front
+from mainstay.serving import infer
 from mainstay.serving.answer import NotReady
 from mainstay.serving.judge_views import rejudge_views
 from mainstay.serving.reply import Answer, Batch, Refusal
-from mainstay.serving.request import PredictRequest
+from mainstay.serving.request import BadRequest, PredictRequest
 from tests.serving.toy import CALL, NOW, SIGNATURE, Toy, online_row
 
 PRODUCT = "sha256:product"
@@ -93,6 +95,16 @@ def test_both_rows_are_one_input(toy: Toy) -> None:
         ("customer", "A", NOW - 10 * SECOND, Verdict.PASS),
         ("product", "7", NOW - 30 * SECOND, Verdict.PASS),
     ]
+
+
+@pytest.mark.parametrize("half", [{"customer_id": ["A"]}, {"product_id": [7]}, {"key": ["A"]}])
+def test_half_a_key_is_told_what_it_lacks(toy: Toy, half: dict[str, list[Any]]) -> None:
+    assert toy.view.now is not None
+    missing = "product_id" if "customer_id" in half else "customer_id"
+    told = f"`inputs.{missing}` is missing: the key is `customer_id` and `product_id`"
+    with pytest.raises(BadRequest, match=re.escape(told)):
+        infer.asked_columns(toy.view.now, half)
+    assert infer.asked_columns(toy.view.now, {"customer_id": ["A"], "product_id": [7]}).keys == [KEY]
 
 
 def test_a_view_without_columns_adds_none(toy: Toy) -> None:

@@ -243,6 +243,7 @@ def _by_key(snap: Snapshot, columns: Mapping[str, list[Any]]) -> Together | None
         named = {(keys[0] if name == KEY else name): values for name, values in columns.items()}
     sent = snap.plan.request if snap.plan else {}
     if any(name not in named for name in keys) or any(name not in keys and name not in sent for name in named):
+        _refuse_half(snap, keys, named)
         return None
     rows = _rows(named)
     inputs = [{name: value for name, value in row.items() if name not in keys} for row in rows]
@@ -254,6 +255,23 @@ def _by_key(snap: Snapshot, columns: Mapping[str, list[Any]]) -> Together | None
                 raise BadRequest(f"`{name}[{place}]`: wanted a text or a whole number", where=f"inputs.{name}")
         found.append(row[keys[0]] if len(keys) == 1 else {name: row[name] for name in keys})  # type: ignore[arg-type]
     return Together(keys=_bounded(found, KEYS_MOST), sent=inputs if len(named) > len(keys) else [], where="row")
+
+
+def _refuse_half(snap: Snapshot, keys: Sequence[str], named: Mapping[str, Any]) -> None:
+    """Raises BadRequest for columns that are meant as a key, which no row has, where they are no whole key alone."""
+    known = snap.plan.fields if snap.plan else {}
+    if not any(name in named and name not in known for name in (*keys, KEY)):
+        return
+    told = " and ".join(f"`{name}`" for name in keys)
+    missing = next((name for name in keys if name not in named), None)
+    if missing is not None:
+        raise BadRequest(f"`inputs.{missing}` is missing: the key is {told}", where=f"inputs.{missing}")
+    sent = snap.plan.request if snap.plan else {}
+    other = next(name for name in named if name not in keys and name not in sent)
+    if other not in known:
+        raise unknown_field(other, sent, "inputs.")
+    mend = f"send {told} alone, or every input without it"
+    raise BadRequest(f"`inputs.{other}` is read here where a request is by key", where=f"inputs.{other}", mend=mend)
 
 
 def _bounded(rows: list[Any], most: int) -> list[Any]:
