@@ -30,6 +30,7 @@ from mainstay.http.turns import Turns
 from mainstay.serving import keys
 from mainstay.serving.request import read_predict
 from mainstay.serving.work import Call
+from mainstay.serving.works import of_key
 
 TURN = 16
 
@@ -87,7 +88,7 @@ def measured(desk: Any, token: bytes, bodies: list[bytes]) -> dict[str, float]:
     turns_of = [asked[start : start + TURN] for start in range(0, count, TURN)]
 
     def fetched() -> list[Any]:
-        begun = ([answering._begun(snap, snap.plan, one.key, None) for one in part] for part in turns_of)
+        begun = ([of_key(snap, snap.plan, one.key, None) for one in part] for part in turns_of)
         return [work for part in begun for work in answering._prepared(snap, snap.plan, part)]
 
     timed(

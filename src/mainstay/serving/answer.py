@@ -20,18 +20,19 @@ from mainstay.serving import judge as judging
 from mainstay.serving.asking import ask_one
 from mainstay.serving.elsewhere import Elsewhere
 from mainstay.serving.hot_rows import HotRows, laid_out
-from mainstay.serving.inputs import InputPlan, OneRow, key_text
+from mainstay.serving.inputs import InputPlan, OneRow
 from mainstay.serving.judge import Judgement
 from mainstay.serving.judge_views import judge_views
 from mainstay.serving.meter import Meter
 from mainstay.serving.model_queue import TooLate
 from mainstay.serving.receipts import payload
 from mainstay.serving.reply import MEND, Answer, Batch, Item, Refusal, item
-from mainstay.serving.request import Key, PredictRequest, Scalar, Together
+from mainstay.serving.request import Key, PredictRequest, Together
 from mainstay.serving.tally import Tally
 from mainstay.serving.view import Snapshot
-from mainstay.serving.view_rows import as_one, filled_of, key_texts, named, seen_of
+from mainstay.serving.view_rows import as_one, filled_of, seen_of
 from mainstay.serving.work import Call, Work
+from mainstay.serving.works import of_key, of_named, of_only, of_rows
 
 CHUNK = 100
 """Keys worked through before other requests get their turn."""
@@ -76,7 +77,7 @@ class Answering:
         plan, model = _usable(snap)
         self._in_time(call)  # it may have waited for a thread
         if request.key is not _UNSET:
-            (work,) = self._prepared(snap, plan, [self._begun(snap, plan, request.key, request.inputs)])
+            (work,) = self._prepared(snap, plan, [of_key(snap, plan, request.key, request.inputs)])
             self._run(snap, model, (work,))
             return self._finish(snap, work, call)
         works, keys = self._all(snap, plan, request)
@@ -96,7 +97,7 @@ class Answering:
         for request, call in asked:
             try:
                 self._let_in(snap, call)
-                works.append(self._first(snap, plan, request))
+                works.append(of_only(snap, plan, request))
             except Exception as error:  # noqa: BLE001 - strangers stand in this list; the door tells each its own
                 works.append(error)
         self._look_up(snap, [work for work in works if isinstance(work, Work) and work.key is not None])
@@ -132,7 +133,7 @@ class Answering:
         if request.key is not _UNSET:
             if not blocking:
                 return self.predict_now(snap, request, call)
-            (work,) = self._prepared(snap, plan, [self._begun(snap, plan, request.key, request.inputs)])
+            (work,) = self._prepared(snap, plan, [of_key(snap, plan, request.key, request.inputs)])
             await self._run_elsewhere(snap, model, [work], call)
             return self._finish(snap, work, call)
         works, keys = self._all(snap, plan, request)
@@ -200,38 +201,14 @@ class Answering:
         """Lets go of the threads that wait for models."""
         self._elsewhere.close()
 
-    def _first(self, snap: Snapshot, plan: InputPlan, request: PredictRequest | OneRow) -> Work:
-        """A work for the only key or row of the request. Raises BadRequest."""
-        if isinstance(request, OneRow):
-            if request.plan is plan:
-                work = Work(None)
-                work.inputs = request.inputs
-                return work
-            request = request.again()
-        if request.rows is not _UNSET:
-            return _given(plan, request.rows, "rows")[0]
-        assert request.key is not _UNSET
-        return self._begun(snap, plan, request.key, request.inputs)
-
-    @staticmethod
-    def _begun(snap: Snapshot, plan: InputPlan, key: Key, inputs: dict[str, Scalar] | None) -> Work:
-        """A work for the key and its request-time inputs. Raises BadRequest."""
-        sent = plan.check_sent(inputs) if inputs or plan.request else None
-        if snap.keyed is not None or isinstance(key, dict):
-            work = _named(snap, key, "key")
-        else:
-            work = Work(key if snap.key_type == "string" and type(key) is str else key_text(key, snap.key_type))
-        work.sent = sent
-        return work
-
     def _all(self, snap: Snapshot, plan: InputPlan, request: PredictRequest) -> tuple[list[Work], Sequence[Key | None]]:
         """A work for every key or row of the request, each validated before any is judged."""
         if request.rows is not _UNSET:
-            works = _given(plan, request.rows, "rows")
+            works = of_rows(plan, request.rows, "rows")
             return works, [None] * len(works)
         keys: list[Key] = [] if request.keys is _UNSET else list(request.keys)
         sent = plan.check_sent(request.inputs)
-        works = [_named(snap, key, f"keys[{place}]") for place, key in enumerate(keys)]
+        works = [of_named(snap, key, f"keys[{place}]") for place, key in enumerate(keys)]
         for work in works:
             work.sent = sent
         return self._prepared(snap, plan, works), keys
@@ -239,10 +216,10 @@ class Answering:
     def _laid_out(self, snap: Snapshot, plan: InputPlan, asked: Together) -> list[Work]:
         """A work for every key or row of `asked`, each key with its own request-time inputs."""
         if not asked.keys:
-            return _given(plan, asked.rows, asked.where)
+            return of_rows(plan, asked.rows, asked.where)
         works = []
         for place, key in enumerate(asked.keys):
-            work = _named(snap, key, f"{asked.where}[{place}]")
+            work = of_named(snap, key, f"{asked.where}[{place}]")
             work.sent = plan.check_sent(asked.sent[place] if asked.sent else None)
             works.append(work)
         return self._prepared(snap, plan, works)
@@ -454,27 +431,6 @@ class Answering:
             return None
         self.journal_problem = ""
         return written
-
-
-def _given(plan: InputPlan, rows: Sequence[Mapping[str, Any]], where: str) -> list[Work]:
-    """A work for each of the caller's own rows. Raises BadRequest."""
-    works = []
-    for place, given in enumerate(rows):
-        work = Work(None)
-        work.inputs = plan.given(given, f"{where}[{place}]")
-        works.append(work)
-    return works
-
-
-def _named(snap: Snapshot, key: Key, where: str) -> Work:
-    """A work for the key, in the text that stores use. Raises BadRequest."""
-    if snap.keyed is None:
-        (text,) = key_texts(key, snap.key_columns, where)
-        return Work(text)
-    found = named(key, snap.keyed, where)
-    work = Work(found.whole)
-    work.keys = found.keys
-    return work
 
 
 def _together(snap: Snapshot, work: Work, now_us: int) -> Judgement:
