@@ -27,15 +27,15 @@ class HotRow:
     def __init__(self, row: OnlineRow) -> None:
         self.row = row
         self._plan: InputPlan | None = None
-        self._inputs: list[Any] = []
+        self._inputs: tuple[Any, ...] = ()  # no list: a tuple of numbers is nothing to the garbage collector
 
     def inputs(self, plan: InputPlan, sent: Mapping[str, Any] | None) -> list[Any]:
         """As `laid_out` gives them for its row, which has values."""
         if self._plan is plan:
-            return self._inputs.copy()
+            return list(self._inputs)
         inputs = laid_out(plan, self.row, sent)
         if not plan.request:
-            self._inputs, self._plan = inputs.copy(), plan
+            self._inputs, self._plan = tuple(inputs), plan
         return inputs
 
 
