@@ -94,6 +94,18 @@ def test_a_null_that_has_no_bytes_is_given_in_json_where_bytes_were_asked_for(se
     assert struct.unpack("<d", said.body[length:]) == (pytest.approx(0.17),)
 
 
+def test_bytes_that_are_no_text_are_refused_in_json_before_there_is_a_receipt(served: Served, caller: Caller) -> None:
+    served.toy.models[2] = model = Linear()
+    model.predict = lambda rows, deadline_us=None: [("/wA=",) for _ in rows]  # type: ignore[method-assign, misc]
+    served.toy.version(2, Signature(inputs=SIGNATURE.inputs, outputs=(Field(name="photo", type="bytes"),)))
+    said = caller.ask("POST", INFER, by_key("A"))
+    assert (said.status, "`photo` is no text; ask for it as bytes" in said.json["error"]) == (422, True)
+    assert served.toy.receipts() == []
+    said = caller.ask("POST", INFER, by_key("A") | {"parameters": {"binary_data_output": True}})
+    assert said.body.endswith(b"\x02\0\0\0\xff\0")
+    assert len(served.toy.receipts()) == 1
+
+
 def test_rows_are_answered_all_or_none_and_the_receipts_say_so(served: Served, caller: Caller) -> None:
     served.toy.policy(on_missing="refuse")
     said = caller.ask("POST", INFER, by_key("A", "nobody", "A"))

@@ -124,6 +124,21 @@ def test_a_model_that_fails_is_answered_by_the_policy(toy: Toy, mood: str) -> No
     assert "4711" not in reply.sentence
 
 
+@pytest.mark.parametrize(
+    ("given", "status"), [("/wA=", 200), ("", 200), ("text", 200), ("texts", 503), ("ü", 503), (7, 503)]
+)
+def test_bytes_that_are_no_base64_are_no_answer(toy: Toy, given: Any, status: int) -> None:
+    toy.models[2] = model = Linear()
+    toy.version(2, Signature(inputs=SIGNATURE.inputs, outputs=(Field(name="photo", type="bytes"),)))
+    model.predict = lambda rows, deadline_us=None: [(given,) for _ in rows]  # type: ignore[method-assign, misc]
+    toy.policy(on_error="refuse")
+    if status == 200:
+        assert answer(toy, key="A").output == {"photo": given}
+    else:
+        reply = refusal(toy, key="A")
+        assert (reply.status, reply.sentence) == (status, "the model gave no bytes in base64 for `photo`")
+
+
 @pytest.mark.promise(5)
 def test_the_age_is_that_of_the_moment_with_nothing_else_running(toy: Toy) -> None:
     toy.clock.advance(6 * MINUTE)

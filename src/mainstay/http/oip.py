@@ -96,7 +96,11 @@ class OipDoor:
         raw = await read_body(headers, receive, self._desk.arrive_s)
         asked = oip_body.read(raw, named.get(oip_body.LENGTH), snap)
         laid_out, call = infer.laid_out(snap, asked.request), infer.hurried(call, asked.request)
-        reply = await self._desk.answering.predict_together(snap, laid_out, call)
+
+        def writable(output: infer.Output) -> None:
+            infer.refuse_no_text(snap, asked.request, asked.wants_bytes, output)
+
+        reply = await self._desk.answering.predict_together(snap, laid_out, call, writable=writable)
         if isinstance(reply, Refusal):
             return reply
         whole = infer.replied(snap, asked.request, reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import math
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from mainstay.core.clock import Clock
 from mainstay.core.errors import ModelAway, ModelError, ModelRefused, ModelTimeout
 from mainstay.core.ports import LoadedModel
 from mainstay.models.pre import Pre
-from mainstay.serving.view import Snapshot
+from mainstay.serving.view import Checked, Snapshot
 from mainstay.serving.work import Work
 
 LATE = "the model did not answer before its deadline"
@@ -121,7 +122,7 @@ def fail(works: Sequence[Work], sentence: str) -> None:
 
 
 def _take(snap: Snapshot, work: Work, output: tuple[Any, ...]) -> None:
-    work.error = _fault(output, snap.given, snap.given_numbers)
+    work.error = _fault(output, snap.given, snap.given_checked)
     if work.error:
         return
     if snap.post is None:
@@ -133,18 +134,29 @@ def _take(snap: Snapshot, work: Work, output: tuple[Any, ...]) -> None:
     except ModelRefused as error:
         work.error = error.sentence
         return
-    work.error = _fault(final, snap.outputs, snap.numbers)
+    work.error = _fault(final, snap.outputs, snap.checked)
     work.output = None if work.error else final
 
 
-def _fault(output: tuple[Any, ...], names: tuple[str, ...], numbers: tuple[int, ...]) -> str:
+def _fault(output: tuple[Any, ...], names: tuple[str, ...], checked: Checked) -> str:
     """Why these cannot leave; empty when they can."""
     if len(output) != len(names):
         return "the model gave another number of outputs than its signature names"
-    for place in numbers:
+    for place, kind in checked:
         value = output[place]
-        if type(value) is float and math.isfinite(value):
+        if value is None or (kind != "bytes" and type(value) is float and math.isfinite(value)):
             continue
-        if value is not None and not (isinstance(value, float | int) and math.isfinite(value)):
+        if kind == "bytes":
+            if not _base64(value):
+                return f"the model gave no bytes in base64 for `{names[place]}`"
+        elif not (isinstance(value, float | int) and math.isfinite(value)):
             return f"the model gave no finite number for `{names[place]}`"
     return ""
+
+
+def _base64(value: object) -> bool:
+    try:
+        binascii.a2b_base64(value, strict_mode=True)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return False
+    return isinstance(value, str)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,10 @@ KEY = "key"
 _DIGITS_MOST = 16
 RESERVED = ("sequence_id", "sequence_start", "sequence_end", "shared_memory_region")
 """Parameters that ask for what is not done here; to pass over them would give another answer than was asked for."""
+
+
+Output = Mapping[str, Any]
+"""What is given for a row, by name."""
 
 
 class InferRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +139,20 @@ def kinds(snap: Snapshot) -> dict[str, ColumnType]:
     return found
 
 
-def refuse_null(snap: Snapshot, request: InferRequest, output: Mapping[str, Any]) -> None:
+def refuse_no_text(snap: Snapshot, request: InferRequest, wants_bytes: Callable[[str], bool], output: Output) -> None:
+    """For doors that answer in JSON too. Raises BadRequest where bytes are asked for as text and are none."""
+    for field in snap.version.signature.outputs if snap.version else ():
+        asked = not request.outputs or field.name in request.outputs
+        if not asked or field.type != "bytes" or wants_bytes(field.name):
+            continue
+        try:
+            base64.b64decode(output.get(field.name) or "").decode()
+        except ValueError:
+            mend = "ask for it as bytes: `binary_data: true`"
+            raise BadRequest(f"the output `{field.name}` is no text", mend=mend, where="outputs") from None
+
+
+def refuse_null(snap: Snapshot, request: InferRequest, output: Output) -> None:
     """For doors that answer in bytes alone. Raises BadRequest where an output asked for is null and has no bytes."""
     for field in snap.version.signature.outputs if snap.version else ():
         kind = datatype(field.type)

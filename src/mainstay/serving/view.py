@@ -48,6 +48,10 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
+Checked = tuple[tuple[int, ColumnType], ...]
+"""Places of outputs, and their types."""
+
+
 def _nobody(_key: str, _of: FeatureSetState | None) -> bool:
     return False
 
@@ -81,11 +85,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     shared_receipt: tuple[int, bytes] = (0, b"")
     """Of every receipt of an answered key the fields that are the same: how many, and as MessagePack, no header."""
     outputs: tuple[str, ...] = ()
-    numbers: tuple[int, ...] = ()
-    """Places of the outputs that are numbers."""
+    checked: Checked = ()
+    """Outputs whose values are looked at before they leave."""
     given: tuple[str, ...] = ()
     """The model's own outputs, before `model.post`; the same where there are no steps."""
-    given_numbers: tuple[int, ...] = ()
+    given_checked: Checked = ()
     fed: tuple[str, ...] = ()
     """The model's own inputs, where `model.pre` makes them of others."""
     pre: Pre | None = None
@@ -318,13 +322,13 @@ class WorkerView:
             quick=quick and integration.settings.durability == "process",
             outputs=tuple(field.name for field in outputs),
             given=tuple(field.name for field in given),
-            given_numbers=_numbers(given),
+            given_checked=_checked(given),
             fed=tuple(field.name for field in version.fed) if version else (),
             pre=pre_of(version) if version else None,
             post=post_of(version) if version else None,
             personal=look.personal,
             erased=look.erased,
-            numbers=_numbers(outputs),
+            checked=_checked(outputs),
         )
 
     def _suppression(self) -> Callable[[str, FeatureSetState | None], bool]:
@@ -432,8 +436,8 @@ def _plan(integration: Integration, version: ModelVersion | None, given_by: Mode
     return InputPlan(version.signature, given_by.columns, beside, given_by.keys, images_of(version))
 
 
-def _numbers(outputs: Sequence[Field]) -> tuple[int, ...]:
-    return tuple(place for place, field in enumerate(outputs) if field.type == "number")
+def _checked(outputs: Sequence[Field]) -> Checked:
+    return tuple((place, field.type) for place, field in enumerate(outputs) if field.type in ("number", "bytes"))
 
 
 def _cleaning(states: Mapping[str, DatasetState]) -> str:
