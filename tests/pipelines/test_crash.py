@@ -401,6 +401,25 @@ def test_current_that_is_gone_comes_back_out_of_landing(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise(1)
+def test_online_that_is_gone_comes_back_out_of_current(tmp_path: Path) -> None:
+    world = Road(tmp_path)
+    for name, step in ROAD:
+        world.clock.advance(SECOND)
+        step(world)
+        before = world.online()
+        if not before or not world.desk.feature_sets.all()[world.feature_set.digest].complete:
+            continue
+        world.close()
+        for file in tmp_path.glob("online.sqlite*"):
+            file.unlink()
+        world.open()
+        sets.recover(world.desk)
+        assert world.online() == before, f"online was lost after: {name}"
+        assert not any("computed again" in said for said in sets.recover(world.desk))
+    world.close()
+
+
+@pytest.mark.promise(1)
 def test_an_overtaken_owner_writes_nothing_more(tmp_path: Path) -> None:
     world = Road(tmp_path)
     first_rows(world)

@@ -132,6 +132,8 @@ def recover(desk: Desk) -> list[str]:
     feature_personal.mark(desk)  # what an earlier Mainstay made does not know yet what is personal
     for name in desk.integration.parents_first():
         _told(done, f"dataset {name}", partial(_recover_dataset, desk, name))
+    for one in desk.live_feature_sets():
+        _told(done, f"feature set {one.digest}", partial(_recover_rows, desk, one))
     for plan in unfinished(desk):
         _told(done, f"plan {plan.number}", partial(_recover_plan, desk, plan))
     if desk.plans.is_dir():
@@ -149,6 +151,15 @@ def _told(done: list[str], what: str, repair: Callable[[], list[str]]) -> None:
         raise
     except MainstayError as error:
         done.append(f"{what} could not be repaired: {error.sentence}")
+
+
+def _recover_rows(desk: Desk, one: FeatureSetState) -> list[str]:
+    """Online is a cache: where it has no row of a set that was built, all are computed again out of current."""
+    lost = one.complete and next(iter(desk.online.keys(one.digest)), None) is None
+    if not lost or not any(desk.dataset_state(name).counts.get("published") for name in one.mapping):
+        return []
+    build(desk, one.digest)
+    return [f"online had no row of feature set {one.digest}; {desk.online.count(one.digest)} rows computed again"]
 
 
 def _recover_plan(desk: Desk, plan: PublishPlan) -> list[str]:
