@@ -235,14 +235,14 @@ class Answering:
         """The rows of all of them, by a look-up for each view. A row that is damaged is unseen, and no other."""
         try:
             self._looked_up(snap, works)
-        except Corrupt:
+        except Corrupt as error:
             if len(works) == 1:
-                self._unseen(snap, works)
+                self._unseen(snap, works, error)
             else:
                 for work in works:
                     Answering._look_up(self, snap, [work])
-        except StoreError:
-            self._unseen(snap, works)
+        except StoreError as error:
+            self._unseen(snap, works, error)
 
     def _looked_up(self, snap: Snapshot, works: Sequence[Work]) -> None:
         if snap.keyed is not None:
@@ -260,9 +260,10 @@ class Answering:
                 work.hot = rows.get(work.key or "")
                 work.row = None if work.hot is None else work.hot.row
 
-    def _unseen(self, snap: Snapshot, works: Sequence[Work]) -> None:
+    def _unseen(self, snap: Snapshot, works: Sequence[Work], error: StoreError) -> None:
         """The online store could not be asked: ERROR, which is not the same as no row."""
         now_us = self._clock.now_us()
+        self._meter.unread(len(works), error.sentence, now_us)
         for work in works:
             work.rows, work.row = (), None
             work.unseen = _UNSEEN

@@ -55,6 +55,12 @@ class Counts(msgspec.Struct, kw_only=True):
     """Lines of the log that nobody took."""
     unheard_us: int = 0
     """When that happened last."""
+    unread: int = 0
+    """Keys whose feature rows could not be read."""
+    unread_us: int = 0
+    """When that happened last."""
+    unread_why: str = ""
+    """Why, that time."""
     problem: str = ""
     """Why the newest state does not answer here; empty when it does."""
     problems: dict[str, str] = {}
@@ -108,6 +114,12 @@ class Meter:
             self.counts.unheard_us = now_us
             self._unheard = lines
 
+    def unread(self, keys: int, why: str, now_us: int) -> None:
+        """So many keys whose feature rows could not be read."""
+        with self._lock:
+            self.counts.unread += keys
+            self.counts.unread_us, self.counts.unread_why = now_us, why
+
     def used(self, seen: Mapping[str, int]) -> None:
         """When API keys were last seen here, by their digests."""
         self.counts.used.update(seen)
@@ -160,6 +172,9 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None,
         whole.unheard += part.unheard
         whole.unheard_us = max(whole.unheard_us, part.unheard_us)
         whole.left_alone += part.left_alone
+        whole.unread += part.unread
+        if part.unread_us > whole.unread_us:
+            whole.unread_us, whole.unread_why = part.unread_us, part.unread_why
         for name, at_us in part.used.items():
             whole.used[name] = max(at_us, whole.used.get(name, 0))
         whole.at_us = max(whole.at_us, part.at_us)
