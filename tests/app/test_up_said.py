@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mainstay.app.lock_said import LOCKS
-from mainstay.app.up_said import findings, is_gone, lines
+from mainstay.app.up_said import findings, hung, is_gone, lines
 from mainstay.core.clock import MINUTE, SECOND
 from mainstay.core.records import ProcessState
 from mainstay.store.home import Home, Stores
@@ -57,6 +58,21 @@ def test_in_a_shared_state_the_processes_of_other_machines_are_not_ours(tmp_path
     others = record("loop") | record("api-1@elsewhere")
     assert not is_gone(shared, others, NOW)
     assert is_gone(shared, others | record(f"api-1{HERE}"), NOW)
+
+
+def test_a_worker_that_runs_and_tells_nothing_hangs(home: Home) -> None:
+    seen = record("api-1", ago_us=SECOND)
+    (found,) = hung(home, seen | record("api-2", ago_us=SECOND), {"api-1": NOW - 11 * SECOND, "api-2": NOW}, NOW)
+    assert found.sentence == "api-1 has told nothing for 11 s: it hangs, or cannot write its counters"
+    assert "kill -9 7," in found.mend
+    for processes, told in (
+        (record("api-1", ago_us=11 * SECOND), NOW - 11 * SECOND),  # its supervisor is silent too
+        (record("api-1", pid=0, ago_us=SECOND), NOW - 11 * SECOND),
+        (record("loop", ago_us=SECOND), NOW - 11 * SECOND),
+        (record("api-1@elsewhere", ago_us=SECOND), NOW - 11 * SECOND),
+        ({"api-1": msgspec.structs.replace(seen["api-1"], since_us=NOW - SECOND)}, NOW - 11 * SECOND),  # just begun
+    ):
+        assert list(hung(home, processes, {"api-1": told}, NOW)) == []
 
 
 @pytest.mark.parametrize(

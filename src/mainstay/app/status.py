@@ -177,11 +177,12 @@ def read_status(place: Place, clock: Clock) -> Status:
             erase_again=len(state.scan("erase_again")),
             processes=(processes := ShelfReader(state, "process", ProcessState).all()),
             gone=up_said.is_gone(place.home, processes, clock.now_us()),
-            counts=merged(place.home.meters, now_us=clock.now_us()),
+            counts=(counts := merged(place.home.meters, now_us=clock.now_us())),
             disk=(*ShelfReader(state, "disk", DiskSample).all().values(), disk.sample(place.home, clock.now_us())),
             now_us=clock.now_us(),
             lag=journal_lag.read_lag(place.home, clock),
             doors=(
+                *up_said.hung(place.home, processes, counts.told, clock.now_us()),
                 *lock_said.findings(place.home),
                 *tls.judge(integration, clock.now_us()),
                 *issuers.findings(issuers.failing(state, integration)),

@@ -83,6 +83,31 @@ def findings(processes: Mapping[str, ProcessState], now_us: int, *, gone: bool) 
             yield Finding(check=f"processes.{name}", verdict=Verdict.WARN, sentence=f"{name}: {one.note}")
 
 
+def hung(home: Home, processes: Mapping[str, ProcessState], told: Mapping[str, int], now_us: int) -> Iterator[Finding]:
+    """A failure for each worker of this machine that runs and tells nothing.
+
+    Its supervisor sees that its process is there. What it counts it writes itself, every second.
+
+    Args:
+        home: Of the integration.
+        processes: Name -> what its supervisor said last.
+        told: Worker -> when it wrote its counters last.
+        now_us: Now.
+    """
+    here = machine(home)
+    for name, one in processes.items():
+        last_us = told.get(name.removesuffix(here), 0) if name.endswith(here) else 0
+        if not last_us or not one.pid or now_us - one.seen_us > SILENT_US:
+            continue
+        silent_us = now_us - max(last_us, one.since_us)
+        if silent_us > SILENT_US:
+            yield Finding(
+                check=f"processes.{name}", verdict=Verdict.FAIL,
+                sentence=f"{name} has told nothing for {span(silent_us)}: it hangs, or cannot write its counters",
+                mend=f"where the disk takes writes: kill -9 {one.pid}, another takes its place",
+            )  # fmt: skip
+
+
 def _unheard(processes: Mapping[str, ProcessState], now_us: int, *, gone: bool) -> Finding:
     loop, mend = processes.get(LOOP), "mainstay up"
     if gone:

@@ -65,6 +65,8 @@ class Counts(msgspec.Struct, kw_only=True):
     """Why the newest state does not answer here; empty when it does."""
     problems: dict[str, str] = {}
     """Only where several workers' counts are merged: worker -> its `problem`, of those that told lately."""
+    told: dict[str, int] = {}
+    """Only where several workers' counts are merged: worker -> when it told last."""
     at_us: int = 0
 
 
@@ -145,7 +147,7 @@ def read_counts(file: Path) -> Counts | None:
 
 def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None, *, now_us: int = 0) -> Counts:
     """The sum over every worker's file in `folder`, with `own` in place of `own_file`. `now_us`: for `problems`."""
-    whole = Counts(problems={})
+    whole = Counts(problems={}, told={})
     parts = [] if own is None else [own.counts]
     for file in sorted(folder.glob("*.json")):
         if file == own_file:
@@ -153,6 +155,7 @@ def merged(folder: Path, own: Meter | None = None, own_file: Path | None = None,
         counts = read_counts(file)
         if counts is not None:
             parts.append(counts)
+            whole.told[file.stem] = counts.at_us
             if counts.problem and now_us - counts.at_us < RECENT_US:
                 whole.problems[file.stem] = counts.problem
     for part in parts:
