@@ -85,6 +85,7 @@ def test_a_caller_may_say_how_long_it_waits(tmp_path: Path, blocking: bool) -> N
             said = ask(served, token, key="A", headers={"X-Request-Timeout-Ms": value})
             assert said.status == (400 if value else 200), value
             assert "whole milliseconds" in said.json["detail"] if value else said.json["output"] == OUTPUT
+            assert said.json.get("title") == ("A header or the body cannot be read" if value else None)
     toy.journal.close()
 
 

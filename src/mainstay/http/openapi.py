@@ -158,7 +158,7 @@ def curl(base: str, path: str, body: object) -> str:
 
 
 _STATUSES = {
-    "400": "The body is not JSON",
+    "400": "A header or the body cannot be read",
     "401": "Nothing says who asks, or it is not known, revoked or expired",
     "403": "The caller has no role for this",
     "404": TITLES["on_missing"],

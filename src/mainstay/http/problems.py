@@ -41,7 +41,7 @@ TITLES: dict[str, str] = {
     "too_large": "The body is too large",
     "malformed": "The request cannot be read",
     "head_too_large": "The headers are too large",
-    "bad_request": "The body is not JSON",
+    "bad_request": "A header or the body cannot be read",
     "invalid": "The body does not fit",
     "timeout": "The body did not arrive",
     "repeat_key": "The Idempotency-Key cannot be read",
