@@ -177,7 +177,7 @@ def test_deletes_of_all_chunks_together_are_held_to_the_share(world: Backfilled)
     (blocked,) = world.desk.waiting("customers")
     assert (blocked.status, blocked.mode) == ("blocked", "backfill")
     (finding,) = [one for one in blocked.findings if one.check == "deletes.max_share"]
-    assert "of 1000 keys would be deleted" in finding.sentence
+    assert "of 1,000 keys would be deleted" in finding.sentence
     assert world.state().rows > ROWS * 0.89
     settling.release_batch(world.desk, dataset="customers", number=blocked.number, reason="they are gone")
     assert world.to_its_end(one).deleted == 120

@@ -142,7 +142,7 @@ def test_a_file_in_utf8_is_not_taken_for_another_encoding(drops: Drops) -> None:
     assert drops.read(encoding="cp1252") == [("1", "plain")]
 
 
-@pytest.mark.parametrize(("row", "told"), [("2,b,secret", "has 3 values"), ("2", "has 1 value ")])
+@pytest.mark.parametrize(("row", "told"), [("2,b,secret", "has 3 values"), ("2", "has 1 value")])
 def test_a_row_that_does_not_fit_is_named_by_its_number_and_not_shown(drops: Drops, row: str, told: str) -> None:
     filler = "".join(f'{at},"two\nlines"\n' for at in range(1, 100_000))
     drops.drop("a.csv", f"id,note\n{filler}{row}\n9,z\n")
