@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Message, Receive
 
+from mainstay.core.counts import counted
 from mainstay.serving.request import BadRequest
 
 T = TypeVar("T")
@@ -86,7 +87,8 @@ def unpacked(body: bytes, encoding: bytes) -> bytes:
     if not reader.eof:
         raise BadRequest(f"the body is cut off: its {kind.decode()} does not end", status=400)
     if reader.unused_data:
-        raise BadRequest(f"{len(reader.unused_data)} bytes follow the body's {kind.decode()}", status=400)
+        more = counted(len(reader.unused_data), "byte follows", "bytes follow")
+        raise BadRequest(f"{more} the body's {kind.decode()}", status=400)
     return found
 
 

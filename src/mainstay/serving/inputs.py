@@ -16,7 +16,7 @@ from mainstay.core.nouns import ColumnType, Field, ImageInput, Signature
 from mainstay.serving import blobs
 from mainstay.serving.bounds import bound_of
 from mainstay.serving.request import BadRequest, PredictRequest, came, read_predict, unknown_field, whole
-from mainstay.serving.row_readers import own_reader, stored_reader
+from mainstay.serving.row_readers import AS_THEY_ARE, own_reader, stored_reader
 
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,7 +26,6 @@ _KEY_VALUES: dict[ColumnType, Callable[[str], Any]] = {
     "integer": int, "number": float, "boolean": lambda text: text == "true",
 }  # fmt: skip
 """How a model is given a key's text; every other type is the text."""
-_AS_THEY_ARE: dict[ColumnType, type] = {"number": float, "boolean": bool, "string": str, "json": str}
 _values = msgspec.json.Decoder(list[Any])
 _ROWS = b'{"rows"'
 
@@ -81,9 +80,9 @@ class InputPlan:
         self._stored = stored_reader(len(columns), self._numbers)
         self._required = tuple(place for place, field in enumerate(signature.inputs) if field.required)
         self._as_they_are = {
-            name: _AS_THEY_ARE[one.type]
+            name: AS_THEY_ARE[one.type]
             for name, one in self.fields.items()
-            if one.type in _AS_THEY_ARE and name not in self._bounds
+            if one.type in AS_THEY_ARE and name not in self._bounds
         }
         """Fields whose values of this very type need no further look."""
         self._wanted = tuple(name for name, field in self.request.items() if field.required)

@@ -15,9 +15,9 @@ import msgspec
 from mainstay.core.nouns import ColumnType, Field
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_AS_THEY_COME: dict[ColumnType, Any] = {
-    "number": float, "boolean": bool, "string": str, "json": str, "integer": _INT64,
-}  # fmt: skip
+AS_THEY_ARE: dict[ColumnType, type] = {"number": float, "boolean": bool, "string": str, "json": str}
+"""Types of which a value of this very type needs no further look."""
+_AS_THEY_COME: dict[ColumnType, Any] = {**AS_THEY_ARE, "integer": _INT64}
 """Types whose JSON is their value; those of the others are made of a text."""
 
 
